@@ -376,6 +376,8 @@ def report_options(settings: Settings) -> ReportOptions:
         shape=settings.shape,
         order=settings.order,
         resume=settings.resume,
+        keep_s=settings.resume_max_age_s,
+        keep_failures=not settings.retry_failed,
         settings=record_settings(settings),
     )
 

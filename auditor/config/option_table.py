@@ -243,6 +243,14 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
         "resume": Option(
             BOOLEAN, "Continue the unfinished report that an earlier run left at -o."
         ),
+        # 31 days: as for the deadline.
+        "resume_max_age": Option(
+            duration(0.1, 31 * 86_400),
+            "Resume: audit records again that are older than this.",
+        ),
+        "retry_failed": Option(
+            BOOLEAN, "Resume, and audit the failed references again."
+        ),
         # 31 days: longer than any interval between scheduled audits.
         "deadline": Option(
             duration(0.1, 31 * 86_400),

@@ -130,6 +130,8 @@ def resolve_settings(
         registries=registries,
         default_registry=RegistrySettings(**_registry_fields(values)),
     )
+    if settings.retry_failed:
+        settings = replace(settings, resume=True)
     return _with_divided_limits(settings, one_audit="runs_at_once" in values)
 
 

@@ -183,6 +183,9 @@ class Settings:
     # checking every night.
     cache_recheck_s: float = 7 * 24 * 3600.0
     resume: bool = False
+    # Longer than a night's audit, and shorter than the time to the next night.
+    resume_max_age_s: float = 12 * 3600.0
+    retry_failed: bool = False
     deadline_s: float | None = None
     reference_timeout_s: float | None = None
     docker_config: bool = True

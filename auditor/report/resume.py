@@ -10,6 +10,7 @@ The index is a temporary SQLite database: some 100 MB on disk for a million refe
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sqlite3
@@ -17,15 +18,18 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import datetime
 from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import orjson
 
 from auditor.errors import OutputError, UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.report.locked_journal import Journal, write_all
+from auditor.util.clock import rfc3339
+from auditor.util.text import format_duration
 from auditor.version import __version__
 
 # More than any line of this program: an image has some hundred thousand layers at most
@@ -41,13 +45,14 @@ def begin_or_resume(
     partial: Path,
     journal: Journal,
     *,
-    resume: bool,
+    kept: KeptRecords | None,
     settings: Mapping[str, Any],
     now: str,
     notify: Callable[[str], None],
 ) -> ResumeIndex | None:
     """Start the journal of a new report (None), or index the records of the old one.
 
+    `kept`: the records to keep of an unfinished report, None to start a new one.
     `settings` are those that the records depend on, `now` is RFC 3339; `notify` gets
     a sentence for the user. Raises `UsageError` for what cannot be resumed, `OSError`,
     and `OutputError` if `partial` is not a regular file.
@@ -55,11 +60,11 @@ def begin_or_resume(
     unfinished = has_content(partial) or journal.holds_records
     version = None if journal.header is None else journal.header.get("auditor")
     is_other_version = isinstance(version, str) and version != __version__
-    if resume and unfinished and not is_other_version:
+    if kept is not None and unfinished and not is_other_version:
         _check_same_settings(settings, partial, journal)
-        index = _index_records(partial, journal)
+        index = _index_records(partial, journal, kept)
         journal.resume(now=now)
-        notify(f"resuming: {index.count} finished records are in {partial}")
+        notify(_resuming_text(index, partial, kept))
         return index
     if unfinished:
         old = _set_aside(partial, journal)
@@ -68,11 +73,11 @@ def begin_or_resume(
             f"{partial}: written by auditor {version}, this is {__version__};"
             f" starting a new report (the old one is kept as {old.name} until the new"
             " one is complete)"
-            if resume
+            if kept is not None
             else f"{partial}: left by an unfinished run, kept as {old.name} until this"
             " report is complete; --resume would have continued it"
         )
-    elif resume:
+    elif kept is not None:
         notify("nothing to resume; starting a new report")
     journal.begin(settings, now=now)
     return None
@@ -121,14 +126,25 @@ def _check_same_settings(
     raise refused(f"was started with other settings ({detail})")
 
 
-def _index_records(partial: Path, journal: Journal) -> ResumeIndex:
+def _resuming_text(index: ResumeIndex, partial: Path, kept: KeptRecords) -> str:
+    again = []
+    if index.old:
+        age = format_duration(kept.keep_s)
+        again.append(f"{index.old} older than {age} (--resume-max-age)")
+    if index.failed:
+        again.append(f"{index.failed} failed (--retry-failed)")
+    text = f"resuming: {index.count} finished records are in {partial}"
+    return f"{text}; audited again: {', '.join(again)}" if again else text
+
+
+def _index_records(partial: Path, journal: Journal, kept: KeptRecords) -> ResumeIndex:
     """Index `partial`, after appending the journal's records to it.
 
     A torn last line is cut off, and with it, in the flat shapes, the last record.
     """
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
     with os.fdopen(os.open(partial, flags, 0o644), "r+b", buffering=0) as file:
-        index = ResumeIndex(_open_no_follow(partial))
+        index = ResumeIndex(_open_no_follow(partial), kept)
         try:
             with _open_no_follow(partial) as stream:
                 for record in record_offsets(stream, 0, complete=False):
@@ -180,13 +196,16 @@ class RecordOffset:
     A record is one line, or several rows in the flat shapes. `reference` is None for an
     input failure without a reference: a malformed line, or a list that could not be
     read. `interrupted`: the run had no time for it, so it is audited again.
+    `audited_at` is RFC 3339, "" if it is unknown.
     """
 
     start: int
     size: int
     reference: str | None
     interrupted: bool = False
+    is_failure: bool = False
     is_row: bool = False
+    audited_at: str = ""
 
 
 def record_offsets(
@@ -221,7 +240,8 @@ def _parse_line(line: bytes, start: int) -> RecordOffset | None:
     try:
         fields = orjson.loads(line)
         kind, reference = fields["kind"], fields["reference"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+        audited_at = fields.get("audited_at")
+    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):
         return None
     if not isinstance(kind, str) or not isinstance(reference, str):
         return None
@@ -233,11 +253,46 @@ def _parse_line(line: bytes, start: int) -> RecordOffset | None:
         size=len(line),
         reference=reference if is_reference else None,
         interrupted=kind == "failure" and fields.get("failure") == "interrupted",
+        is_failure=kind == "failure",
         is_row=kind in _ROW_KINDS,
+        audited_at=audited_at if isinstance(audited_at, str) else "",
     )
 
 
 # -- Resume index ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptRecords:
+    """Which records of an unfinished report a resumed run keeps.
+
+    Those audited at most `keep_s` before the run: older ones belong to another night,
+    and the registry may have changed. As much in the future is accepted for clocks
+    that differ. `oldest` and `newest` are RFC 3339 in UTC, which sorts as text.
+    `failures`: keep failures, too.
+    """
+
+    keep_s: float
+    oldest: str
+    newest: str
+    failures: bool
+
+    @classmethod
+    def of(cls, now: str, keep_s: float, *, failures: bool = True) -> Self:
+        """The records to keep at `now`, RFC 3339."""
+        epoch_s = datetime.fromisoformat(now).timestamp()
+        is_limited = keep_s < math.inf
+        return cls(
+            keep_s=keep_s,
+            oldest=rfc3339(epoch_s - keep_s) if is_limited else "",
+            newest=rfc3339(epoch_s + keep_s) if is_limited else "~",
+            failures=failures,
+        )
+
+    def is_recent(self, audited_at: str) -> bool:
+        """Whether something audited at this time, RFC 3339, is recent enough."""
+        return self.oldest <= audited_at <= self.newest
+
 
 _TABLES = f"""
 PRAGMA cache_size = -{_CACHE_KIB};
@@ -256,12 +311,14 @@ BEGIN
 class ResumeIndex:
     """The records of an unfinished run in `stream`, the partial file.
 
-    `count`: records of the earlier run; `taken`: those that the input asked for;
-    `end`: size of the file in bytes when the run was resumed.
+    `count`: kept records of the earlier run; `old` and `failed`: those that are not
+    kept; `taken`: those that the input asked for; `end`: size of the file in bytes when
+    the run was resumed.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, kept: KeptRecords) -> None:
         self._stream = stream
+        self._kept = kept
         # "" is a temporary database, on disk only as far as the cache does not hold it.
         self._database = sqlite3.connect(
             "", isolation_level=None, check_same_thread=False
@@ -275,6 +332,8 @@ class ResumeIndex:
         self._position = 0
         self._audited = 0
         self.count = 0
+        self.old = 0
+        self.failed = 0
         self.taken = 0
         self.end = 0
 
@@ -285,6 +344,12 @@ class ResumeIndex:
     def add(self, record: RecordOffset) -> bool:
         """Index a record. False if it must be audited again, or is already indexed."""
         if record.reference is None or record.interrupted:
+            return False
+        if not self._kept.is_recent(record.audited_at):
+            self.old += 1
+            return False
+        if record.is_failure and not self._kept.failures:
+            self.failed += 1
             return False
         insert = "INSERT OR IGNORE INTO records VALUES (?, ?, ?)"
         values = record.reference, record.start, record.size

@@ -6,6 +6,11 @@
     OUT.partial.old     an unfinished earlier report, until the new one is complete
     OUT.partial.sorted  a resumed report while it is copied into input order
 
+The last change of a run is the rename of `OUT.partial` to `OUT`: a complete copy in
+input order has replaced the partial file before, and the journal has no records any
+more. So a kill at any moment leaves either an unfinished report or a complete one, and
+never a complete report next to files that look unfinished.
+
 `ReportWriter` appends bytes to the partial file or to a stream; `Report` encodes
 records, keeps the journal and finishes both; `open_report` puts them together.
 """
@@ -13,6 +18,7 @@ records, keeps the journal and finishes both; `open_report` puts them together.
 from __future__ import annotations
 
 import functools
+import math
 import os
 import stat
 import sys
@@ -31,6 +37,7 @@ from auditor.fast_dataclass import dataclass
 from auditor.model import Order, Record, Shape
 from auditor.report.locked_journal import Journal, write_all
 from auditor.report.resume import (
+    KeptRecords,
     ResumeIndex,
     begin_or_resume,
     has_content,
@@ -158,28 +165,37 @@ class ReportWriter:
             write_all(self._fd, piece)
             self.bytes_written += len(piece)
 
-    async def commit(
+    async def complete(
         self, index: ResumeIndex | None = None, *, in_input_order: bool = True
     ) -> None:
-        """Make the report durable and give it its final name.
+        """Make the lines durable; no more are written.
 
         With the `index` of a resumed report, records that the input no longer names
         are left out, and the others are put into input order.
         """
         await self.flush()
-        partial, final = self.partial, self.final
-        if partial is None or final is None:
+        if self.partial is None:
             return
         try:
             os.fsync(self._fd)
-            complete = partial
             if index is not None:
-                complete = await anyio.to_thread.run_sync(
-                    _sort, partial, index, in_input_order
+                await anyio.to_thread.run_sync(
+                    _sort, self.partial, index, in_input_order
                 )
-            replace_durably(complete, final)
-            if complete is not partial:
-                partial.unlink()
+        except OSError as error:
+            raise self.error(error) from None
+
+    async def commit(self) -> None:
+        """Make the report durable and give it its final name."""
+        await self.complete()
+        self.publish()
+
+    def publish(self) -> None:
+        """Give the complete report its final name."""
+        if self.partial is None or self.final is None:
+            return
+        try:
+            replace_durably(self.partial, self.final)
         except OSError as error:
             raise self.error(error) from None
 
@@ -189,12 +205,12 @@ class ReportWriter:
         return OutputError(f"{self._name}: the report cannot be written: {reason}")
 
 
-def _sort(partial: Path, index: ResumeIndex, in_input_order: bool) -> Path:
-    """The complete report: `partial` itself, or a copy of its records in order."""
+def _sort(partial: Path, index: ResumeIndex, in_input_order: bool) -> None:
+    """Replace `partial` by a copy of its records in order, if they are not."""
     ranges = index.ranges(in_input_order=in_input_order)
     first = next(ranges, (0, 0))
     if first == (0, partial.stat().st_size):
-        return partial
+        return
     copy = partial.with_name(partial.name + ".sorted")
     copy.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -202,7 +218,7 @@ def _sort(partial: Path, index: ResumeIndex, in_input_order: bool) -> Path:
         index.copy(chain([first], ranges), stream)
         stream.flush()
         os.fsync(stream.fileno())
-    return copy
+    replace_durably(copy, partial)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,13 +226,16 @@ class ReportOptions:
     """How a report is written. `output`: a path, or "-" for standard output.
 
     `settings` are the settings that the records depend on, by name, as JSON values: a
-    report can only be resumed with the same settings.
+    report can only be resumed with the same settings. `keep_s` and `keep_failures`:
+    which records a resumed report keeps (`KeptRecords`).
     """
 
     output: str = "-"
     shape: Shape = Shape.IMAGE
     order: Order = Order.INPUT
     resume: bool = False
+    keep_s: float = math.inf
+    keep_failures: bool = True
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -289,13 +308,24 @@ class Report:
 
     async def commit(self) -> None:
         """Complete the report, make it durable, and give it its name."""
-        await self.writer.commit(self.resume_index, in_input_order=self._in_input_order)
+        await self.writer.complete(
+            self.resume_index, in_input_order=self._in_input_order
+        )
+        if (journal := self._journal) is not None:
+            try:
+                # All of them are in the partial file: a later run must not find them.
+                if journal.holds_records:
+                    journal.clear_records()
+                    journal.sync()
+            except OSError as error:
+                raise self.writer.error(error) from None
+        self.writer.publish()
         self.committed = True
-        if self._journal is not None:
+        if journal is not None:
             with suppress(OSError):  # the report is complete; leftovers do no harm
-                for old in set_aside_names(self._journal.path):
+                for old in set_aside_names(journal.path):
                     old.unlink(missing_ok=True)
-                self._journal.remove()
+                journal.remove()
 
 
 @asynccontextmanager
@@ -322,7 +352,9 @@ async def open_report(
     begin = functools.partial(
         begin_or_resume,
         writer.partial,
-        resume=options.resume,
+        kept=KeptRecords.of(now, options.keep_s, failures=options.keep_failures)
+        if options.resume
+        else None,
         settings=options.settings,
         now=now,
         notify=notify,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,18 @@ from auditor.util.atomic_file import replace_durably
 _SUFFIX = ".merged"
 
 
-async def merge_shards(names: Sequence[str], output: str) -> dict[str, Any]:
-    """Write the report of all shards to `output`; return the summary of the audit.
+async def merge_shards(
+    names: Sequence[str],
+    output: str,
+    *,
+    before_rename: Callable[[], None] | None = None,
+) -> dict[str, Any]:
+    """Write the report of all shards to `output`; return the summary.
 
     `names` are the paths or URLs of the shards' reports. The last records are failures
-    of patterns that match nothing in any shard. Raises `UsageError` if the reports are
-    not all shards of one audit, and `OutputError` if the report cannot be written.
+    of patterns that match nothing in any shard. `before_rename` is called when the
+    `merged_file` is complete. Raises `UsageError` if the reports are not all shards of
+    one audit, and `OutputError` if the report cannot be written.
     """
     _check_output(names, output)
     reports = read_shard_reports(names, open_by_name)
@@ -38,8 +44,8 @@ async def merge_shards(names: Sequence[str], output: str) -> dict[str, Any]:
     encode = encoder(Shape(reports[0].settings["shape"]))
     writer = ReportWriter(output)
     final = writer.final
-    if final is not None:
-        writer = ReportWriter(f"{final}{_SUFFIX}")
+    if (merged := merged_file(final)) is not None:
+        writer = ReportWriter(str(merged))
     async with writer:
         try:
             for record in merge_records(reports, open_by_name):
@@ -53,6 +59,8 @@ async def merge_shards(names: Sequence[str], output: str) -> dict[str, Any]:
                 writer.partial.unlink(missing_ok=True)
             raise
     if final is not None and writer.final is not None:
+        if before_rename is not None:
+            before_rename()
         try:
             replace_durably(writer.final, final)
         except OSError as error:
@@ -60,6 +68,11 @@ async def merge_shards(names: Sequence[str], output: str) -> dict[str, Any]:
                 f"{final}: the report cannot be written: {error.strerror}"
             ) from None
     return add_failures(summary, failures)
+
+
+def merged_file(final: Path | None) -> Path | None:
+    """The file that is complete before it is renamed to the report `final`."""
+    return None if final is None else final.with_name(final.name + _SUFFIX)
 
 
 def _check_output(names: Sequence[str], output: str) -> None:

@@ -13,20 +13,24 @@ import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO, cast
 
 from auditor.errors import LockedError, OutputError, UsageError
 from auditor.input.list_reader import STANDARD_INPUT, list_name, open_list
 from auditor.report.shard_file import SHARD_SUFFIX, ShardReport
+from auditor.util.atomic_file import sync_directory
 from auditor.util.shard import Shard
 
 _SCHEME = "://"
 # Files that runs write here: reports of shards with their side files, and copies of
 # input lists. The folder may hold other files, which are never touched.
 _SHARD_FILE = re.compile(
-    r"[0-9]+-of-[0-9]+\.(summary|metrics|jsonl(\..+)?)|input-([0-9]+|stdin)"
+    r"[0-9]+-of-[0-9]+\.(summary|metrics|jsonl(\..+)?)|input-([0-9]+|stdin)|auditor-merged"
 )
+# Exists when the reports of all shards are merged into a complete file, which is only
+# to be renamed.
+_MERGED = "auditor-merged"
 _COPY_BYTES = 4 * 1024 * 1024
 
 
@@ -44,8 +48,20 @@ class ShardDir:
         """Lock a folder for this run, or raise `LockedError`; a URL has no lock."""
         return nullcontext() if is_url(self.place) else _locked_folder(Path(self.place))
 
+    def mark_merged(self) -> None:
+        """Note that the merged report is complete, before it gets its name."""
+        raise NotImplementedError
+
+    def is_merged(self) -> bool:
+        """Whether the merged report was complete."""
+        raise NotImplementedError
+
+    def discard(self, shard: Shard) -> None:
+        """Make the report of a shard incomplete: it is audited again."""
+        raise NotImplementedError
+
     def clear(self) -> None:
-        """Remove the files of earlier runs."""
+        """Remove the files of earlier runs; the note of `mark_merged` last."""
         raise NotImplementedError
 
     def remove(self) -> None:
@@ -122,9 +138,23 @@ class LocalShardDir(ShardDir):
         """The path of a shard's report."""
         return self.folder / report_name(shard)
 
+    def mark_merged(self) -> None:
+        """Note that the merged report is complete."""
+        (self.folder / _MERGED).touch()
+        sync_directory(self.folder)
+
+    def is_merged(self) -> bool:
+        """Whether the merged report was complete."""
+        return (self.folder / _MERGED).exists()
+
+    def discard(self, shard: Shard) -> None:
+        """Make the report of a shard incomplete: it is audited again."""
+        path = self.path(shard)
+        path.with_name(path.name + SHARD_SUFFIX).unlink(missing_ok=True)
+
     def clear(self) -> None:
         """Remove the files of earlier runs."""
-        for path in list(self.folder.iterdir()):
+        for path in sorted(self.folder.iterdir(), key=_merged_last):
             if _SHARD_FILE.fullmatch(path.name) and not path.is_dir():
                 path.unlink(missing_ok=True)
 
@@ -133,6 +163,10 @@ class LocalShardDir(ShardDir):
         self.clear()
         with suppress(OSError):
             self.folder.rmdir()
+
+
+def _merged_last(path: Path | str) -> bool:
+    return PurePath(path).name == _MERGED
 
 
 @contextmanager
@@ -229,9 +263,24 @@ class RemoteShardDir(ShardDir):
             names.append((f"{self.place}/{name}", list_name(path)))
         return tuple(names)
 
+    def mark_merged(self) -> None:
+        """Note that the merged report is complete."""
+        self._files.touch(f"{self._folder}/{_MERGED}")
+
+    def is_merged(self) -> bool:
+        """Whether the merged report was complete."""
+        return bool(self._files.exists(f"{self._folder}/{_MERGED}"))
+
+    def discard(self, shard: Shard) -> None:
+        """Make the report of a shard incomplete: it is audited again."""
+        path = f"{self._folder}/{report_name(shard)}{SHARD_SUFFIX}"
+        with suppress(FileNotFoundError):
+            self._files.rm(path)
+
     def clear(self) -> None:
         """Remove the files of earlier runs."""
-        for entry in self._files.ls(self._folder, detail=True):
+        entries = self._files.ls(self._folder, detail=True)
+        for entry in sorted(entries, key=lambda entry: _merged_last(entry["name"])):
             path = str(entry["name"])
             name = path.rpartition("/")[2]
             if _SHARD_FILE.fullmatch(name) and entry["type"] == "file":

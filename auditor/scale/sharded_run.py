@@ -21,9 +21,10 @@ from auditor.fast_dataclass import dataclass
 from auditor.input.list_reader import STANDARD_INPUT, list_name
 from auditor.input.lists import input_items
 from auditor.report.locked_journal import Journal
+from auditor.report.resume import KeptRecords
 from auditor.report.shard_file import ShardReport
 from auditor.report.writer import ReportWriter
-from auditor.scale.merge_shards import merge_shards, unfinished_summary
+from auditor.scale.merge_shards import merge_shards, merged_file, unfinished_summary
 from auditor.scale.shard_dir import ShardDir, complete_report, make_default_folder
 from auditor.util.clock import Clock, rfc3339
 from auditor.util.shard import MAX_SHARDS, Shard
@@ -160,7 +161,9 @@ class ShardedRun:
         names = [self.shard_dir.name(shard) for shard in self.plan.shards]
         summary = None
         with anyio.CancelScope() as self._merging:
-            summary = await merge_shards(names, self.settings.output)
+            summary = await merge_shards(
+                names, self.settings.output, before_rename=self.shard_dir.mark_merged
+            )
         if summary is not None:
             self.shard_dir.remove()
         return summary
@@ -203,8 +206,14 @@ class ShardedRun:
         """The shards to audit; in a resumed run those without a matching report."""
         if not self.settings.resume:
             return list(self.plan.shards)
+        merged = merged_file(ReportWriter(self.settings.output).final)
+        if merged and self.shard_dir.is_merged() and not merged.exists():
+            # It was renamed: these are the shards of a complete report.
+            self.shard_dir.clear()
         reports = [complete_report(self.shard_dir, shard) for shard in self.plan.shards]
         digest = self._input_digest(reports)
+        now = rfc3339(self.clock.epoch())
+        kept = KeptRecords.of(now, self.settings.resume_max_age_s)
         expected = (__version__, sharded_run_settings(self.settings), digest)
         unfinished = [
             shard
@@ -212,7 +221,11 @@ class ShardedRun:
             if report is None
             or None in (digest, report.input)
             or (report.version, report.settings, report.input) != expected
+            or not kept.is_recent(str(report.summary.get("started_at")))
+            or (self.settings.retry_failed and report.summary["references"]["failed"])
         ]
+        for shard in unfinished:  # no worker may take its report for a new one
+            self.shard_dir.discard(shard)
         self._complete = set(self.plan.shards) - set(unfinished)
         if self._complete:
             self._ended = len(self._complete)

@@ -248,6 +248,67 @@ def test_any_prefix_of_a_report_is_resumed_to_the_complete_report(
     anyio.run(main, tmp_path_factory.mktemp("prefix"))
 
 
+async def test_records_of_another_night_are_audited_again(tmp_path: Path) -> None:
+    """All records were written before the kill; then a tag has moved."""
+    output = tmp_path / "out"
+    async with lab(simple(NAMES)) as here:
+        asked = list(map(here.ref, NAMES))
+        meanwhile = _stop(here)
+        await report_to(here, output, *asked, workers=1, meanwhile=meanwhile)
+        here.content.add("team/app", image("moved"), "0")
+        here.clock.now += 24 * 3600
+        done = await report_to(here, output, *asked, resume=True)
+        await report_to(here, tmp_path / "whole", *asked)
+    assert done.messages == [
+        f"resuming: 0 finished records are in {output}.partial; audited again: 3 older"
+        " than 12 hours (--resume-max-age)"
+    ]
+    assert output.read_bytes() == (tmp_path / "whole").read_bytes()
+    assert done.summary.resumed == {"kept": 0, "left_out": 0}
+    assert files_next_to(output) == {}
+
+
+@pytest.mark.parametrize(
+    ("max_age_s", "later_s", "kept"),
+    [(3600, 3600, 3), (3600, 3601, 0), (3 * 86_400, 2 * 86_400, 3), (60, -61, 0)],
+)
+async def test_the_age_up_to_which_records_are_kept_can_be_chosen(
+    max_age_s: float, later_s: int, kept: int, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    async with _stopped(output) as here:
+        here.clock.now += later_s
+        asked = map(here.ref, NAMES)
+        done = await report_to(
+            here, output, *asked, resume=True, resume_max_age_s=max_age_s
+        )
+    assert done.summary.resumed == {"kept": kept, "left_out": 0}
+
+
+@pytest.mark.parametrize("shape", Shape)
+async def test_failures_are_retried_on_request(shape: Shape, tmp_path: Path) -> None:
+    """A token that was revoked, an account without rights: mended since."""
+    output, names = tmp_path / "out", ["team/app:gone", *NAMES]
+    async with lab(simple(NAMES)) as here:
+        asked = list(map(here.ref, names))
+        meanwhile = _stop(here)
+        await report_to(
+            here, output, *asked, workers=1, meanwhile=meanwhile, shape=shape
+        )
+        here.content.add("team/app", image("back"), "gone")
+        manifests = here.good(MANIFESTS)
+        done = await report_to(
+            here, output, *asked, resume=True, retry_failed=True, shape=shape
+        )
+        requests = here.good(MANIFESTS) - manifests
+        await report_to(here, tmp_path / "whole", *asked, shape=shape)
+    kept = 3 if shape is Shape.IMAGE else 2  # the last rows may be incomplete
+    assert done.messages[0].endswith("; audited again: 1 failed (--retry-failed)")
+    assert done.summary.resumed == {"kept": kept, "left_out": 0}
+    assert requests == len(names) - kept
+    assert lines_of(output) == lines_of(tmp_path / "whole")
+
+
 # -- refusals ---------------------------------------------------------
 
 
@@ -426,7 +487,8 @@ async def test_no_space_for_the_resume_index_is_a_one_line_error(
     async with _stopped(output) as here:
         small = resume._TABLES.replace("BEGIN", "PRAGMA max_page_count = 1;\nBEGIN")
         monkeypatch.setattr("auditor.report.resume._TABLES", small)
-        line = b'{"kind":"image","reference":"r/a:%d","tag":"1"}\n'
+        line = b'{"kind":"image","reference":"r/a:%%d","tag":"1","audited_at":"%s"}\n'
+        line %= STARTED_AT.encode()
         lines = b"".join(line % number for number in range(5000))
         output.with_name("out.partial").write_bytes(lines)
         with pytest.raises(

@@ -20,6 +20,7 @@ from auditor.config import Settings, sharded_run_settings
 from auditor.demo.demo import demo_images, demo_tokens
 from auditor.demo.demo_registry import DemoContent
 from auditor.demo.demo_tokens import DemoAccount
+from auditor.demo.image_builder import image
 from auditor.errors import ExitCode, UsageError
 from auditor.model import Order, Shape
 from auditor.report.locked_journal import Journal
@@ -686,6 +687,89 @@ async def test_a_signal_during_the_merge_keeps_the_shard_reports(
         assert engine.audited == []
         await report_to(here, tmp_path / "whole", *asked)
     assert lines_of(tmp_path / "out") == lines_of(tmp_path / "whole")
+
+
+async def _merged_and_killed(
+    run: ShardedRun, here: Lab, *, renamed: bool, removed: int
+) -> None:
+    """Audit and merge; a kill before or after the rename leaves shards behind."""
+
+    class KilledError(Exception):
+        pass
+
+    def killed(*_: object) -> None:
+        raise KilledError
+
+    def removed_some() -> None:
+        for shard in run.plan.shards[:removed]:
+            run.shard_dir.discard(shard)
+        raise KilledError
+
+    with pytest.MonkeyPatch.context() as patch:
+        if renamed:
+            patch.setattr(run.shard_dir, "remove", removed_some)
+        else:
+            patch.setattr("auditor.scale.merge_shards.replace_durably", killed)
+        with pytest.raises(KilledError):
+            await run.run(LocalEngine(here, run))
+
+
+@pytest.mark.parametrize("store", [LocalShardDir, RemoteShardDir])
+@pytest.mark.parametrize(
+    ("renamed", "removed", "later_s", "again"),
+    [
+        pytest.param(False, 0, 60, 0, id="before_the_rename"),
+        pytest.param(False, 0, 24 * 3600, SHARDS, id="before_it_the_next_night"),
+        pytest.param(True, 0, 60, SHARDS, id="after_the_rename"),
+        pytest.param(True, 2, 60, SHARDS, id="while_shards_are_removed"),
+        pytest.param(True, 0, 24 * 3600, SHARDS, id="after_it_the_next_night"),
+    ],
+)
+async def test_the_shards_of_a_published_report_are_never_merged_again(
+    store: Any, renamed: bool, removed: int, later_s: int, again: int, tmp_path: Path
+) -> None:
+    place = tmp_path / "shards"
+    async with lab(simple(NAMES)) as here:
+        asked = [here.ref("team/*:*")]
+
+        def run_of(**changes: Any) -> ShardedRun:
+            shard_dir = store(place if store is LocalShardDir else str(place))
+            run = sharded_run(here, tmp_path / "out", shard_dir, *asked, of=SHARDS)
+            run.settings = replace(run.settings, **changes)
+            return run
+
+        await _merged_and_killed(run_of(), here, renamed=renamed, removed=removed)
+        here.content.add("team/a-1", image("moved"), "1")
+        here.clock.now += later_s
+        run = run_of(resume=True)
+        engine = LocalEngine(here, run)
+        assert await run.run(engine) is not None
+        assert len(engine.audited) == again
+        if again:
+            await report_to(here, tmp_path / "whole", *asked)
+            assert lines_of(tmp_path / "out") == lines_of(tmp_path / "whole")
+    assert not place.exists()
+
+
+async def test_a_shard_with_failures_is_audited_again_if_failures_are_retried(
+    tmp_path: Path,
+) -> None:
+    async with lab(simple(NAMES)) as here:
+        shard_dir = LocalShardDir(tmp_path / "shards")
+        gone = here.ref("team/a-1:gone")
+        asked = [here.ref("team/*:*"), gone]
+        run = sharded_run(here, tmp_path / "out", shard_dir, *asked, of=SHARDS)
+        assert await run.run(LocalEngine(here, run, 4)) is None
+        again = sharded_run(here, tmp_path / "out", shard_dir, *asked, of=SHARDS)
+        again.settings = replace(again.settings, resume=True, retry_failed=True)
+        engine = LocalEngine(here, again)
+        assert await again.run(engine) is not None
+        home = next(
+            number
+            for number in range(1, SHARDS + 1)
+            if Shard(number=number, of=SHARDS).takes(here.host, "team/a-1")
+        )
+    assert engine.audited == sorted({home, 4})
 
 
 async def test_the_command_audits_with_processes(tmp_path: Path) -> None:

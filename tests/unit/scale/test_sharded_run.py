@@ -77,12 +77,12 @@ def test_max_requests_is_divided_by_shards_and_rates_by_runs_at_once(
 
 OTHER_FILES = (
     "input-list.txt", "input-2024-11.csv", "state-of-things.jsonl", "1-of-2.txt",
-    "a1-of-2.jsonl", "report.jsonl",
+    "a1-of-2.jsonl", "report.jsonl", "merged",
 )  # fmt: skip
 SHARD_FILES = (
     "1-of-2.jsonl", "1-of-2.jsonl.shard", "12-of-16.jsonl.partial", "1-of-2.summary",
     "2-of-2.jsonl.shard.auditor-part-x1.half", "1-of-2.jsonl.journal", "1-of-2.metrics",
-    "input-0", "input-stdin",
+    "input-0", "input-stdin", "auditor-merged",
 )  # fmt: skip
 
 
