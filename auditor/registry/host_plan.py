@@ -113,5 +113,7 @@ class HostPlan:
 
     def update(self, challenge: Challenge) -> None:
         """Update the plan from the challenge of a 401, unless it is configured."""
-        if not self._settings.token_url:
-            self.known = self._plan_from_challenge(challenge)
+        plan = self._plan_from_challenge(challenge)
+        # Authorizations are valid for one plan: an equal one does not replace it.
+        if not self._settings.token_url and plan != self.known:
+            self.known = plan

@@ -103,7 +103,7 @@ class _Request:
     attempts: int = 0
     restarts: int = 0
     renewals: int = 0
-    reauthenticated: bool = False
+    reauthentications: int = 0
     authorization: Authorization | None = None
     sent_at: float = 0.0
 
@@ -210,8 +210,8 @@ class RequestSender:
                 )
             finally:
                 concurrency.release()
-                if authorization is not None and authorization.trial is not None:
-                    authorization.trial.end(outcome)
+                if authorization is not None:
+                    authorization.observe(outcome)
             if self._observer is not None:
                 self._observer(kind, outcome)
             if isinstance(outcome, Response):
@@ -395,10 +395,12 @@ class RequestSender:
         assert request.authorizer is not None
         assert request.authorization is not None
         self._counts.repeated["unauthorized"] += 1
-        request.reauthenticated = True
+        request.reauthentications += 1
         renewed = await request.authorizer.after_401(
             request.authorization, decision.challenge
         )
+        if renewed is None:
+            return decision.failure
         if isinstance(renewed, Failure):
             return renewed
         request.authorization = renewed
@@ -430,11 +432,9 @@ def _sent_request(request: _Request, outcome: Response | Failure) -> SentRequest
     authorization = request.authorization
     if authorization is None:
         # Nothing can authenticate the request, so that a 401 is final.
-        return SentRequest(reauthenticated=True, other_origin=other_origin)
+        return SentRequest(fixed=True, other_origin=other_origin)
     return SentRequest(
-        token_age_s=authorization.age_s(request.sent_at),
-        scope=authorization.scope,
         fixed=authorization.fixed,
-        reauthenticated=request.reauthenticated,
+        reauthentications=request.reauthentications,
         other_origin=other_origin,
     )

@@ -13,13 +13,7 @@ from datetime import UTC, datetime
 from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
 from auditor.util.lazy_regex import LazyPattern
-from auditor.wire.challenge import (
-    Challenge,
-    Scope,
-    parse_challenges,
-    preferred_challenge,
-    wider_scope,
-)
+from auditor.wire.challenge import Challenge, parse_challenges, preferred_challenge
 from auditor.wire.error_body import error_sentence
 from auditor.wire.response import Response
 
@@ -30,9 +24,10 @@ RETRYABLE_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 THROTTLED_TRIES = 8
 # Seconds without requests to a host that returned 429 up to the last attempt.
 THROTTLED_S = 30.0
-# Seconds. A token younger than this was fetched for this request: a 401 is then final
-# and not due to an expired token.
-FRESH_TOKEN_S = 5.0
+# Authorizations that a request gets after a 401 each: for the first challenge, for a
+# token that was revoked, and once more, because others may have used the new token
+# before it was revoked as well.
+MAX_REAUTHENTICATIONS = 3
 
 # Seconds: 0.5, 1, 2, 4, ... up to 30. A registry that restarts is back within a minute,
 # and three attempts stay well below the request's deadline.
@@ -54,25 +49,26 @@ _DATE = LazyPattern(r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[A-Za-z]*,? [A-Za-z0-9: -]{
 class SentRequest:
     """The authentication of the request that was sent.
 
-    `token_age_s` is None if it had no token; `scope` is the scope the token was
-    requested for. `fixed`: the authentication cannot be renewed (a password, a registry
-    token). `reauthenticated`: this attempt already followed an `Authenticate`.
+    `fixed`: the authentication cannot be renewed (a password, a registry token).
+    `reauthentications`: how often this request already followed an `Authenticate`.
     `other_origin`: a redirect led to another origin, so the challenge is not the
     registry's.
     """
 
-    token_age_s: float | None = None
-    scope: Scope | None = None
     fixed: bool = False
-    reauthenticated: bool = False
+    reauthentications: int = 0
     other_origin: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authenticate:
-    """Get a token for `challenge` (None: the host's last one) and send again."""
+    """Get a token for `challenge` (None: the host's last one) and send again.
+
+    `failure` is the outcome if there is no other token.
+    """
 
     challenge: Challenge | None
+    failure: Failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,13 +189,11 @@ def retry_after_s(
 def _unauthorized(response: Response, *, attempt: int, sent: SentRequest) -> Decision:
     values = response.headers.getall("WWW-Authenticate", ())
     challenge = preferred_challenge(parse_challenges(values))
-    fresh = sent.token_age_s is not None and sent.token_age_s < FRESH_TOKEN_S
-    if fresh and sent.scope is not None and challenge is not None:
-        # A wider scope is required than the token was requested for.
-        fresh = wider_scope(sent.scope, challenge.parameters.get("scope")) is None
-    if sent.fixed or sent.reauthenticated or sent.other_origin or fresh:
-        return Fail(failure=failure_from_response(response, attempt=attempt))
-    return Authenticate(challenge=challenge)
+    failure = failure_from_response(response, attempt=attempt)
+    is_last = sent.reauthentications >= MAX_REAUTHENTICATIONS
+    if sent.fixed or sent.other_origin or is_last:
+        return Fail(failure=failure)
+    return Authenticate(challenge=challenge, failure=failure)
 
 
 _MEANINGS = {

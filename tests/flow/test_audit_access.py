@@ -92,7 +92,7 @@ async def test_an_opaque_token_is_used_without_reading_its_grant() -> None:
     tokens = service(TEAM, opaque=True)
     async with lab(simple(NAMES), tokens=tokens, login=TEAM) as here:
         outcome = await here.audit(here.ref("team/app:1"), here.ref("other/app:1"))
-        assert here.faults.count("GET", "/v2/other/*") == 1
+        assert here.faults.count("GET", "/v2/other/*") == 2  # it might be revoked
     allowed, denied = outcome.records
     assert isinstance(allowed, ImageRecord)
     assert allowed.access.state is AccessState.UNVERIFIABLE

@@ -56,6 +56,10 @@ class FakeTokenService(DemoTokenService):
     def claims(self, token: str) -> Claims | None:
         return super().claims(self._opaque.get(token, token))
 
+    def revoke(self) -> None:
+        """Forget every opaque token, as a registry that restarts does."""
+        self._opaque.clear()
+
     def refresh_token(self, account: DemoAccount) -> str:
         """A new identity token for an account, such as a login with docker stores."""
         self._given += 1

@@ -13,7 +13,8 @@ Theory of operation
 4. `TokenCache` has the token of a scope, or lets `TokenService` request it: one request
    per scope at a time, renewed before it expires.
 5. After a 401, `after_401` discards the token, learns from the challenge, and gives
-   another authorization, possibly for the wider scope that the challenge asks for.
+   another authorization, possibly for the wider scope that the challenge asks for. The
+   refusal is final if the new token was never accepted.
 
 A password that the registry has not accepted yet is sent by one request at a time
 (`LoginTrial`), because registries lock accounts after some wrong passwords.

@@ -19,7 +19,7 @@ from auditor.util.clock import Clock
 from auditor.util.single_flight import SingleFlight
 from auditor.wire.challenge import Challenge, Scope
 from auditor.wire.response import Response
-from auditor.wire.retry_policy import failure_from_response
+from auditor.wire.retry_policy import RETRYABLE_STATUSES, failure_from_response
 
 # Wrong passwords in a row after which a login is no longer sent. Directories lock an
 # account after five; a proxy may also answer 401 for one path only.
@@ -50,12 +50,16 @@ class Authorization:
     token: CachedToken | None = None
     trial: LoginTrial | None = None
 
-    def age_s(self, now: float) -> float | None:
-        """Seconds since the token was requested; None without a token."""
-        return None if self.token is None else now - self.token.obtained_at
+    def observe(self, outcome: Response | Failure | None) -> None:
+        """Record the outcome of a request with it; None if it is unknown."""
+        if self.trial is not None:
+            self.trial.end(outcome)
+        token = self.token
+        if token is not None and token.on_trial and shows_acceptance(outcome):
+            token.on_trial = False
 
     def is_old(self, now: float) -> bool:
-        """Whether the token has expired."""
+        """Whether the token has expired, or was refused."""
         return self.token is not None and now >= self.token.expires_at
 
 
@@ -70,11 +74,27 @@ class Authorizer(Protocol):
 
     async def after_401(
         self, refused: Authorization, challenge: Challenge | None
-    ) -> Authorization | Failure:
-        """Another authorization, after `refused` got a 401 with `challenge`."""
+    ) -> Authorization | Failure | None:
+        """Another authorization, after `refused` got a 401 with `challenge`.
+
+        None if every other one would be refused, too.
+        """
 
 
 ANONYMOUS = Authorization(header=None, access=Access(state=AccessState.ANONYMOUS))
+
+
+def shows_acceptance(outcome: Response | Failure | None) -> bool:
+    """Whether the registry accepted the authorization of the request.
+
+    A server that is overloaded or broken responds before it checks: the same request
+    may be refused later.
+    """
+    return (
+        isinstance(outcome, Response)
+        and outcome.status < 500
+        and outcome.status not in {401, *RETRYABLE_STATUSES}
+    )
 
 
 class LoginTrial:
@@ -104,10 +124,8 @@ class LoginTrial:
     def end(self, outcome: Response | Failure | None) -> None:
         """Record the outcome of the request; None if it is unknown."""
         self._turn.release()
-        if not isinstance(outcome, Response) or outcome.status >= 500:
-            return
-        if outcome.status != 401:
-            self.accepted = True
+        self.accepted = shows_acceptance(outcome)
+        if not isinstance(outcome, Response) or outcome.status != 401:
             return
         self._refusals += 1
         if self._refusals >= MAX_REFUSALS:
@@ -133,11 +151,13 @@ class TokenKey:
     scope: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class CachedToken:
     """A token and its lifetime, in monotonic seconds.
 
-    `authorization` is the value of the Authorization field.
+    `authorization` is the value of the Authorization field. `is_refused`: the registry
+    refused the token, which ends its lifetime. `on_trial`: it replaces a refused token,
+    and the registry has not accepted it yet. Both are seen by all who hold the token.
     """
 
     key: TokenKey
@@ -145,6 +165,8 @@ class CachedToken:
     access: Access
     obtained_at: float
     expires_at: float
+    is_refused: bool = False
+    on_trial: bool = False
 
     @property
     def renew_at(self) -> float:
@@ -200,17 +222,25 @@ class TokenCache:
             return self._if_valid(token) or fetched
         return fetched
 
-    def discard(self, token: CachedToken) -> None:
-        """Forget exactly this token, after the registry refused it."""
-        entry = self._entries.get(token.key)
-        if entry is token:
-            del self._entries[token.key]
-        elif isinstance(entry, _Refusal) and entry.old is token:
-            self._entries[token.key] = replace(entry, old=None)
+    def discard(self, token: CachedToken) -> bool:
+        """Forget exactly this token, after the registry refused it.
+
+        Every token is worth one renewal: a registry that restarts may have forgotten
+        it. False, and the token is kept, if it replaces a refused one and was never
+        accepted: another one would be refused, too, for the next minute.
+        """
+        now = self._clock.monotonic()
+        if token.on_trial and now < token.obtained_at + REFUSAL_HOLD_S:
+            return False
+        token.is_refused = True
+        token.expires_at = min(token.expires_at, token.obtained_at)
+        return True
 
     async def _renew(self, key: TokenKey) -> CachedToken | Failure:
         fetched = await self._fetch(key)
         if isinstance(fetched, CachedToken):
+            old = self._entries.get(key)
+            fetched.on_trial = isinstance(old, CachedToken) and old.is_refused
             self._entries[key] = fetched
         elif fetched.kind.retryable:
             return fetched

@@ -136,11 +136,11 @@ class HostAuth:
 class ScopeAuth:
     """The authorizer of one scope (see `authorization.Authorizer`)."""
 
-    __slots__ = ("_clock", "_granted", "_host", "_plan", "_renew_at", "_scope")
+    __slots__ = ("_clock", "_granted", "_host", "_plan", "_renew_at", "scope")
 
     def __init__(self, host: HostAuth, scope: Scope) -> None:
         self._host = host
-        self._scope = scope
+        self.scope = scope
         self._clock = host.clock
         self._keep(None, None)
 
@@ -178,11 +178,11 @@ class ScopeAuth:
         subject = granted.access.subject
         account = f"{subject!r}" if subject else "the anonymous user"
         actions = ", ".join(granted.access.actions) or "nothing"
-        missing = "pull" if self._scope.type == "repository" else str(self._scope)
+        missing = "pull" if self.scope.type == "repository" else str(self.scope)
         return Failure(
             kind=FailureKind.NO_PULL_GRANT,
             stage=Stage.TOKEN,
-            detail=f"the token grants {account} {actions} on {self._scope.name},"
+            detail=f"the token grants {account} {actions} on {self.scope.name},"
             f" not {missing}",
         )
 
@@ -194,7 +194,7 @@ class ScopeAuth:
         if plan.scheme in {Scheme.NONE, Scheme.UNKNOWN}:
             self._keep(plan, ANONYMOUS)
             return ANONYMOUS
-        account = await self._host.account(self._scope)
+        account = await self._host.account(self.scope)
         if isinstance(account, Failure):
             return account
         if plan.scheme is Scheme.BASIC:
@@ -204,18 +204,18 @@ class ScopeAuth:
             value = credential.token.reveal()
             access = access_of(
                 value,
-                self._scope.name,
-                resource=self._scope.type,
+                self.scope.name,
+                resource=self.scope.type,
                 credential=account.source,
             )
             return Authorization(header=f"Bearer {value}", fixed=True, access=access)
-        token = await self._host.tokens.get(self._host.token_key(plan, self._scope))
+        token = await self._host.tokens.get(self._host.token_key(plan, self.scope))
         if isinstance(token, Failure):
             return token
         granted = Authorization(
             header=token.authorization,
             access=token.access,
-            scope=self._scope,
+            scope=self.scope,
             token=token,
         )
         if token.access.state is not AccessState.DENIED:
@@ -224,27 +224,39 @@ class ScopeAuth:
 
     async def after_401(
         self, refused: Authorization, challenge: Challenge | None
-    ) -> Authorization | Failure:
-        """Another authorization, after `refused` got a 401 with `challenge`."""
-        if refused.token is not None:
-            self._host.tokens.discard(refused.token)
+    ) -> Authorization | Failure | None:
+        """Another authorization, after `refused` got a 401 with `challenge`.
+
+        None if the token service has no other token, or if the registry would refuse
+        that, too.
+        """
+        auth, token = self.widened(challenge), refused.token
+        # A token that is too narrow remains valid for its own scope.
+        if (
+            token is not None
+            and refused.scope == auth.scope
+            and not self._host.tokens.discard(token)
+        ):
+            return None
         self._keep(None, None)
         if challenge is not None:
             self._host.plan.update(challenge)
-        renewed = await self.widened(challenge).authorization()
-        if isinstance(renewed, Authorization) and renewed.header is None:
+        renewed = await auth.authorization()
+        if isinstance(renewed, Failure):
+            return renewed
+        if renewed.header is None:
             return Failure(
                 kind=FailureKind.DENIED,
                 status=401,
                 detail="the registry requires a login, but its 401 has no usable"
                 " WWW-Authenticate (401)",
             )
-        return renewed
+        return None if renewed.header == refused.header else renewed
 
     def widened(self, challenge: Challenge | None) -> ScopeAuth:
         """The authorizer of the scope in a challenge, if that scope is wider."""
         named = None if challenge is None else challenge.parameters.get("scope")
-        wider = wider_scope(self._scope, named)
+        wider = wider_scope(self.scope, named)
         return self if wider is None else self._host.for_scope(wider)
 
     def needs_fetch(self) -> bool:
@@ -256,7 +268,7 @@ class ScopeAuth:
             return True
         if plan.scheme is not Scheme.BEARER:
             return False
-        return self._host.tokens.needs_fetch(self._host.token_key(plan, self._scope))
+        return self._host.tokens.needs_fetch(self._host.token_key(plan, self.scope))
 
 
 class ListingAuth:
@@ -278,7 +290,7 @@ class ListingAuth:
 
     async def after_401(
         self, refused: Authorization, challenge: Challenge | None
-    ) -> Authorization | Failure:
+    ) -> Authorization | Failure | None:
         """See `ScopeAuth.after_401`."""
         renewed = await self._auth.after_401(refused, challenge)
         self._auth = self._auth.widened(challenge)

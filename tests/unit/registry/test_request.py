@@ -21,6 +21,7 @@ from auditor.registry.auth.authorization import (
 from auditor.registry.request import RequestCounts, RequestKind, RequestSender
 from auditor.wire.challenge import Challenge
 from auditor.wire.response import Response
+from auditor.wire.retry_policy import MAX_REAUTHENTICATIONS
 from tests.clock import ManualClock, settle
 from tests.responses import response
 
@@ -48,6 +49,8 @@ class _ScriptedHost:
         self.sent: list[str | None] = []
         self.challenges: list[Challenge | None] = []
         self.tokens = 0
+        self.renewals = 100
+        self.last: CachedToken | None = None
         self.probes: list[Response | Failure] = []
         self.probed: list[str] = []
         self.anonymous = anonymous
@@ -89,13 +92,17 @@ class _ScriptedHost:
             access=ACCESS,
             obtained_at=now,
             expires_at=now + LIFE_S,
+            on_trial=True,
         )
+        self.last = token
         return Authorization(header=header, access=ACCESS, token=token)
 
     async def after_401(
         self, refused: Authorization, challenge: Challenge | None
-    ) -> Authorization | Failure:
+    ) -> Authorization | Failure | None:
         self.challenges.append(challenge)
+        if len(self.challenges) > self.renewals:
+            return None
         self.anonymous = False
         return await self.authorization()
 
@@ -180,15 +187,38 @@ def test_any_other_status_is_a_failure(status: int) -> None:
     anyio.run(main)
 
 
-def test_a_401_on_a_fresh_token_is_final() -> None:
+def test_the_401_is_the_failure_if_there_is_no_other_authorization() -> None:
     refused = response(401, url=URL, WWW_Authenticate=BEARER)
     host = _ScriptedHost(refused, refused, anonymous=True)
+    host.renewals = 1
+    found = outcome(host)
+    assert isinstance(found, Failure)
+    assert (found.kind, found.attempts) == (FailureKind.DENIED, 2)
+    assert host.sent == [None, "Bearer t1"]
+    assert host.counts.repeated["unauthorized"] == 2
+
+
+def test_a_host_that_refuses_every_token_is_not_asked_for_ever() -> None:
+    refused = response(401, url=URL, WWW_Authenticate=BEARER)
+    host = _ScriptedHost(*[refused] * 100)
     found = outcome(host)
     assert isinstance(found, Failure)
     assert found.kind is FailureKind.DENIED
-    assert host.sent == [None, "Bearer t1"]
-    assert len(host.challenges) == 1
-    assert host.counts.repeated["unauthorized"] == 1
+    assert len(host.sent) == 1 + MAX_REAUTHENTICATIONS
+
+
+@pytest.mark.parametrize(
+    ("status", "on_trial"),
+    [(200, False), (404, False), (403, False), (401, True), (429, True), (503, True)],
+)
+def test_a_response_that_shows_acceptance_ends_the_trial_of_a_token(
+    status: int, on_trial: bool
+) -> None:
+    host = _ScriptedHost(*[response(status, url=URL)] * 100)
+    host.renewals = 0
+    outcome(host, *[60.0] * 10)
+    assert host.last is not None
+    assert host.last.on_trial is on_trial
 
 
 def test_a_challenge_of_a_redirect_target_is_not_answered() -> None:

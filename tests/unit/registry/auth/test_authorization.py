@@ -18,6 +18,7 @@ from auditor.registry.auth.authorization import (
     TokenKey,
 )
 from tests.clock import ManualClock, settle
+from tests.responses import response
 
 ACCESS = Access(
     state=AccessState.GRANTED,
@@ -321,6 +322,55 @@ def test_a_discarded_token_is_not_used_after_a_refused_renewal() -> None:
         assert await service.get() == "1"
         service.cache.discard(old)
         assert await service.get() is FailureKind.DENIED
+
+    with_service(test)
+
+
+# -- trials: tokens that replace a refused one ---------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("accepted", "age_s", "renewed"),
+    [
+        (False, 0.0, False),  # refused twice in a row: final
+        (False, REFUSAL_HOLD_S - 0.01, False),
+        (False, REFUSAL_HOLD_S, True),
+        (True, 0.0, True),  # revoked once more
+    ],
+)
+def test_the_replacement_of_a_refused_token_has_to_be_accepted(
+    accepted: bool, age_s: float, renewed: bool
+) -> None:
+    async def test(service: _Service) -> None:
+        assert service.cache.discard(await _token(service))
+        second = await _token(service)
+        if accepted:
+            authorization.Authorization(
+                header=second.authorization, access=ACCESS, token=second
+            ).observe(response(200))
+        await service.clock.advance(age_s)
+        assert service.cache.discard(second) is renewed
+        assert await service.get() == ("3" if renewed else "2")
+
+    with_service(test)
+
+
+def test_a_token_that_replaces_an_expired_one_is_worth_a_renewal() -> None:
+    async def test(service: _Service) -> None:
+        await service.get()
+        await service.clock.advance(LIFE_S)
+        assert service.cache.discard(await _token(service))
+        assert await service.get() == "3"
+
+    with_service(test)
+
+
+def test_a_token_is_discarded_once_for_all_that_were_refused_with_it() -> None:
+    async def test(service: _Service) -> None:
+        first = await _token(service)
+        for _ in range(10):
+            assert service.cache.discard(first)
+            assert await service.get() == "2"
 
     with_service(test)
 
