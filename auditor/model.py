@@ -54,6 +54,15 @@ class CredentialSource(StrEnum):
     HELPER = "helper"  # a credential helper
 
 
+class ContentKind(StrEnum):
+    """What a manifest is (auditor.oci.content_kind)."""
+
+    IMAGE = "image"
+    ATTACHMENT = "attachment"  # a signature, an attestation, ... of an image
+    ARTIFACT = "artifact"  # anything else, such as a Helm chart
+    UNKNOWN = "unknown"  # nothing that could be read
+
+
 class AttachmentKind(StrEnum):
     """Kinds of manifests that are attached to an image."""
 
@@ -195,6 +204,7 @@ class ImageRecord:
     """An audited reference. `audited_at` is RFC 3339 in UTC, to the second.
 
     `architectures` are normalised (`auditor.oci.platform.platform_text`) and sorted.
+    `content` is what the reference names; `architectures` can be those of an artifact.
     `platforms_left_out` is the number of platforms removed by the platform filter.
     `signed`, `has_sbom` and `has_provenance` state what is attached, not whether it is
     valid; None if attachments were not, or not completely, fetched.
@@ -210,6 +220,7 @@ class ImageRecord:
     media_type: str | None
     schema_version: int
     artifact_type: str | None
+    content: ContentKind
     architectures: tuple[str, ...]
     platforms: tuple[PlatformRecord, ...]
     platforms_left_out: int

@@ -24,6 +24,7 @@ from auditor.errors import FailureKind, Stage
 from auditor.model import (
     Access,
     AccessState,
+    ContentKind,
     FailureRecord,
     ImageRecord,
     Layer,
@@ -158,6 +159,7 @@ def _image(
         media_type=f"{OCI}.index.v1+json" if several else platforms[0].media_type,
         schema_version=1 if repository.schema1 else 2,
         artifact_type=None,
+        content=ContentKind.IMAGE,
         architectures=("linux/amd64", "linux/arm64")[: len(platforms)],
         platforms=platforms,
         platforms_left_out=0,

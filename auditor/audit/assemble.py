@@ -31,7 +31,14 @@ from auditor.audit.image_metadata import (
 )
 from auditor.config import AttachmentMode, ImageConfigMode
 from auditor.errors import Failure, FailureKind
-from auditor.model import Attachment, PlatformRecord, Warn, WarningCode
+from auditor.model import (
+    Attachment,
+    ContentKind,
+    PlatformRecord,
+    Warn,
+    WarningCode,
+)
+from auditor.oci.content_kind import index_kind, manifest_kind
 from auditor.oci.descriptor import Descriptor
 from auditor.oci.image_config import ImageConfig
 from auditor.oci.manifest import ImageIndex, ImageManifest, VerifiedManifest
@@ -123,6 +130,7 @@ class _Assembly:
         # Platforms that the options leave out: digest and platform, to its text.
         self._left_out: dict[tuple[str, Platform], str] = {}
         self._child_count = 0
+        self._kinds: set[ContentKind] = set()
         # Whether to fetch the configs of children whose platform the index states, and
         # all other configs. Compared with `==`: callers of the API may pass strings.
         mode = options.image_config
@@ -153,13 +161,16 @@ class _Assembly:
         )
         artifact_type: str | None = None
         annotations: Mapping[str, str] = {}
+        subject: str | None = None
         if not isinstance(manifest, Schema1Manifest):
             artifact_type, annotations = manifest.artifact_type, manifest.annotations
+            subject = manifest.subject
         return ImageMetadata(
             digest=verified.digest,
             media_type=verified.media_type,
             schema_version=1 if isinstance(manifest, Schema1Manifest) else 2,
             artifact_type=artifact_type,
+            content=index_kind(self._kinds, subject=subject),
             platforms=platforms,
             platforms_left_out=len(self._left_out),
             attachments=attachments,
@@ -187,6 +198,7 @@ class _Assembly:
         for child in children:
             attachment = child_attachment(child)
             if attachment is not None:
+                self._kinds.add(ContentKind.ATTACHMENT)
                 if self._options.attachments is not AttachmentMode.NONE:
                     self._attachments.append(attachment)
             elif child.platform is None or self._includes(child.digest, child.platform):
@@ -217,6 +229,7 @@ class _Assembly:
         if text is None:
             return True
         self._left_out[digest, platform] = text
+        self._kinds.add(ContentKind.IMAGE)
         return False
 
     async def _assemble_children(
@@ -255,6 +268,9 @@ class _Assembly:
                 WarningCode.CHILD_MISSING,
                 f"the registry does not have {child.digest}, which the index lists",
             )
+            self._kinds.add(
+                ContentKind.UNKNOWN if child.platform is None else ContentKind.IMAGE
+            )
             return [missing_platform(child)]
         return await self._assemble(child, verified, depth=depth)
 
@@ -286,6 +302,7 @@ class _Assembly:
             )
             if not self._includes(verified.digest, platform):
                 return []
+            self._kinds.add(ContentKind.IMAGE)
             self._add_blobs(manifest)
             return [schema1_platform(verified, manifest)]
         assert isinstance(manifest, ImageManifest)
@@ -298,6 +315,7 @@ class _Assembly:
         platform = described or (config.platform if config else UNKNOWN_PLATFORM)
         if described is None and not self._includes(verified.digest, platform):
             return []
+        self._kinds.add(manifest_kind(manifest, platform))
         self._warnings.extend(layer_warnings(manifest))
         self._add_blobs(manifest)
         if described is not None and config is not None:

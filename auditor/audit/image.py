@@ -23,6 +23,7 @@ from auditor.audit.resolve import Resolver
 from auditor.cache.digest_cache import DigestCache
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.model import FailureRecord, ImageRecord, Record, Warn, WarningCode
+from auditor.oci.content_kind import tagged_kind
 from auditor.oci.image_config import ImageConfig
 from auditor.oci.reference import (
     Reference,
@@ -149,6 +150,7 @@ class ImageAuditor:
             media_type=metadata.media_type,
             schema_version=metadata.schema_version,
             artifact_type=metadata.artifact_type,
+            content=tagged_kind(metadata.content, reference.tag),
             architectures=metadata.architectures,
             platforms=metadata.platforms,
             platforms_left_out=metadata.platforms_left_out,

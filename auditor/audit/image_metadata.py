@@ -19,6 +19,7 @@ from auditor.model import (
     Attachment,
     BaseImage,
     ConfigDetails,
+    ContentKind,
     Layer,
     LayerTrait,
     PlatformRecord,
@@ -204,6 +205,7 @@ class ImageMetadata:
     media_type: str
     schema_version: int
     artifact_type: str | None
+    content: ContentKind
     platforms: tuple[PlatformRecord, ...]
     platforms_left_out: int
     attachments: tuple[Attachment, ...]

@@ -8,7 +8,8 @@ A manifest response goes through `manifest.verify_manifest`: the digest is check
 `ImageIndex` or `ImageManifest` of `Descriptor`s, or a `Schema1Manifest`. `descriptor`
 also has the digests, the media types and the Accept header. `image_config` parses the
 config that an `ImageManifest` points to, `platform` compares and writes platforms, and
-`attachments` classifies signatures, SBOMs and attestations.
+`attachments` classifies signatures, SBOMs and attestations. `content_kind` tells images
+from attachments and other artifacts.
 
 `jws` checks signatures. It imports cryptography, which is slow, and so is imported only
 when there is something to check.

@@ -50,7 +50,7 @@ MAX_PREDICATES = 16
 _DIGEST_TAG = re.compile(
     "(?:"
     + "|".join(f"{a}-[a-f0-9]{{{n}}}" for a, n in grammar.HEX_CHARS.items())
-    + r")(?:\.[a-z0-9]+)?"
+    + r")(\.[a-z0-9]+)?"
 )
 
 
@@ -152,9 +152,21 @@ def evidence_of(attachment: Attachment) -> AttachmentEvidence:
     return AttachmentEvidence(certain=certain, possible=possible)
 
 
+def is_attachment_type(media_type: str | None) -> bool:
+    """Whether a layer of this media type is a signature, a statement or an SBOM."""
+    kind = _kind({essence(media_type) or ""}, (), set(), attested=False)
+    return kind is not AttachmentKind.ARTIFACT
+
+
 def is_digest_tag(tag: str) -> bool:
     """Whether a tag is named after the digest of the image it is attached to."""
     return _DIGEST_TAG.fullmatch(tag) is not None
+
+
+def digest_tag_suffix(tag: str) -> str | None:
+    """What follows the digest in a digest tag, such as `.sig`; None for other tags."""
+    match = _DIGEST_TAG.fullmatch(tag)
+    return None if match is None else match[1] or ""
 
 
 def _attachment(

@@ -112,6 +112,11 @@ class Descriptor:
     has_urls: bool
 
     @property
+    def reference_type(self) -> str | None:
+        """What the index says this is to another child, such as its attestation."""
+        return self.annotations.get(REFERENCE_TYPE)
+
+    @property
     def attests(self) -> str | None:
         """The digest of the attested image, if this is an attestation manifest."""
         if self.annotations.get(REFERENCE_TYPE) == "attestation-manifest":

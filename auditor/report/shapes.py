@@ -17,6 +17,7 @@ import orjson
 from auditor.fast_dataclass import dataclass
 from auditor.model import (
     SCHEMA,
+    ContentKind,
     FailureRecord,
     ImageRecord,
     LayerTrait,
@@ -47,6 +48,7 @@ class PlatformRow:
     repository: str
     tag: str | None
     digest: str
+    content: ContentKind
     platform: str | None
     os: str | None
     architecture: str | None
@@ -85,6 +87,7 @@ class LayerRow:
     repository: str
     tag: str | None
     digest: str
+    content: ContentKind
     platform: str | None
     platform_digest: str | None
     position: int | None

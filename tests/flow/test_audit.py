@@ -25,6 +25,7 @@ from auditor.demo.schema1_builder import schema1_image
 from auditor.model import (
     Access,
     AccessState,
+    ContentKind,
     ImageRecord,
     Layer,
     Order,
@@ -96,6 +97,11 @@ KINDS: dict[str, BuiltImage] = {
         keys=[SigningKey.from_seed("1"), SigningKey.from_seed("2")],
     ),
 }
+CONTENT = {
+    "artifact": ContentKind.ARTIFACT,
+    "artifact-of-an-image": ContentKind.ATTACHMENT,
+    "helm-chart": ContentKind.ARTIFACT,
+}
 REPOSITORY = "kinds/all"
 
 
@@ -128,6 +134,7 @@ def _expected(
         media_type=content.media_type,
         schema_version=content.schema_version,
         artifact_type=content.artifact_type,
+        content=CONTENT.get(tag, ContentKind.IMAGE),
         architectures=expected_architectures(content),
         platforms=content.platforms,
         platforms_left_out=0,

@@ -40,6 +40,7 @@ def expected_record(skopeo: Skopeo, host: str, image: str) -> dict[str, Any]:
         "media_type": document.get("mediaType", _SIGNED),
         "schema_version": document["schemaVersion"],
         "artifact_type": None,
+        "content": "image",
         "architectures": sorted({_name(platform) for platform in platforms}),
         "platforms": platforms,
         "platforms_left_out": 0,

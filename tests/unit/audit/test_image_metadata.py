@@ -23,6 +23,7 @@ from auditor.config import Settings
 from auditor.model import (
     AttachmentKind,
     ConfigDetails,
+    ContentKind,
     Layer,
     PlatformRecord,
     WarningCode,
@@ -62,6 +63,7 @@ def facts(*platforms: PlatformRecord) -> ImageMetadata:
         media_type=OCI_MANIFEST,
         schema_version=2,
         artifact_type=None,
+        content=ContentKind.IMAGE,
         platforms=platforms,
         platforms_left_out=0,
         attachments=(),

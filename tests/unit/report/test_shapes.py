@@ -23,7 +23,7 @@ IMAGE_LINE = (
     '"registry":"r.example.com","repository":"team/app","tag":"1",'
     f'"digest":"{E}",'
     '"media_type":"application/vnd.oci.image.index.v1+json","schema_version":2,'
-    '"artifact_type":null,"architectures":["linux/amd64"],'
+    '"artifact_type":null,"content":"image","architectures":["linux/amd64"],'
     '"platforms":[{"os":"linux","architecture":"amd64","variant":null,'
     f'"os_version":null,"digest":"{A}",'
     '"media_type":"application/vnd.oci.image.manifest.v1+json",'
@@ -49,7 +49,7 @@ FAILURE_LINE = (
 PLATFORM_LINE = (
     '{"schema":1,"kind":"platform","reference":"r.example.com/team/app:1",'
     '"registry":"r.example.com","repository":"team/app","tag":"1",'
-    f'"digest":"{E}","platform":"linux/arm64","os":"linux",'
+    f'"digest":"{E}","content":"image","platform":"linux/arm64","os":"linux",'
     '"architecture":"arm64","variant":"v8","os_version":null,'
     f'"platform_digest":"{B}",'
     '"media_type":"application/vnd.oci.image.manifest.v1+json",'
@@ -62,7 +62,7 @@ PLATFORM_LINE = (
 LAYER_LINE = (
     '{"schema":1,"kind":"layer","reference":"r.example.com/team/app:1",'
     '"registry":"r.example.com","repository":"team/app","tag":"1",'
-    f'"digest":"{E}","platform":"linux/amd64","platform_digest":"{A}",'
+    f'"digest":"{E}","content":"image","platform":"linux/amd64","platform_digest":"{A}",'
     f'"position":1,"layer_digest":"{digest("2")}","layer_size":200,'
     '"layer_media_type":"application/vnd.oci.image.layer.v1.tar+gzip",'
     '"audited_at":"2026-11-24T02:00:00Z"}'
