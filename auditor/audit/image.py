@@ -29,25 +29,11 @@ from auditor.oci.reference import (
     Reference,
     RepositoryPattern,
     TagPattern,
-    likely_registry,
 )
 from auditor.registry.registries import Registries
 from auditor.util.clock import Clock, rfc3339
 
 Value = TypeVar("Value")
-
-# Failures of a reference that names a registry where an image of Docker Hub is
-# expected, with or without access to Docker Hub.
-_WRONG_NAME = frozenset(
-    {
-        FailureKind.NOT_FOUND,
-        FailureKind.DENIED,
-        FailureKind.NO_PULL_GRANT,
-        FailureKind.DNS,
-        FailureKind.CONNECT,
-        FailureKind.TIMEOUT,
-    }
-)
 
 
 class ImageAuditor:
@@ -172,8 +158,6 @@ class ImageAuditor:
             body = await self._raw_manifest(reference)
         else:
             body, _ = await _mirror_first(mirrored, reference, self._raw_manifest)
-        if isinstance(body, Failure):
-            return replace(body, detail=_detail(reference, body))
         return body
 
     async def _raw_manifest(self, reference: Reference) -> bytes | Failure:
@@ -208,8 +192,6 @@ class ImageAuditor:
                 kind=FailureKind.VANISHED,
                 detail="the registry listed this tag but no longer has it (404)",
             )
-        else:
-            failure = replace(failure, detail=_detail(reference, failure))
         now = rfc3339(self._clock.epoch())
         return failure_record(str(reference), reference, failure, now)
 
@@ -256,14 +238,3 @@ async def _mirror_first(
     if isinstance(result, Failure):
         return replace(result, detail=f"{result.detail}; before that, {at_mirror}"), ()
     return result, (Warn(code=WarningCode.NOT_AT_MIRROR, detail=at_mirror),)
-
-
-def _detail(reference: Reference, failure: Failure) -> str:
-    """The detail of a failure, with a hint if a registry was probably meant."""
-    host = likely_registry(reference) if failure.kind in _WRONG_NAME else None
-    if host is None:
-        return failure.detail
-    return (
-        f"{failure.detail}; {host} was read as an image of Docker Hub with a tag: for a"
-        f" registry write {host}/REPOSITORY:TAG"
-    )

@@ -6,8 +6,10 @@
 
 The grammar is that of github.com/distribution/reference: `alpine` means
 `docker.io/library/alpine:latest`, and the first component is a host if it contains a
-dot or a colon or is `localhost`. Accepted text is safe in URLs: no component can be
-`..`, and nothing needs percent-encoding.
+dot or a colon or is `localhost`. Such a component alone, which would be an image of
+Docker Hub, is refused: a registry is meant, and its name must not be sent there.
+Accepted text is safe in URLs: no component can be `..`, and nothing needs
+percent-encoding.
 
 In patterns `*`, `?`, `[0-9]` and `[!a]` match as in a shell. In a path-pattern they
 stay within one component, and `**` is any number of components. As in gitignore(5),
@@ -59,7 +61,6 @@ _REPOSITORY_PATTERN = LazyPattern(
 )
 _PATH = LazyPattern(grammar.PATH)
 _TAG = re.compile(grammar.TAG)
-_PORT = LazyPattern(grammar.PORT)
 # An image ID, which distribution/reference refuses as a repository, too.
 _IMAGE_ID = LazyPattern(r"[a-f0-9]{64}")
 
@@ -199,26 +200,6 @@ def mirror_reference(reference: Reference, mirror: str) -> Reference:
     )
 
 
-def likely_registry(reference: Reference) -> str | None:
-    """The `host:port` that the user probably meant by this reference, or None.
-
-    `localhost:5000` parses as an image of Docker Hub with a tag, as in docker. Docker's
-    official images, which are named without a slash, have no dot in their names.
-    """
-    name = reference.repository.removeprefix("library/")
-    tag = reference.tag or ""
-    is_host_and_port = (
-        reference.registry == DOCKER_HUB
-        and reference.digest is None
-        and name != reference.repository
-        and "/" not in name
-        and ("." in name or name == "localhost")
-        and _PORT.fullmatch(tag)
-        and int(tag) <= grammar.MAX_PORT
-    )
-    return f"{name}:{tag}" if is_host_and_port else None
-
-
 def api_host(registry: str) -> str:
     """The `host[:port]` of a registry's API: Docker Hub's has another name."""
     return _DOCKER_HUB_API if registry == DOCKER_HUB else registry
@@ -310,8 +291,11 @@ def _repository_pattern(text: str) -> RepositoryPattern | None:
 def _name(match: re.Match[str]) -> tuple[str, str] | None:
     """Registry and repository, or None if a limit of the grammar is exceeded."""
     host, path = match["host"], match["path"]
-    if host is None and _IMAGE_ID.fullmatch(path):
-        return None
+    if host is None:
+        if _IMAGE_ID.fullmatch(path):
+            return None
+        if "/" not in path and grammar.bare_host(path, match.groupdict().get("tag")):
+            return None
     registry = DOCKER_HUB if host is None else _registry(host)
     if registry is None:
         return None

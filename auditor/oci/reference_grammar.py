@@ -45,6 +45,13 @@ COMPONENT_PATTERN = r"(?:[a-z0-9_.?-]|\*(?!\*)|\[!?[a-z0-9_.-]+\])+"
 PATH_PATTERN = rf"(?:{COMPONENT_PATTERN}|\*\*)(?:/(?:{COMPONENT_PATTERN}|\*\*))*"
 MAX_PATH_PATTERN_CHARS = 4 * MAX_PATH_CHARS
 
+# Ports at which registries listen by default: HTTPS, Gitea, distribution, kind, GitLab,
+# zot, Nexus and Artifactory, Quay, MicroK8s. No official image of Docker Hub has such a
+# tag: these are versions (debian:12), years (neo4j:2025) and dates (photon:20190122).
+_REGISTRY_PORTS = frozenset(
+    {443, 3000, 5000, 5001, 5050, 8080, 8081, 8082, 8083, 8443, 32000}
+)
+
 _EXAMPLE = "host/repository:tag"
 CREDENTIALS = (
     "credentials are not allowed in a reference; remove everything up to the @"
@@ -76,6 +83,19 @@ def is_glob(text: str) -> bool:
     return any(char in text for char in GLOB_CHARS)
 
 
+def bare_host(name: str, tag: str | None) -> str | None:
+    """The `host[:port]` that `name[:tag]`, without a slash, means; None for an image.
+
+    By the grammar it is an official image of Docker Hub. None of these has a dot in its
+    name or is called localhost, so the name would only tell Docker Hub of a host.
+    """
+    port = tag if tag is not None and _is_port(tag) else None
+    if "." not in name and name != "localhost":
+        is_host = port is not None and int(port) in _REGISTRY_PORTS
+        return f"{name}:{port}" if is_host else None
+    return name if port is None else f"{name}:{port}"
+
+
 def explain_invalid_reference(text: str) -> str:
     """The first error from the left, and how to correct it."""
     if error := _error_in_characters(text):
@@ -87,6 +107,8 @@ def explain_invalid_reference(text: str) -> str:
         return error
     name, at, digest = (rest if has_host else text).partition("@")
     path, colon, tag = name.partition(":")
+    if not slash and (error := _error_in_bare_host(text, path.lower(), tag)):
+        return error
     if any(char in path for char in GLOB_CHARS):
         return (
             _error_in_path_pattern(path, has_host=has_host)
@@ -164,6 +186,22 @@ def _error_in_host(host: str, rest: str) -> str | None:
     if not re.fullmatch(DOMAIN, bare):
         return f'"{shown}" is not a host name: letters, digits, hyphens and dots'
     return None
+
+
+def _error_in_bare_host(text: str, name: str, tag: str) -> str | None:
+    if is_ipv6(split_port(text)[0]):
+        host, other = text, ""
+    elif re.fullmatch(COMPONENT, name) and (host := bare_host(name, tag) or ""):
+        other = (
+            f", or docker.io/library/{safe_text(text, 80)} for an image of that name"
+        )
+    else:
+        return None
+    host = safe_text(host, 80)
+    return (
+        f"it is a registry without a repository; write {host}/repository:tag,"
+        f" {host}/*:* for all of its images{other}"
+    )
 
 
 def _is_port(text: str) -> bool:

@@ -124,19 +124,6 @@ async def test_a_failure_as_json_is_the_failure_record() -> None:
     assert (record["kind"], record["failure"]) == ("failure", "not_found")
 
 
-@pytest.mark.parametrize("flags", [[], ["--raw"]])
-async def test_a_host_and_port_alone_gets_a_hint(flags: list[str]) -> None:
-    # The proxy does not exist, so that Docker Hub is not reached.
-    options = ["--proxy", "http://127.0.0.1:1", "--tries", "1", "--no-docker-config"]
-    done = await auditor("inspect", *options, *flags, "localhost:5000")
-    assert (done.code, done.out) == (1, b"")
-    (message,) = done.messages
-    assert message.endswith(
-        "; localhost:5000 was read as an image of Docker Hub with a tag: for a registry"
-        " write localhost:5000/REPOSITORY:TAG"
-    )
-
-
 async def test_control_characters_of_a_registry_are_not_printed() -> None:
     content = DemoContent()
     evil = "\x1b]0;owned\x07\u202e\x9b2J"

@@ -301,6 +301,37 @@ def test_a_line_beyond_the_limit_is_not_kept_in_memory(
     assert 20 < len(long) < 120
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"{}\n",
+        b'{"reference": "{}"}\n',
+        b'{"repository": "{}"}\n',
+        b"reference\n{}\n",
+        b"registry,repository\n,{}\n",
+        b"FROM {}\n",
+        b"ARG BASE={}\nFROM $BASE\n",
+        b"services: {a: {image: '{}'}}\n",
+        b"apiVersion: v1\nkind: Pod\nspec: {containers: [{image: '{}'}]}\n",
+        b'{"kind": "Pod", "spec": {"containers": [{"image": "{}"}]}}',
+    ],
+)
+@pytest.mark.parametrize(
+    "text", [b"registry.example.com", b"localhost:5000", b"myhost:5000"]
+)
+def test_a_host_alone_is_refused_in_every_format(data: bytes, text: bytes) -> None:
+    def one(name: bytes) -> InputItem:
+        (item,) = items(data.replace(b"{}", name))
+        return item
+
+    refused = one(text)
+    assert isinstance(refused, RejectedEntry)
+    assert f"write {text.decode()}/repository:tag" in refused.failure.detail
+    image = one(b"nginx:1.25")
+    assert isinstance(image, InputSelector)
+    assert str(image.selector) == "docker.io/library/nginx:1.25"
+
+
 def test_items_are_returned_before_the_list_ends() -> None:
     class Endless(io.BytesIO):
         def read1(self, size: int | None = -1, /) -> bytes:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from auditor.errors import FailureKind, ProtocolError
@@ -10,7 +12,6 @@ from auditor.oci.reference import (
     TagPattern,
     api_host,
     is_tag,
-    likely_registry,
     parse_reference,
     parse_selector,
 )
@@ -40,9 +41,6 @@ DIGEST = f"sha256:{HEX}"
         ("localhost/a", "localhost/a:latest"),
         ("LOCALHOST/a", "localhost/a:latest"),
         ("localhost:5000/a", "localhost:5000/a:latest"),
-        ("localhost", "docker.io/library/localhost:latest"),
-        ("example.com", "docker.io/library/example.com:latest"),
-        ("example.com:5000", "docker.io/library/example.com:5000"),
         ("127.0.0.1:5000/a", "127.0.0.1:5000/a:latest"),
         ("[::1]/a", "[::1]/a:latest"),
         ("[2001:DB8::1]:5000/a:t", "[2001:db8::1]:5000/a:t"),
@@ -320,28 +318,74 @@ def test_digests(text: str, good: bool) -> None:
     assert is_digest(text) is good
 
 
-@pytest.mark.parametrize(
-    "text", ["localhost:5000", "127.0.0.1:80", "registry.example.com:8443"]
-)
-def test_a_host_and_port_alone_parses_as_an_image_but_is_likely_a_registry(
-    text: str,
-) -> None:
-    assert likely_registry(parse_reference(text)) == text
+# By the grammar (distribution/reference) these are images of Docker Hub.
+_BARE_HOSTS = {
+    "registry.example.com": "registry.example.com",
+    "Registry.Example.com": "registry.example.com",
+    "docker://registry.example.com": "registry.example.com",
+    "registry.example.com:8443": "registry.example.com:8443",
+    "registry.example.com:latest": "registry.example.com",
+    "registry.example.com:*": "registry.example.com",
+    f"registry.example.com@{DIGEST}": "registry.example.com",
+    f"registry.example.com:5000@{DIGEST}": "registry.example.com:5000",
+    "10.0.0.1": "10.0.0.1",
+    "127.0.0.1:80": "127.0.0.1:80",
+    "quay.io": "quay.io",
+    "docker.io": "docker.io",
+    "localhost": "localhost",
+    "localhost:12345": "localhost:12345",
+    "localhost:v1": "localhost",
+    # The default ports of distribution, GitLab, Quay, Nexus, and HTTPS.
+    "myhost:5000": "myhost:5000",
+    "gitlab:5050": "gitlab:5050",
+    "quay-1:8443": "quay-1:8443",
+    "nexus:8082": "nexus:8082",
+    "my-host:443": "my-host:443",
+    "[::1]": "[::1]",
+    "[2001:db8::1]:5000": "[2001:db8::1]:5000",
+}
+
+
+@pytest.mark.parametrize(("text", "host"), _BARE_HOSTS.items())
+def test_a_host_alone_is_not_an_image_of_docker_hub(text: str, host: str) -> None:
+    expected = (
+        f"it is a registry without a repository; write {host}/repository:tag,"
+        rf" {host}/*:* for all of its images"
+    )
+    for parse in (parse_reference, parse_selector):
+        with pytest.raises(ProtocolError, match=re.escape(expected)):
+            parse(text)
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "repository", "tag"),
     [
-        "ubuntu:2004",
-        "localhost:v1",
-        "localhost",
-        "a.example:70000",
-        "a.example:0",
-        "a.example:1@sha256:" + "0" * 64,
-        "library.x/app:5000",
-        "localhost:5000/app:5000",
-        "docker.io/team/a.example:5000",
+        # Versions, dates, years and build numbers of official and local images.
+        ("nginx:1.25", "nginx", "1.25"),
+        ("ubuntu:22.04", "ubuntu", "22.04"),
+        ("debian:12", "debian", "12"),
+        ("neo4j:2025", "neo4j", "2025"),
+        ("photon:20190122", "photon", "20190122"),
+        ("myapp:1234", "myapp", "1234"),
+        ("chrome:80", "chrome", "80"),
+        ("redis:6379", "redis", "6379"),
+        # Not ports.
+        ("myhost:05000", "myhost", "05000"),
+        ("myhost:50000x", "myhost", "50000x"),
+        ("myhost:5000-1", "myhost", "5000-1"),
+        # Docker Hub is named.
+        ("docker.io/localhost:5000", "localhost", "5000"),
+        ("docker.io/registry.example.com", "registry.example.com", "latest"),
+        ("library/registry.example.com", "registry.example.com", "latest"),
     ],
 )
-def test_other_references_are_not_likely_registries(text: str) -> None:
-    assert likely_registry(parse_reference(text)) is None
+def test_other_names_alone_are_images_of_docker_hub(
+    text: str, repository: str, tag: str
+) -> None:
+    assert parse_reference(text) == parse_selector(text)
+    assert str(parse_reference(text)) == f"docker.io/library/{repository}:{tag}"
+
+
+def test_a_repository_may_have_the_name_of_a_host() -> None:
+    for text in ("h.example/localhost:5000", "h.example/a.example:5000"):
+        assert str(parse_reference(text)) == text
