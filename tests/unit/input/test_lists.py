@@ -313,7 +313,8 @@ def test_a_line_beyond_the_limit_is_not_kept_in_memory(
         b"ARG BASE={}\nFROM $BASE\n",
         b"services: {a: {image: '{}'}}\n",
         b"apiVersion: v1\nkind: Pod\nspec: {containers: [{image: '{}'}]}\n",
-        b'{"kind": "Pod", "spec": {"containers": [{"image": "{}"}]}}',
+        b'{"apiVersion": "v1", "kind": "Pod",'
+        b' "spec": {"containers": [{"image": "{}"}]}}',
     ],
 )
 @pytest.mark.parametrize(
