@@ -188,7 +188,8 @@ class Access:
 
     `actions` are those granted for the repository. `verified` is True if the signature
     of the token was checked with the user's keys. `credential` is where the credential
-    comes from; None for anonymous access.
+    comes from; None for anonymous access. `login_unused`: a login is configured, and
+    was not sent, because the registry did not ask for one.
     """
 
     state: AccessState
@@ -197,6 +198,7 @@ class Access:
     issuer: str | None = None
     verified: bool = False
     credential: CredentialSource | None = None
+    login_unused: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -183,6 +183,7 @@ class AuditRun:
             listings=self._counts.listings,
             max_requests=self._settings.max_requests,
             rate_limits=self._registries.rate_limits(),
+            unused_logins=self._registries.unused_logins(),
             blobs=self._images.repository_data.blobs.counts,
             resumed=resumed,
         )

@@ -213,7 +213,8 @@ def _type_name(record: ImageRecord) -> str:
 def _access(record: ImageRecord) -> str:
     access = record.access
     if access.state is AccessState.ANONYMOUS:
-        return "anyone: the registry needs no login"
+        unused = "; the configured login was not used" if access.login_unused else ""
+        return f"anyone: the registry needs no login{unused}"
     subject = f" to {safe_text(access.subject)}" if access.subject else ""
     actions = ", ".join(safe_text(action) for action in access.actions)
     return f"{access.state}{subject}" + (f": {actions}" if actions else "")

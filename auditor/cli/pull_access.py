@@ -13,7 +13,6 @@ from auditor.config import Settings
 from auditor.diagnose.token_check import PULL, PullAccess
 from auditor.errors import ExitCode, FailureKind
 from auditor.fast_dataclass import dataclass
-from auditor.model import AccessState
 from auditor.util.text import format_count, safe_text
 
 _ACTIONS_CHARS = 300
@@ -172,8 +171,6 @@ def _unknown_reason(granted: PullAccess) -> str:
     check = granted.check
     if check is None or granted.pull is not None:
         return ""
-    if check.access.state is AccessState.ANONYMOUS:
-        return "  (the registry sends no challenge)"
     return "  (the token is opaque)" if check.token else "  (Basic has no token)"
 
 

@@ -212,6 +212,8 @@ def _token_lines(check: TokenCheck, explanation: TokenExplanation | None) -> lis
     lines.append(f"account     {safe_text(_account(check))}")
     if check.credential is not None:
         lines.append(f"credential  {safe_text(check.credential, 300)}")
+    if check.unused_login is not None:
+        lines.append(f"not used    {safe_text(check.unused_login, 300)}")
     if explanation is not None:
         lines += explanation_lines(explanation)
     return [*lines, "", _verdict(check)]
@@ -230,7 +232,10 @@ def _verdict(check: TokenCheck) -> str:
         case AccessState.DENIED:
             return f"pull on {check.repository}: NOT granted"
         case AccessState.ANONYMOUS:
-            return f"{check.registry} needs no token: anyone may pull"
+            verdict = f"{check.registry} needs no token: anyone may pull"
+            if check.unused_login is None:
+                return verdict
+            return f"{verdict}; it did not ask for the configured login"
         case AccessState.UNVERIFIABLE:
             reason = "the token is opaque" if check.token else "Basic has no token"
             return (

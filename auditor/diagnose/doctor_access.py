@@ -42,6 +42,7 @@ VERSION_FIELD = "Docker-Distribution-Api-Version"
 # Distribution's registry tolerates this difference (registry/auth/token, Leeway).
 MAX_SKEW_S = 60
 _NO_REPOSITORY = "no repository was given"
+_IS_PUBLIC = "not needed: the registry is public"
 _KINDS: dict[type[Credential], str] = {
     Login: "password",
     IdentityToken: "identity token",
@@ -76,8 +77,9 @@ async def access_steps(session: DoctorSession) -> AsyncIterator[DoctorStep]:
         session.stopped = "no token can be requested"
         return
     if plan.scheme in _ANONYMOUS_SCHEMES:
-        for name in (StepName.CREDENTIAL, StepName.TOKEN, StepName.GRANT):
-            yield skipped_step(name, "not needed: the registry is public")
+        yield _unused_credential(session)
+        for name in (StepName.TOKEN, StepName.GRANT):
+            yield skipped_step(name, _IS_PUBLIC)
         return
     with session.timed() as watch:
         account = await session.registry.auth.account(_session_scope(session))
@@ -175,6 +177,8 @@ def _challenge_text(plan: AuthPlan, challenges: tuple[Challenge, ...]) -> str:
             words.append(f"scope {safe_text(scope, 80)}")
     if others:
         words.append(f"also {', '.join(others)}")
+    if plan.is_optional:
+        words.append("offered, not required")
     return ", ".join(words)
 
 
@@ -206,6 +210,23 @@ def _realm(session: DoctorSession, plan: AuthPlan) -> DoctorStep:
         reason = "a public host; its address is checked before each connection"
     message = f"may receive the credential: {reason}"
     return finished_step(StepName.REALM, message, {"realm": url, "allowed": True})
+
+
+def _unused_credential(session: DoctorSession) -> DoctorStep:
+    """The credential step of a registry that asks for no login."""
+    auth = session.registry.auth
+    namespace = auth.namespace_of(_session_scope(session))
+    location = auth.credentials.location_of(session.name, namespace)
+    if location is None:
+        return skipped_step(StepName.CREDENTIAL, _IS_PUBLIC)
+    location = safe_text(location, 300)
+    return finished_step(
+        StepName.CREDENTIAL,
+        f"not used: the registry asks for no login; one is configured in {location}",
+        {"source": None, "location": location, "kind": None, "account": None},
+        advice="requests are anonymous; if some repositories need the login, configure"
+        " the registry, or the proxy in front of it, to send WWW-Authenticate",
+    )
 
 
 def _credential(
@@ -261,6 +282,10 @@ async def _token_steps(
     if isinstance(authorization, Failure):
         session.stopped = "not logged in"
         yield _no_token(session, authorization, watch.ms, plan)
+        return
+    if authorization.header is None:
+        yield skipped_step(StepName.TOKEN, "not needed: requests are anonymous")
+        yield _unknown_grant("requests are anonymous", authorization.access)
         return
     if plan.scheme is Scheme.BASIC:
         yield skipped_step(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator
 from dataclasses import asdict, replace
-from typing import Any, cast
+from typing import Any
 
 from auditor.audit.resolve import DIGEST_HEADER
 from auditor.diagnose.doctor_advice import advise
@@ -23,7 +22,7 @@ from auditor.oci.descriptor import is_digest
 from auditor.oci.manifest import VerifiedManifest, verify_manifest
 from auditor.oci.reference import Reference, is_tag
 from auditor.registry.host_plan import Scheme
-from auditor.registry.listing.interface import Page
+from auditor.registry.listing.interface import Page, first_page
 from auditor.util.text import format_count, format_duration, safe_text
 from auditor.wire.rate_limit import RateLimit
 from auditor.wire.response import Response
@@ -38,7 +37,7 @@ async def content_steps(session: DoctorSession) -> AsyncIterator[DoctorStep]:
             yield skipped_step(name, reason)
     else:
         with session.timed() as watch:
-            page = await _first_page(session.registry.list_tags(reference.repository))
+            page = await first_page(session.registry.list_tags(reference.repository))
         yield _tags(session, page, watch.ms)
         if isinstance(page, Failure) and _is_login_rejected(session, page):
             # More requests with a wrong password can lock the account.
@@ -51,13 +50,6 @@ async def content_steps(session: DoctorSession) -> AsyncIterator[DoctorStep]:
         yield await _referrers(session, reference, digest)
     yield await _catalog(session, reference)
     yield _rate_limit(session.registry.rate_limiter.latest)
-
-
-async def _first_page(pages: AsyncIterator[Any]) -> Page[Any] | Failure | None:
-    async with aclosing(cast(AsyncGenerator[Any, None], pages)) as opened:
-        async for page in opened:
-            return cast(Page[Any] | Failure, page)
-    return None
 
 
 def _is_login_rejected(session: DoctorSession, failure: Failure) -> bool:
@@ -227,7 +219,7 @@ async def _catalog(session: DoctorSession, reference: Reference | None) -> Docto
     if reference is not None and "/" in reference.repository:
         namespace = reference.repository.partition("/")[0]
     with session.timed() as watch:
-        page = await _first_page(session.registry.list_repositories(namespace))
+        page = await first_page(session.registry.list_repositories(namespace))
     if not isinstance(page, Failure):
         return _listing(StepName.CATALOG, "repository", page, watch.ms)
     if _is_login_rejected(session, page):

@@ -22,6 +22,7 @@ from auditor.model import Access, AccessState
 from auditor.oci.reference import RepositoryPattern
 from auditor.registry.client import Registry
 from auditor.registry.host_plan import Scheme
+from auditor.registry.listing.interface import first_page
 from auditor.registry.registries import Registries
 from auditor.report.listing_stats import Listings
 from auditor.util.secret import Secret
@@ -34,7 +35,9 @@ PULL = ("pull",)
 class TokenCheck:
     """A requested token and what it grants. `token` is None without Bearer.
 
-    `credential` is where the login is configured, None for anonymous requests.
+    `credential` is where the login is configured, None for anonymous requests;
+    `unused_login` is where one is that the registry did not ask for. Anonymous access
+    was tried: the tags of the repository were listed.
     """
 
     registry: str
@@ -47,11 +50,12 @@ class TokenCheck:
     credential: str | None
     access: Access
     token: Secret | None
+    unused_login: str | None
 
     @property
     def pull(self) -> bool:
         """Whether this account is known to be able to pull."""
-        return self.access.state is AccessState.GRANTED or self.scheme is Scheme.NONE
+        return self.access.state in {AccessState.GRANTED, AccessState.ANONYMOUS}
 
 
 async def check_token(
@@ -59,21 +63,31 @@ async def check_token(
 ) -> TokenCheck | Failure:
     """Request the token for these actions on `repository`."""
     scope = repository_scope(repository, actions)
-    plan = await registry.auth.plan.get()
-    if isinstance(plan, Failure):
-        return plan
-    authorization = await registry.auth.for_scope(scope).unchecked_authorization()
+    auth = registry.auth
+    authorization = await auth.for_scope(scope).unchecked_authorization()
+    if not isinstance(authorization, Failure) and authorization.header is None:
+        # A ping without a challenge does not prove that anyone may pull.
+        page = await first_page(registry.list_every_tag(repository))
+        if isinstance(page, Failure):
+            return page
+        # The response to the listing may have had a challenge.
+        authorization = await auth.for_scope(scope).unchecked_authorization()
     if isinstance(authorization, Failure):
         return authorization
-    found = None
-    if plan.scheme in {Scheme.BASIC, Scheme.BEARER}:
-        account = await registry.auth.account(scope)
+    plan = await auth.plan.get()
+    if isinstance(plan, Failure):
+        return plan
+    found = token = unused_login = None
+    if authorization.header is None:
+        namespace = auth.namespace_of(scope)
+        unused_login = auth.credentials.location_of(registry.name, namespace)
+    else:
+        account = await auth.account(scope)
         if isinstance(account, Failure):
             return account
         found = account.found
-    token = None
-    if plan.scheme is Scheme.BEARER and authorization.header is not None:
-        token = Secret(authorization.header.removeprefix("Bearer "))
+        if plan.scheme is Scheme.BEARER:
+            token = Secret(authorization.header.removeprefix("Bearer "))
     return TokenCheck(
         registry=registry.name,
         repository=repository,
@@ -85,6 +99,7 @@ async def check_token(
         credential=None if found is None else found.location,
         access=authorization.access,
         token=token,
+        unused_login=unused_login,
     )
 
 

@@ -6,6 +6,7 @@ unless it is configured. After that no request is sent that is certain to get a 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from urllib.parse import urlsplit
 
@@ -40,11 +41,16 @@ class Scheme(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthPlan:
-    """The scheme, and for `BEARER` the realm and service of the challenge."""
+    """The scheme, and for `BEARER` the realm and service of the challenge.
+
+    `is_optional`: the host offered the scheme without requiring it, so that requests
+    without a login are sent anonymously.
+    """
 
     scheme: Scheme
     realm: str | None = None
     service: str | None = None
+    is_optional: bool = False
 
 
 class HostPlan:
@@ -90,17 +96,19 @@ class HostPlan:
         return self.known
 
     def _plan_from_ping(self, response: Response) -> AuthPlan:
-        if 200 <= response.status < 300:
-            return AuthPlan(scheme=Scheme.NONE)
         # The challenge of a host that the ping was redirected to is not this host's:
         # it must not get this host's password.
-        is_own = origin_of(response.url) == origin_of(self._ping_url)
-        if response.status == 401 and is_own:
+        if origin_of(response.url) == origin_of(self._ping_url):
             values = response.headers.getall("WWW-Authenticate", ())
             challenge = preferred_challenge(parse_challenges(values))
             if challenge is not None:
-                return self._plan_from_challenge(challenge)
-        return AuthPlan(scheme=Scheme.UNKNOWN)
+                # With another status than 401, the field offers a login: "supplying
+                # credentials might affect the response" (RFC 9110 section 11.6.1). zot
+                # answers 200 if everybody may see a part of its repositories.
+                plan = self._plan_from_challenge(challenge)
+                return replace(plan, is_optional=response.status != 401)
+        is_success = 200 <= response.status < 300
+        return AuthPlan(scheme=Scheme.NONE if is_success else Scheme.UNKNOWN)
 
     def _plan_from_challenge(self, challenge: Challenge) -> AuthPlan:
         if challenge.scheme == "basic":

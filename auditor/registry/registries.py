@@ -174,6 +174,14 @@ class Registries:
             if (latest := registry.rate_limiter.latest) is not None
         ]
 
+    def unused_logins(self) -> list[tuple[str, str]]:
+        """The registry and location of each login that nothing asked for."""
+        return [
+            (name, location)
+            for name, registry in sorted(self._open.items())
+            for location in registry.auth.unused_logins
+        ]
+
     def check_files(self) -> None:
         """Raise `UsageError` for a CA, certificate or key file that cannot be used."""
         for name in self._settings.registries:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -126,10 +127,12 @@ class Summary:
     failures that cost no request, because of a limit, a deadline or a host that is
     down.
 
-    `requests`: everything sent, by kind; `repeated`: the repeated requests among them,
-    by reason; `rate_limits`: the last rate limit of each registry. `saved`: numbers of
-    fetches avoided, by reason (`SAVED` in summary_text.py). `damaged`: unusable cache
-    entries; `not_stored`: entries dropped because of a slow disk. `blobs`: verified
+    `unused_logins`: registry and location of logins that were not sent, because the
+    registry did not ask for one. `requests`: everything sent, by kind; `repeated`: the
+    repeated requests among them, by reason; `rate_limits`: the last rate limit of each
+    registry. `saved`: numbers of fetches avoided, by reason (`SAVED` in
+    summary_text.py). `damaged`: unusable cache entries; `not_stored`: entries dropped
+    because of a slow disk. `blobs`: verified
     blobs, each once per repository: `checked` is the sum of `there`, `missing` and
     `unverified`; `size_differs` counts manifests with a wrong size.
     """
@@ -154,6 +157,7 @@ class Summary:
     max_requests: int | None = None
     rate_limits: Sequence[tuple[str, RateLimit]] = ()
     blobs: Counts = field(default_factory=dict)
+    unused_logins: Sequence[tuple[str, str]] = ()
 
     @property
     def to_do(self) -> int:
@@ -279,6 +283,12 @@ def _merge_rate_limits(values: Sequence[Sequence[Json]]) -> list[Json]:
     return [least[registry] for registry in sorted(least)]
 
 
+def _merge_unused_logins(values: Sequence[Sequence[Json]]) -> list[Json]:
+    """The logins that no shard has used, each once."""
+    unused = {(one["registry"], one["login"]): one for one in chain(*values)}
+    return [unused[key] for key in sorted(unused)]
+
+
 @dataclass(frozen=True, slots=True)
 class SummaryField:
     """A field of the JSON form: its value for one run, and how values are merged."""
@@ -348,6 +358,14 @@ SUMMARY_FIELDS: tuple[SummaryField, ...] = (
     ),
     _counts("requests", _by_name),
     _attribute("max_requests", _or_none(sum)),
+    SummaryField(
+        "unused_logins",
+        lambda run: [
+            {"registry": registry, "login": location}
+            for registry, location in run.unused_logins
+        ],
+        _merge_unused_logins,
+    ),
     SummaryField(
         "allowances",
         lambda run: [_rate_limit(*one) for one in run.rate_limits],

@@ -15,6 +15,8 @@ Json = Mapping[str, Any]
 MAX_ARCHITECTURES = 6
 # Suspicious listings shown. The summary file has all.
 MAX_LISTINGS = 20
+# Logins that were not used, shown. The summary file has all.
+MAX_LOGINS = 20
 # Longer than any valid reference.
 MAX_REFERENCE_CHARS = 500
 
@@ -70,6 +72,7 @@ def summary_lines(summary: Json) -> list[str]:
         *_ranking("warnings", summary["warnings"].items()),
         *listing_lines(summary["lists"], listings),
         _requests(summary["requests"], summary["repeated"]),
+        *_unused_logins(summary["unused_logins"]),
         *_rate_limits(summary["allowances"]),
         *_blobs(summary["blobs"]),
         *_saved(summary["saved"]),
@@ -185,6 +188,15 @@ def _requests(requests: Mapping[str, int], repeated: Mapping[str, int]) -> str:
         if count
     )
     return f"  requests: {sent or 'none'}" + (f" ({again})" if again else "")
+
+
+def _unused_logins(logins: Iterable[Json]) -> Iterator[str]:
+    for one in islice(logins, MAX_LOGINS):
+        yield (
+            f"  login not used: {safe_text(one['registry'])} did not ask for one, so"
+            " that private repositories may be missing"
+        )
+        yield f"      {safe_text(one['login'], 300)}"
 
 
 def _rate_limits(rate_limits: Iterable[Json]) -> Iterator[str]:

@@ -193,10 +193,10 @@ async def test_an_accepted_password_is_sent_concurrently() -> None:
     assert outcome.kinds.count("image") == 19
 
 
-async def test_without_a_login_nothing_is_requested_with_basic() -> None:
+async def test_without_a_login_a_registry_with_basic_is_asked_once() -> None:
     async with lab(simple(NAMES), access=Basic([TEAM])) as here:
         failure = (await here.audit(here.ref("team/app:1"))).failure
-        assert here.faults.count("GET", MANIFESTS) == 0
+        assert here.faults.count("GET", MANIFESTS) == 1
     assert failure.detail == (
         "the registry requires a user name and password (Basic), and no login is"
         " configured for it"

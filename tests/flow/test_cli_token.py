@@ -183,7 +183,7 @@ async def test_pull_access_with_basic_is_unknown(tmp_path: Path) -> None:
 
 
 async def test_a_public_registry_needs_no_token() -> None:
-    async with lab() as here:
+    async with lab(simple(["team/app:1"])) as here:
         done = await auditor("token", here.ref("team/app"))
     assert done.code == 0
     assert b"needs no token: anyone may pull" in done.out

@@ -550,11 +550,28 @@ async def test_headers_of_a_registry_are_safe_to_print() -> None:
     assert all(line.isprintable() and len(line) < 3000 for line in found.lines)
 
 
-async def test_basic_without_a_login_fails_at_the_token() -> None:
+async def test_basic_without_a_login_fails_at_the_first_request() -> None:
     async with lab(simple(NAMES), access=Basic([ADMIN])) as here:
         found = await examine(here)
-    assert found.named("failed") == ["token"]
-    assert "requires a user name and password" in found["token"].message
+    assert found["token"].message == "not needed: requests are anonymous"
+    assert found.named("failed") == ["tags"]
+    assert "requires a user name and password" in found["tags"].message
+
+
+async def test_an_offered_login_is_tried_and_one_that_nothing_asks_for_named() -> None:
+    offer = Edit(headers={"WWW-Authenticate": "basic"})
+    async with lab(simple(NAMES), access=Basic([ADMIN]), login=ADMIN) as here:
+        here.faults.on("GET", "/v2/", Edit(200, offer.headers), forever=True)
+        offered = await examine(here)
+    async with lab(simple(NAMES), login=ADMIN) as here:
+        unasked = await examine(here)
+    assert offered["challenge"].message == "Basic, offered, not required"
+    assert offered["credential"].message.startswith("password of 'admin' from ")
+    assert offered["manifest"].state == "ok"
+    assert unasked.named("warning") == ["credential"]
+    assert unasked["credential"].message.startswith(
+        "not used: the registry asks for no"
+    )
 
 
 async def test_a_configured_token_service_needs_no_ping() -> None:

@@ -82,6 +82,10 @@ class Authorizer(Protocol):
 
 
 ANONYMOUS = Authorization(header=None, access=Access(state=AccessState.ANONYMOUS))
+# Anonymous, although a login is configured: the registry did not ask for it.
+LOGIN_UNUSED = Authorization(
+    header=None, access=Access(state=AccessState.ANONYMOUS, login_unused=True)
+)
 
 
 def shows_acceptance(outcome: Response | Failure | None) -> bool:

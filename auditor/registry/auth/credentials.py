@@ -83,6 +83,21 @@ class CredentialStore:
                     return found
         return None
 
+    def location_of(self, registry: str, namespace: str = "") -> str | None:
+        """Where a login for a namespace of a registry is configured, or None.
+
+        Runs no helper: a helper that is named for this registry counts as a login, one
+        that may have the logins of all registries does not.
+        """
+        configured = self._configured(registry, namespace)
+        if configured is not None:
+            return configured.location
+        for file in self._files:
+            for candidate in file.named(registry, namespace):
+                if not isinstance(candidate, Failure):
+                    return candidate.location
+        return None
+
     def _configured(self, registry: str, namespace: str) -> FoundCredential | None:
         for name in enclosing_names(registry, namespace):
             login = self._namespaces.get(name)

@@ -86,14 +86,18 @@ class DockerConfig:
         `findCredentialsInFile`): a helper of this registry, then the entry with the
         longest matching name. Docker's `credsStore` comes last.
         """
+        yield from self.named(registry, repository)
+        if self.store:
+            server = HUB_KEY if registry == DOCKER_HUB else registry
+            yield _helper(self.store, server, f"{self.location}: credsStore")
+
+    def named(self, registry: str, repository: str = "") -> Iterator[Candidate]:
+        """The sources that are named for the registry: all but `credsStore`."""
         names = tuple(enclosing_names(registry, repository))
         for table in (self.helpers, self.entries):
             for name in names:
                 if (candidate := table.get(name)) is not None:
                     yield candidate
-        if self.store:
-            server = HUB_KEY if registry == DOCKER_HUB else registry
-            yield _helper(self.store, server, f"{self.location}: credsStore")
 
 
 def enclosing_names(registry: str, repository: str) -> Iterator[str]:

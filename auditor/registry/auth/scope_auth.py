@@ -16,6 +16,7 @@ from auditor.fast_dataclass import dataclass
 from auditor.model import Access, AccessState, CredentialSource
 from auditor.registry.auth.authorization import (
     ANONYMOUS,
+    LOGIN_UNUSED,
     MAX_TOKENS,
     Authorization,
     CachedToken,
@@ -59,6 +60,7 @@ class HostAuth:
         self.for_scope = lru_cache(maxsize=MAX_TOKENS)(partial(ScopeAuth, self))
         # By namespace; bounded by the configuration.
         self._accounts: dict[str, Account] = {}
+        self._unused_logins: dict[str, str] = {}
 
     def namespace_of(self, scope: Scope) -> str:
         """The namespace with the credential for `scope`; "" is the whole registry."""
@@ -78,6 +80,28 @@ class HostAuth:
     async def account(self, scope: Scope) -> Account | Failure:
         """The account that `scope` is requested with."""
         return await self._account_of(self.namespace_of(scope))
+
+    @property
+    def unused_logins(self) -> list[str]:
+        """Where logins are configured that were not sent: nothing asked for them."""
+        return sorted(set(self._unused_logins.values()))
+
+    def anonymous(self, scope: Scope) -> Authorization:
+        """The authorization where the registry asks for no login.
+
+        Runs no credential helper to find out whether it has one.
+        """
+        namespace = self.namespace_of(scope)
+        location = self.credentials.location_of(self.registry, namespace)
+        if location is None:
+            return ANONYMOUS
+        self._unused_logins[namespace] = location
+        return LOGIN_UNUSED
+
+    def used(self, scope: Scope) -> None:
+        """Record that the account of `scope` is asked for after all."""
+        if self._unused_logins:
+            self._unused_logins.pop(self.namespace_of(scope), None)
 
     async def _fetch(self, key: TokenKey) -> CachedToken | Failure:
         account = await self._account_of(key.namespace)
@@ -192,11 +216,17 @@ class ScopeAuth:
         if isinstance(plan, Failure):
             return plan
         if plan.scheme in {Scheme.NONE, Scheme.UNKNOWN}:
-            self._keep(plan, ANONYMOUS)
-            return ANONYMOUS
+            anonymous = self._host.anonymous(self.scope)
+            self._keep(plan, anonymous)
+            return anonymous
         account = await self._host.account(self.scope)
         if isinstance(account, Failure):
             return account
+        if account.found is None and (plan.is_optional or plan.scheme is Scheme.BASIC):
+            # Some repositories may be open to everybody, whatever the ping requires.
+            self._keep(plan, ANONYMOUS)
+            return ANONYMOUS
+        self._host.used(self.scope)
         if plan.scheme is Scheme.BASIC:
             return _basic(account)
         credential = account.credential
@@ -245,13 +275,25 @@ class ScopeAuth:
         if isinstance(renewed, Failure):
             return renewed
         if renewed.header is None:
-            return Failure(
-                kind=FailureKind.DENIED,
-                status=401,
-                detail="the registry requires a login, but its 401 has no usable"
-                " WWW-Authenticate (401)",
-            )
+            return await self._without_login()
         return None if renewed.header == refused.header else renewed
+
+    async def _without_login(self) -> Failure:
+        """The failure if the registry requires a login, and there is none to send."""
+        plan = self._host.plan.known
+        account = await self._host.account(self.scope)
+        if isinstance(account, Failure):
+            return account
+        if plan is not None and plan.scheme is Scheme.BASIC:
+            basic = _basic(account)
+            if isinstance(basic, Failure):
+                return basic
+        return Failure(
+            kind=FailureKind.DENIED,
+            status=401,
+            detail="the registry requires a login, but its 401 has no usable"
+            " WWW-Authenticate (401)",
+        )
 
     def widened(self, challenge: Challenge | None) -> ScopeAuth:
         """The authorizer of the scope in a challenge, if that scope is wider."""

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Collection,
+    Iterator,
+    Sequence,
+)
+from contextlib import aclosing
 from dataclasses import KW_ONLY
 from datetime import datetime
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
 
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.fast_dataclass import dataclass
@@ -113,3 +120,13 @@ class Lister(Protocol):
 def incomplete(detail: str) -> Failure:
     """The failure of a listing that could not be read to its end."""
     return Failure(kind=FailureKind.INCOMPLETE_LISTING, detail=detail, stage=Stage.LIST)
+
+
+async def first_page(
+    pages: AsyncIterator[Page[Entry] | Failure],
+) -> Page[Entry] | Failure | None:
+    """The first page of a listing, and no request for others; None without one."""
+    async with aclosing(cast("AsyncGenerator[Page[Entry] | Failure]", pages)) as opened:
+        async for page in opened:
+            return page
+    return None

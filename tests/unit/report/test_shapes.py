@@ -36,7 +36,8 @@ IMAGE_LINE = (
     '"platforms_left_out":0,"attachments":[],"signed":null,"has_sbom":null,'
     '"has_provenance":null,"size":300,"annotations":{},'
     '"access":{"state":"granted","actions":["pull"],"subject":"admin",'
-    '"issuer":"auth.example.com","verified":false,"credential":null},'
+    '"issuer":"auth.example.com","verified":false,"credential":null,'
+    '"login_unused":false},'
     '"warnings":[],"audited_at":"2026-11-24T02:00:00Z"}\n'
 )
 FAILURE_LINE = (

@@ -121,6 +121,7 @@ def full() -> Summary:
         ),
         max_requests=7, resumed={"kept": 1, "left_out": 2}, damaged=1,
         rate_limits=[("r.example.com", RateLimit(limit=100, remaining=7))],
+        unused_logins=[("r.example.com", "nightly.toml:3")],
     )  # fmt: skip
 
 
@@ -138,6 +139,7 @@ def test_two_summaries_are_merged_field_by_field() -> None:
         "interrupted": True,
         "allowances": [first["allowances"][0] | {"remaining": 3}],
         "resumed": None,
+        "unused_logins": [{"registry": "a.example.com", "login": "auth.json"}],
         "references": first["references"] | {"all_listed": False},
     }
     merged = merge_summaries([first, second], output="all.jsonl")
@@ -147,6 +149,7 @@ def test_two_summaries_are_merged_field_by_field() -> None:
     )  # fmt: skip
     assert (merged["duration_s"], merged["interrupted"]) == (2.0, True)
     assert merged["resumed"] == first["resumed"]
+    assert merged["unused_logins"] == second["unused_logins"] + first["unused_logins"]
     assert merged["references"] == {
         "asked": 18, "all_listed": False, "duplicates": 6, "audited": 4, "failed": 6,
         "filtered": 0, "to_do": 8, "not_asked": 0,
