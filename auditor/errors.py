@@ -112,6 +112,7 @@ class FailureReason(StrEnum):
     """
 
     UNKNOWN_HOST = "unknown_host"
+    LOOKUP_TIMEOUT = "lookup_timeout"
     CONNECTION_REFUSED = "connection_refused"
     CONNECT_TIMEOUT = "connect_timeout"
     READ_TIMEOUT = "read_timeout"

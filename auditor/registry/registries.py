@@ -20,6 +20,7 @@ from auditor.registry.host_limits import RateLimiter, RequestQuota
 from auditor.registry.host_plan import HostPlan
 from auditor.registry.request import RequestCounts, RequestObserver, RequestSender
 from auditor.registry.transport.http_defaults import Timeouts
+from auditor.registry.transport.name_lookup import NameLookups
 from auditor.registry.transport.tls import TlsFiles, check_files, tls_files
 from auditor.registry.transport.transport import Transport
 from auditor.util.clock import Clock
@@ -68,6 +69,7 @@ class Registries:
         self._clock = clock
         self._environment = environment
         self._observer = observer
+        self._names = NameLookups()
         self.stack = AsyncExitStack()
         self._open: dict[str, Registry] = {}
         self.counts = RequestCounts()
@@ -111,6 +113,7 @@ class Registries:
             tls=self._tls(name),
             proxies=proxies,
             allowed_hosts=_allowed_hosts(settings),
+            names=self._names,
         )
         quota = self.quota
         if settings.max_requests is not None:

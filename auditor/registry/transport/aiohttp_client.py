@@ -6,6 +6,7 @@ Imported on first use: the import takes 0.1 s, and most audits do not need it
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import ssl
@@ -29,12 +30,12 @@ from auditor.registry.transport.failures import (
     with_reason,
 )
 from auditor.registry.transport.http_defaults import (
-    DNS_CACHE_S,
     HEADERS,
     KEEPALIVE_S,
     MAX_ERROR_BYTES,
     Timeouts,
 )
+from auditor.registry.transport.name_lookup import LookupTimeoutError, NameLookups
 from auditor.registry.transport.ssrf_guard import RefusedAddressError, SsrfGuard
 from auditor.registry.transport.tls import TlsFiles, tls_context
 from auditor.util.text import safe_text, safe_url
@@ -57,7 +58,9 @@ class AiohttpClient:
         tls: TlsFiles,
         proxies: Proxies,
         guard: SsrfGuard,
+        names: NameLookups,
     ) -> None:
+        self._names = names
         self._origin = origin
         self._proxies = proxies
         self._max_connections = 2 * max_in_flight
@@ -90,6 +93,9 @@ class AiohttpClient:
         proxy_arguments: dict[str, Any] = {}
         if proxy is not None:
             proxy_arguments, headers = _proxy_arguments(proxy, url, headers)
+        # The wait for a look-up's turn is not part of the request's time.
+        peer = origin if proxy is None else proxy.origin
+        await self._names.start(peer.host, peer.port)
         session = self._session(guarded=proxy is None and not is_registry)
         # The registry and hosts that the user named are shown the client certificate.
         is_named = is_registry or origin.host in self._guard.allowed_hosts
@@ -150,8 +156,8 @@ class AiohttpClient:
                 limit=self._max_connections,
                 limit_per_host=self._max_connections,
                 keepalive_timeout=KEEPALIVE_S,
-                ttl_dns_cache=DNS_CACHE_S,
-                resolver=GuardedResolver(self._guard) if guarded else None,
+                use_dns_cache=False,  # `NameLookups` caches
+                resolver=self._resolver(guarded=guarded),
             ),
             timeout=aiohttp.ClientTimeout(
                 total=self._timeouts.request_s,
@@ -164,6 +170,13 @@ class AiohttpClient:
         )
         return session
 
+    def _resolver(self, *, guarded: bool) -> AiohttpResolver:
+        return AiohttpResolver(
+            self._names,
+            connect_s=self._timeouts.connect_s,
+            guard=self._guard if guarded else None,
+        )
+
     async def _check_behind_proxy(self, origin: Origin) -> None:
         """Check the address of a host that the proxy will resolve.
 
@@ -171,9 +184,8 @@ class AiohttpClient:
         certificate must match the name before anything is sent; for plain HTTP the
         host must be named in `realm_hosts`.
         """
-        resolver = GuardedResolver(self._guard)
         try:
-            await resolver.resolve(origin.host, origin.port)
+            await self._resolver(guarded=True).resolve(origin.host, origin.port)
         except RefusedAddressError:
             raise
         except OSError:
@@ -183,28 +195,52 @@ class AiohttpClient:
                     f"{origin.host} does not resolve on this machine, so its address"
                     " cannot be checked; allow the host with realm_host"
                 ) from None
-        finally:
-            await resolver.close()
 
 
-class GuardedResolver(aiohttp.abc.AbstractResolver):
-    """Resolves the names of hosts that a registry named, and checks the addresses."""
+class AiohttpResolver(aiohttp.abc.AbstractResolver):
+    """Resolves names for aiohttp by `NameLookups`.
 
-    def __init__(self, guard: SsrfGuard) -> None:
-        self._resolver = aiohttp.DefaultResolver()
+    `guard` checks the addresses of hosts that only a registry named.
+    """
+
+    def __init__(
+        self, names: NameLookups, *, connect_s: float, guard: SsrfGuard | None
+    ) -> None:
+        self._names = names
+        self._connect_s = connect_s
         self._guard = guard
 
     async def resolve(
         self, host: str, port: int = 0, family: int = 0
     ) -> list[ResolveResult]:
-        """The addresses of a name. Raises `RefusedAddressError` or `OSError`."""
-        results = await self._resolver.resolve(host, port, family)  # type: ignore[arg-type]
-        self._guard.check(host, [result["host"] for result in results])
+        """The addresses of a name; `family` 0 means any.
+
+        Raises `LookupTimeoutError`, `RefusedAddressError` or `OSError`.
+        """
+        lookup = await self._names.start(host, port)
+        try:
+            async with asyncio.timeout(self._connect_s):
+                addresses = await lookup.addresses()
+        except TimeoutError:
+            raise LookupTimeoutError from None
+        results = [
+            ResolveResult(
+                hostname=host,
+                host=str(address[0]),
+                port=port,
+                family=found_family,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for found_family, _, protocol, _, address in addresses
+            if family in (socket.AF_UNSPEC, found_family)
+        ]
+        if self._guard is not None:
+            self._guard.check(host, [result["host"] for result in results])
         return results
 
     async def close(self) -> None:
         """`AbstractResolver`"""
-        await self._resolver.close()
 
 
 def _proxy_arguments(
@@ -276,6 +312,8 @@ def failure_of_aiohttp(
     cause = getattr(error, "os_error", None) or error.__cause__
     if isinstance(cause, RefusedAddressError):
         return failure_of(cause, safe_url(url), timeouts)
+    if isinstance(cause, LookupTimeoutError):
+        return failure_of(cause, where, timeouts)
     if not isinstance(error, aiohttp.ClientError):
         return failure_of(error, where, timeouts)
     if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)):

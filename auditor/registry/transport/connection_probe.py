@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections.abc import Awaitable
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import aiohappyeyeballs
@@ -20,6 +21,7 @@ from auditor.fast_dataclass import dataclass
 from auditor.registry.transport.failures import failure_of
 from auditor.registry.transport.http1 import Dialer
 from auditor.registry.transport.http_defaults import Timeouts
+from auditor.registry.transport.name_lookup import Lookup, NameLookups
 from auditor.registry.transport.tls import TlsFiles, tls_context
 from auditor.wire.proxy import Proxy
 from auditor.wire.url_policy import Origin
@@ -60,16 +62,20 @@ class ConnectionProbe:
         proxy: Proxy | None,
         tls: TlsFiles,
         timeouts: Timeouts,
+        names: NameLookups,
     ) -> None:
         self.origin = origin
         self.proxy = proxy
         self.tls = tls
         self._timeouts = timeouts
-        self._tcp_dialer = Dialer(origin, tls=None, timeouts=timeouts)
+        self._new_dialer = partial(Dialer, origin, names=names, timeouts=timeouts)
+        self._tcp_dialer = self._new_dialer(tls=None)
 
     async def addresses(self) -> list[Address] | Failure:
         """The addresses of the host, in the system's order."""
-        infos = await self._step(self._tcp_dialer, self._tcp_dialer.addresses())
+        dialer = self._tcp_dialer
+        lookup = await dialer.start_lookup()
+        infos = await self._step(dialer, dialer.addresses(lookup), lookup)
         if isinstance(infos, Failure):
             return infos
         return [
@@ -114,7 +120,7 @@ class ConnectionProbe:
         connected = await self.connect(address)
         if isinstance(connected, Failure):
             return connected
-        dialer = Dialer(self.origin, tls=context, timeouts=self._timeouts)
+        dialer = self._new_dialer(tls=context)
         connection = await self._step(dialer, dialer.secure(connected))
         if isinstance(connection, Failure):
             connected.close()
@@ -133,10 +139,13 @@ class ConnectionProbe:
             await connection.closed
 
     async def _step(
-        self, dialer: Dialer, step: Awaitable[StepResult]
+        self,
+        dialer: Dialer,
+        step: Awaitable[StepResult],
+        lookup: Lookup | None = None,
     ) -> StepResult | Failure:
         try:
-            async with dialer.connect_timeout():
+            async with dialer.connect_timeout(lookup):
                 return await step
         except (OSError, ValueError) as error:
             return failure_of(error, str(self.origin), self._timeouts)

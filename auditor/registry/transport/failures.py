@@ -16,6 +16,7 @@ from errno import ECONNREFUSED
 from auditor.errors import Failure, FailureKind, FailureReason
 from auditor.registry.transport import http1_parser
 from auditor.registry.transport.http_defaults import Timeouts
+from auditor.registry.transport.name_lookup import LookupTimeoutError
 from auditor.registry.transport.ssrf_guard import RefusedAddressError
 from auditor.util.text import safe_text
 
@@ -117,6 +118,7 @@ _REASONS: dict[type, FailureReason] = {
     http1_parser.NoConnectionInTimeError: FailureReason.CONNECT_TIMEOUT,
     http1_parser.SilentError: FailureReason.READ_TIMEOUT,
     http1_parser.TlsExpectedError: FailureReason.PLAIN_HTTP_TO_TLS,
+    LookupTimeoutError: FailureReason.LOOKUP_TIMEOUT,
     socket.gaierror: FailureReason.UNKNOWN_HOST,
 }
 _DETAILS: dict[type, str] = {
@@ -124,6 +126,8 @@ _DETAILS: dict[type, str] = {
     " {connect_s:g} s",
     http1_parser.SilentError: "{where} sent nothing for {read_s:g} s",
     TimeoutError: "{where} took longer than {request_s:g} s to respond",
+    LookupTimeoutError: "the host name in {where} did not resolve within"
+    " {connect_s:g} s: no DNS server answered",
     socket.gaierror: "the host name in {where} does not resolve: {cause}",
     RefusedAddressError: "{where}: {cause}",
     http1_parser.NoConnectionError: "no connection to {where}: {cause}",

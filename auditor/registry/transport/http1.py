@@ -32,11 +32,16 @@ from auditor.registry.transport.http1_parser import (
     UnansweredError,
 )
 from auditor.registry.transport.http_defaults import (
-    DNS_CACHE_S,
     HEADERS,
     KEEPALIVE_S,
     MAX_ERROR_BYTES,
     Timeouts,
+)
+from auditor.registry.transport.name_lookup import (
+    Addresses,
+    Lookup,
+    LookupTimeoutError,
+    NameLookups,
 )
 from auditor.registry.transport.ssrf_guard import RefusedAddressError, SsrfGuard
 from auditor.util.text import safe_url
@@ -105,7 +110,7 @@ class Http1Client:
         reused = connection is not None
         while True:
             if connection is None:
-                connection = await self._dial(deadline)
+                connection, deadline = await self._dial()
             try:
                 status, response_headers, body = await connection.request(
                     request,
@@ -151,12 +156,18 @@ class Http1Client:
                 return connection
         return None
 
-    async def _dial(self, deadline: float) -> Connection:
+    async def _dial(self) -> tuple[Connection, float]:
+        """A new connection, and the deadline of its first request in the loop's time.
+
+        The request's time starts when the host can have a part in it.
+        """
+        lookup = await self._dialer.start_lookup()
+        deadline = asyncio.get_running_loop().time() + self._request_s
         async with asyncio.timeout_at(deadline):
-            connection = await self._dialer.dial()
+            connection = await self._dialer.dial(lookup)
         self._open.add(connection)
         connection.closed.add_done_callback(lambda _: self._open.discard(connection))
-        return connection
+        return connection, deadline
 
 
 def _format_fields(fields: tuple[tuple[str, str], ...]) -> str:
@@ -170,71 +181,66 @@ class Dialer:
     """Makes connections to one origin: resolves its name, connects, and does the TLS
     handshake if `tls` is given.
 
-    Addresses are cached for `DNS_CACHE_S`. The `guard` checks them first; without one,
-    the user named the host.
+    The `guard` checks the addresses first; without one, the user named the host.
     """
 
     def __init__(
         self,
         origin: Origin,
         *,
+        names: NameLookups,
         tls: ssl.SSLContext | None,
         timeouts: Timeouts,
         guard: SsrfGuard | None = None,
     ) -> None:
         self._origin = origin
+        self._names = names
         self._tls = tls
         self._timeouts = timeouts
         self._guard = guard
-        self._resolving = asyncio.Lock()
-        self._addresses: list[aiohappyeyeballs.AddrInfoType] = []
-        self._resolved_at = float("-inf")
 
-    async def dial(self) -> Connection:
+    async def start_lookup(self) -> Lookup:
+        """The look-up of the host's name, once it is in progress: no time limit."""
+        return await self._names.start(self._origin.host, self._origin.port)
+
+    async def dial(self, lookup: Lookup) -> Connection:
         """A new connection. Raises the errors of `connect_timeout`."""
-        async with self.connect_timeout():
-            return await self.secure(await self.connect(await self.addresses()))
+        async with self.connect_timeout(lookup):
+            return await self.secure(await self.connect(await self.addresses(lookup)))
 
     @asynccontextmanager
-    async def connect_timeout(self) -> AsyncIterator[None]:
+    async def connect_timeout(
+        self, lookup: Lookup | None = None
+    ) -> AsyncIterator[None]:
         """Bound the steps of a connection to `connect_s`, and unify their errors.
 
-        Raises `NoConnectionInTimeError`, `NoConnectionError`, `socket.gaierror`,
-        `RefusedAddressError` or `ssl.SSLError`.
+        Raises `LookupTimeoutError`, `NoConnectionInTimeError`, `NoConnectionError`,
+        `socket.gaierror`, `RefusedAddressError` or `ssl.SSLError`.
         """
         try:
             async with asyncio.timeout(self._timeouts.connect_s):
                 yield
         except TimeoutError:
+            if lookup is not None and not lookup.is_done:
+                raise LookupTimeoutError from None
             raise NoConnectionInTimeError from None
         except (ssl.SSLError, socket.gaierror, RefusedAddressError):
             raise
         except OSError as error:
-            self._resolved_at = float("-inf")  # the address may have changed
+            # The address may have changed.
+            self._names.forget(self._origin.host, self._origin.port)
             raise NoConnectionError(error.errno, error.strerror) from error
 
-    async def addresses(self) -> list[aiohappyeyeballs.AddrInfoType]:
+    async def addresses(self, lookup: Lookup) -> Addresses:
         """The addresses of the host, in the system's order."""
-        loop = asyncio.get_running_loop()
-        async with self._resolving:  # one query for all connections
-            if loop.time() - self._resolved_at > DNS_CACHE_S:
-                addresses = await loop.getaddrinfo(
-                    self._origin.host,
-                    self._origin.port,
-                    type=socket.SOCK_STREAM,
-                    flags=socket.AI_ADDRCONFIG,
-                )
-                if self._guard is not None:
-                    self._guard.check(
-                        self._origin.host, [str(info[4][0]) for info in addresses]
-                    )
-                self._addresses[:] = addresses
-                self._resolved_at = loop.time()
-            return self._addresses
+        addresses = await lookup.addresses()
+        if self._guard is not None:
+            self._guard.check(
+                self._origin.host, [str(info[4][0]) for info in addresses]
+            )
+        return addresses
 
-    async def connect(
-        self, addresses: list[aiohappyeyeballs.AddrInfoType]
-    ) -> socket.socket:
+    async def connect(self, addresses: Addresses) -> socket.socket:
         """A TCP connection to the first of these addresses that accepts it."""
         return await aiohappyeyeballs.start_connection(
             addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S, interleave=1

@@ -26,7 +26,8 @@ class Timeouts:
     """Timeouts of one request, in seconds.
 
     `connect_s`: name resolution, TCP and TLS. `read_s`: each pause between bytes of
-    the response. `request_s`: the whole request.
+    the response. `request_s`: the whole request. None of them includes a wait for
+    resources of this machine, such as the turn of a look-up.
     """
 
     connect_s: float

@@ -23,6 +23,7 @@ from auditor.registry.transport.failures import (
 from auditor.registry.transport.http1 import Dialer, Http1Client
 from auditor.registry.transport.http1_parser import TlsExpectedError
 from auditor.registry.transport.http_defaults import Timeouts
+from auditor.registry.transport.name_lookup import NameLookups
 from auditor.registry.transport.ssrf_guard import SsrfGuard
 from auditor.registry.transport.tls import SYSTEM_TRUST, TlsFiles, tls_context
 from auditor.util.text import safe_url
@@ -45,7 +46,8 @@ MAX_OTHER_ORIGINS = 32
 class Transport:
     """Sends requests to one registry and to the hosts it names.
 
-    `allowed_hosts` are those named by the user. `use_http1` is false where every
+    `allowed_hosts` are those named by the user. `names` are the look-ups that it shares
+    with other transports. `use_http1` is false where every
     request must go over aiohttp.
     """
 
@@ -58,6 +60,7 @@ class Transport:
         tls: TlsFiles = SYSTEM_TRUST,
         proxies: Proxies = NO_PROXIES,
         allowed_hosts: frozenset[str] = frozenset(),
+        names: NameLookups | None = None,
         use_http1: bool = True,
     ) -> None:
         self._origin = origin
@@ -67,6 +70,7 @@ class Transport:
         self._max_in_flight = max_in_flight
         self._timeouts = timeouts
         self._tls = tls
+        self._names = NameLookups() if names is None else names
         self._guard = SsrfGuard(
             registry_is_loopback=is_loopback_host(origin.host),
             allowed_hosts=allowed_hosts,
@@ -186,7 +190,13 @@ class Transport:
         tls = tls_context(files) if origin.scheme == "https" else None
         return Http1Client(
             origin,
-            Dialer(origin, tls=tls, timeouts=self._timeouts, guard=guard),
+            Dialer(
+                origin,
+                names=self._names,
+                tls=tls,
+                timeouts=self._timeouts,
+                guard=guard,
+            ),
             request_s=self._timeouts.request_s,
             max_idle=2 * self._max_in_flight,
         )
@@ -221,6 +231,7 @@ class Transport:
                 tls=self._tls,
                 proxies=self._proxies,
                 guard=self._guard,
+                names=self._names,
             )
         return self._aiohttp
 
@@ -233,6 +244,7 @@ class Transport:
             proxy=proxy,
             tls=self._tls,
             timeouts=self._timeouts,
+            names=self._names,
         )
 
 
