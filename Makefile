@@ -6,13 +6,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint types unit real fuzz lowest format bench clean
+.PHONY: help demo test lint types unit real programs fuzz lowest format bench clean
 
 help:
 	@echo "make demo   run a local registry and audit it"
 	@echo "make test   lint, type check and all tests"
 	@echo "make unit   the tests that need no other program (unit, property, flow)"
-	@echo "make real   the tests against real registries, skopeo and a browser"
+	@echo "make real   the tests against real registries, skopeo and a browser; Go builds some"
 	@echo "make fuzz   coverage-guided fuzzing of every parser, one minute each"
 	@echo "make lowest make unit with the lowest supported versions of the dependencies"
 	@echo "make bench  measure auditor and other tools on a local registry (takes minutes)"
@@ -27,8 +27,12 @@ test: lint types
 unit: $(VENV)/.dev
 	$(BIN)/pytest tests/unit tests/property tests/flow
 
-real: $(VENV)/.dev
+real: programs
 	$(BIN)/pytest tests/real
+
+# The registries and clients that Go builds, into .go/; what cannot be had is named.
+programs: $(VENV)/.dev
+	$(BIN)/python -m tests.real.go_programs
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -72,4 +76,4 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m bench.throughput --install
 
 clean:
-	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-* .go .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.real.access_log import AccessLog, wait_until
-from tests.real.programs import distribution3, required
+from tests.real.go_programs import DISTRIBUTION
+from tests.real.programs import built, required
 from tests.support.token_service import FakeTokenService, certificate_pem, jwks
 
 _HOST = "127.0.0.1"
@@ -49,7 +50,7 @@ DISTRIBUTION_2 = Flavour(
 )
 DISTRIBUTION_3 = Flavour(
     name="distribution-3",
-    find=distribution3,
+    find=lambda: built(DISTRIBUTION),
     schema1=False,
     pages_tags=True,
     jwks=True,
@@ -114,10 +115,13 @@ def _config(
     realm: str,
 ) -> str:
     """distribution docs, "Configuring a registry"."""
+    store = f"filesystem: {{rootdirectory: '{root}', maxthreads: 100}}"
     lines = [
         "version: 0.1",
         "log: {level: info, formatter: json, accesslog: {disabled: false}}",
-        f"storage: {{filesystem: {{rootdirectory: '{root}', maxthreads: 100}}}}",
+        f"storage: {{{store}, delete: {{enabled: true}}}}",
+        # Layers at these URLs are accepted without their bytes.
+        "validation: {manifests: {urls: {allow: ['^https://example.com/']}}}",
         f"http: {{addr: '{_HOST}:0', secret: 'of one registry'}}",
         *(_trust(flavour, place, tokens, realm) if tokens is not None else ()),
     ]

@@ -1,8 +1,9 @@
 """Finds the programs that these tests run, or skips the test.
 
-Debian's `docker-registry` and `skopeo` are required: without them a test is skipped, or
-fails if `NO_TEST_SKIPS=1` is set. distribution 3.x and regctl are optional, because
-Debian does not package them.
+Debian has `docker-registry` and `skopeo`; `make real` builds the others with Go. A test
+whose program is missing is skipped with the command that installs it, or fails if
+`NO_TEST_SKIPS=1` is set. `ALLOWED_TEST_SKIPS` then names the programs that may be
+missing nevertheless, separated by blanks.
 """
 
 from __future__ import annotations
@@ -15,41 +16,42 @@ from typing import NoReturn
 
 import pytest
 
+from tests.real.go_programs import DISTRIBUTION, GoProgram
+
 NO_SKIPS = "NO_TEST_SKIPS"
+ALLOWED_SKIPS = "ALLOWED_TEST_SKIPS"
 # `--version` and `go env` take milliseconds; a loaded machine may be much slower.
 _QUESTION_TIMEOUT_S = 30.0
 
 
 def required(name: str) -> str:
-    """The path of a required program."""
-    return shutil.which(name) or missing(name)
+    """The path of a program that Debian has."""
+    return shutil.which(name) or missing(name, f"apt-get install {name}")
 
 
-def missing(name: str) -> NoReturn:
+def built(program: GoProgram) -> str:
+    """The path of a program that Go builds: in its folder, on PATH or in GOPATH."""
+    name = program.binary if program is DISTRIBUTION else program.name
+    for path in (program.path(), shutil.which(name), _in_gopath(name)):
+        if path is not None and _is(program, path):
+            return path
+    return missing(program.name, f"make real, or {program.how}")
+
+
+def _is(program: GoProgram, path: str) -> bool:
+    """Whether this is the program; other registries have distribution's name."""
+    if program is not DISTRIBUTION:
+        return True
+    return "distribution/v3" in _answer(path, "--version")
+
+
+def missing(name: str, how: str) -> NoReturn:
     """Skip the test, or fail it if skips are not allowed."""
-    reason = f"{name} is not installed: apt-get install {name}"
-    if os.environ.get(NO_SKIPS) == "1":
+    reason = f"{name} is not installed: {how}"
+    allowed = os.environ.get(ALLOWED_SKIPS, "").split()
+    if os.environ.get(NO_SKIPS) == "1" and name not in allowed:
         pytest.fail(f"{reason} ({NO_SKIPS}=1: required programs must be there)")
     pytest.skip(reason)
-
-
-def distribution3() -> str:
-    """The path of `registry` 3.x, on PATH or where `go install` puts it."""
-    for path in (shutil.which("registry"), _in_gopath("registry")):
-        if path is not None and "distribution/v3" in _answer(path, "--version"):
-            return path
-    pytest.skip(
-        "optional: distribution 3.x is not installed (go install"
-        " github.com/distribution/distribution/v3/cmd/registry@latest)"
-    )
-
-
-def optional(name: str, package: str) -> str:
-    """The path of a program that Debian does not package; skips without it."""
-    path = shutil.which(name) or _in_gopath(name)
-    if path is None:
-        pytest.skip(f"optional: {name} is not installed (go install {package})")
-    return path
 
 
 def _in_gopath(name: str) -> str | None:

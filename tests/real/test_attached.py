@@ -26,7 +26,8 @@ from auditor.model import Layer
 from auditor.oci.descriptor import sha256_digest
 from tests.real.audits import audit, login, only
 from tests.real.docker_registry import FLAVOURS, RunningRegistry, running_registry
-from tests.real.programs import optional, required
+from tests.real.go_programs import REGCTL
+from tests.real.programs import built, required
 from tests.real.token_server import TokenServer
 from tests.support.attached_images import (
     SLSA,
@@ -178,7 +179,7 @@ def test_a_lost_and_a_truncated_blob_are_found(store: Store) -> None:
 def test_attachments_of_regctl_are_found(tmp_path: Path) -> None:
     """regctl keeps the fallback tag itself where there is no referrers API."""
     required("docker-registry")
-    regctl = optional("regctl", "github.com/regclient/regclient/cmd/regctl@latest")
+    regctl = built(REGCTL)
     write_store(tmp_path, [PlacedImage(repository="app", tags=("1",), image=NOTED)])
     with docker_registry(tmp_path) as url:
         host = url.removeprefix("http://")

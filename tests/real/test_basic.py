@@ -13,15 +13,13 @@ from auditor.config import RegistrySettings
 from auditor.demo.demo_tokens import DemoAccount
 from auditor.demo.image_builder import PlacedImage, image
 from tests.real.audits import Audited, audit, login, only
+from tests.real.basic_login import LINE, USER
 from tests.real.programs import required
 from tests.support.docker_registry import HtpasswdAuth, docker_registry
 from tests.support.store import write_store
 
 pytestmark = pytest.mark.real
 
-USER = DemoAccount("auditor", "p:ss wörd")
-# Its bcrypt hash with the lowest cost, as `htpasswd -nbBC 5` makes it.
-LINE = "auditor:$2y$05$abcdefghijklmnopqrstuu/NBvsL8YVmV5tTkiRaAK.aQbDYpOpR6\n"
 PLACED = PlacedImage(repository="team/app", tags=("1",), image=image("app"))
 
 

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
 import pytest
 
-from auditor.config import RegistrySettings, Settings
 from auditor.demo.demo_tokens import DemoAccount
 from auditor.demo.image_builder import PlacedImage, image
-from auditor.diagnose.doctor import open_session, run_steps
-from auditor.diagnose.doctor_step import DoctorStep
-from auditor.oci.reference import parse_reference
-from auditor.util.clock import SystemClock
 from tests.real.audits import command, login
+from tests.real.basic_login import LINE, USER
+from tests.real.diagnoses import doctor
 from tests.real.filled_registry import FilledRegistry
 from tests.real.programs import required
-from tests.real.test_basic import LINE, USER
 from tests.real.token_server import AUDITOR
 from tests.support.docker_registry import HtpasswdAuth, docker_registry
 from tests.support.store import write_store
@@ -27,23 +22,6 @@ from tests.support.store import write_store
 pytestmark = pytest.mark.real
 
 PLACED = PlacedImage(repository="team/app", tags=("1",), image=image("app"))
-
-
-def doctor(host: str, name: str, registry: RegistrySettings) -> dict[str, DoctorStep]:
-    """The steps by their names."""
-
-    async def run() -> list[DoctorStep]:
-        settings = Settings(docker_config=False, registries={host: registry})
-        async with open_session(
-            settings,
-            host,
-            parse_reference(f"{host}/{name}"),
-            has_tag=True,
-            clock=SystemClock(),
-        ) as session:
-            return [step async for step in run_steps(session)]
-
-    return {step.name.value: step for step in asyncio.run(run())}
 
 
 def test_a_registry_with_tokens_passes_the_doctor(filled: FilledRegistry) -> None:

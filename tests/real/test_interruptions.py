@@ -20,7 +20,8 @@ from auditor.config import ImageConfigMode, RegistrySettings
 from auditor.demo.image_builder import PlacedImage, image, index
 from tests.real.access_log import wait_until
 from tests.real.audits import Audited, audit
-from tests.real.programs import optional, required
+from tests.real.go_programs import TOXIPROXY
+from tests.real.programs import built, required
 from tests.support.docker_registry import docker_registry
 from tests.support.store import write_store
 from tests.tcp_proxy import ConnectionFaults, tcp_proxy
@@ -162,7 +163,7 @@ TOXICS: tuple[dict[str, Any], ...] = (
 def test_behind_toxiproxy_the_records_are_the_same(
     root: Path, undisturbed: list[str]
 ) -> None:
-    program = optional("toxiproxy-server", "github.com/Shopify/toxiproxy/v2/cmd/server")
+    program = built(TOXIPROXY)
     with docker_registry(root) as url, _toxiproxy(program) as api:
         proxy = {
             "name": "registry",

@@ -10,8 +10,8 @@ from auditor.config import RegistrySettings
 from auditor.demo.demo_tokens import DemoAccount
 from auditor.demo.image_builder import PlacedImage, image, index
 from tests.real.audits import audit, login
+from tests.real.basic_login import LINE, USER
 from tests.real.programs import required
-from tests.real.test_basic import LINE, USER
 from tests.support.docker_registry import HtpasswdAuth, docker_registry
 from tests.support.store import write_store
 
