@@ -118,23 +118,40 @@ def command(
     *arguments: str, place: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
     """Run `auditor` with `place` as its home, without settings of the environment."""
-    kept = {
-        key: value for key, value in os.environ.items() if not key.startswith("AUDITOR")
-    }
     return subprocess.run(
         [sys.executable, "-m", "auditor", *arguments],
         cwd=place,
-        env={
-            **kept,
-            "HOME": str(place),
-            "AUDITOR_NO_CACHE": "1",
-            "DOCKER_CONFIG": str(place),
-            **(environment or {}),
-        },
+        env=_environment(place, environment),
         capture_output=True,
         check=False,
         timeout=_COMMAND_TIMEOUT_S,
     )
+
+
+def started(
+    *arguments: str, place: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Like `command`, without waiting for its end."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "auditor", *arguments],
+        cwd=place,
+        env=_environment(place, environment),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _environment(place: Path, more: Mapping[str, str] | None) -> dict[str, str]:
+    kept = {
+        key: value for key, value in os.environ.items() if not key.startswith("AUDITOR")
+    }
+    return {
+        **kept,
+        "HOME": str(place),
+        "AUDITOR_NO_CACHE": "1",
+        "DOCKER_CONFIG": str(place),
+        **(more or {}),
+    }
 
 
 def only(audited: Audited) -> dict[str, Any]:

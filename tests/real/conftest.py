@@ -6,8 +6,13 @@ import pytest
 
 from auditor.config import ImageConfigMode
 from tests.real.audits import Lines, audit_all
+from tests.real.corpus import corpus
+from tests.real.corpus_entry import Entry
 from tests.real.docker_registry import FLAVOURS
 from tests.real.filled_registry import FilledRegistry, filled_registry
+from tests.real.layouts import Layout
+from tests.real.other_registries import PRODUCTS
+from tests.real.stocked_registry import StockedRegistry, stocked_registry
 from tests.real.token_server import TokenServer, running_token_server
 
 
@@ -40,3 +45,44 @@ def full_records(filled: FilledRegistry) -> Lines:
 def default_records(filled: FilledRegistry) -> Lines:
     """The records of all images, with the configs read that are needed."""
     return audit_all(filled, ImageConfigMode.AUTO)
+
+
+# Not yet audited as the corpus says.
+PENDING = {
+    f"corpus/{name}"
+    for name in ("unknown-child", "child-artifact", "oci-rc", "oras-draft")
+}
+
+
+@pytest.fixture(scope="session")
+def written_corpus(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Layout, tuple[Entry, ...]]:
+    layout = Layout(tmp_path_factory.mktemp("corpus") / "layout")
+    entries = tuple(one for one in corpus(layout) if one.repository not in PENDING)
+    return layout, entries
+
+
+@pytest.fixture(scope="session")
+def read_by_digest() -> dict[str, bytes]:
+    """What crane has read by digest, from whichever registry."""
+    return {}
+
+
+@pytest.fixture(scope="session", params=PRODUCTS, ids=str)
+def stocked(
+    request: pytest.FixtureRequest,
+    tokens: TokenServer,
+    written_corpus: tuple[Layout, tuple[Entry, ...]],
+    read_by_digest: dict[str, bytes],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[StockedRegistry]:
+    """Each registry that others wrote in turn, with the corpus pushed."""
+    with stocked_registry(
+        request.param,
+        *written_corpus,
+        tokens=tokens,
+        place=tmp_path_factory.mktemp(str(request.param)),
+        known=read_by_digest,
+    ) as stocked:
+        yield stocked

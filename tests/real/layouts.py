@@ -139,6 +139,14 @@ class Layout:
         (self.root / "index.json").write_text(json.dumps(index))
         return f"oci:{self.root}:{name}"
 
+    def blob(self, content: bytes, media_type: str) -> Descriptor:
+        """Any blob."""
+        return self._add(content, media_type)
+
+    def document(self, document: Mapping[str, Any], media_type: str) -> Descriptor:
+        """Any manifest, as it is."""
+        return self._add(json.dumps(document).encode(), media_type)
+
     def content(self, digest: str) -> bytes:
         """The bytes of a blob."""
         return self._path(digest).read_bytes()

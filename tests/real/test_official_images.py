@@ -7,12 +7,10 @@ built, and the number of requests with the minimum.
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import orjson
@@ -27,6 +25,7 @@ from tests.real.docker_registry import (
     RunningRegistry,
     running_registry,
 )
+from tests.real.memory_folder import memory_folder
 from tests.real.token_server import PUSHER, TokenServer
 from tests.support.expected import (
     ImageConfig,
@@ -56,17 +55,14 @@ class Workload:
 
 # What 70,000 small files take where a block has 4 KiB, and as much again.
 STORE_BYTES = 1024**3
-MEMORY = Path("/dev/shm")  # noqa: S108 - a directory with a random name is made in it
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A place for the store: in memory if there is room, which saves half a minute
-    on a busy disk; gone when the tests are over."""
-    roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > STORE_BYTES
-    base = MEMORY if roomy else tmp_path_factory.getbasetemp()
-    with TemporaryDirectory(prefix="official-images-", dir=base) as place:
-        yield Path(place)
+    """A place for the store; in memory it saves half a minute on a busy disk."""
+    base = tmp_path_factory.getbasetemp()
+    with memory_folder("official-images-", room=STORE_BYTES, otherwise=base) as place:
+        yield place
 
 
 @pytest.fixture(scope="module")
