@@ -1,11 +1,16 @@
 """The worker pool: one reader, workers for each lane, one writer.
 
-    reader --> lanes (jobs, workers) --> finished --> writer
+    reader --> lanes (jobs, workers) --> finished --> waiting --> writer
 
 A lane has the jobs of one host and its own workers, so that a slow host delays no
-other. The window limits how far the reader is ahead of the writer, and so the jobs that
-wait in lanes and the results that wait for their turn. The result of every job that a
-worker has finished reaches the writer, even if the pool is stopped.
+other: the reader does not wait for workers, and workers do not wait for the jobs before
+theirs. What this piles up is in a temporary file, not in memory: jobs that wait for
+their lane (lane_queue.py), and results that wait for their position behind a job that
+is not finished (waiting_results.py). Only the reader of the output holds up everything:
+while it takes no result, at most a window of finished ones is kept.
+
+The result of every job that a worker has finished reaches the writer, even if the pool
+is stopped.
 """
 
 from __future__ import annotations
@@ -14,17 +19,24 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from dataclasses import field
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
+from auditor.audit.lane_queue import LaneQueue
+from auditor.audit.waiting_results import WaitingResults
 from auditor.fast_dataclass import dataclass
-from auditor.util.resizable_semaphore import ResizableSemaphore
+from auditor.util.spill_file import SpillFile
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+# Seconds without a finished job after which a lane counts as stalled: more than a
+# healthy registry needs for a manifest.
+STALLED_S = 5.0
 
 
 @dataclass(slots=True, eq=False)
@@ -33,23 +45,29 @@ class _Lane(Generic[Job]):
 
     `workers` are running, `max_workers` may run. The first `prepare_ahead` jobs are
     prepared before a worker takes them. Their tokens are fetched then, so they are
-    few: a token must not expire before its job's turn.
+    few: a token must not expire before its job's turn. `progress` is set when a job is
+    finished; `is_stalled` while none was for `STALLED_S`.
     """
 
     max_workers: int
     prepare_ahead: int
+    jobs: LaneQueue[Job]
     workers: int = 0
-    jobs: deque[tuple[int, Job]] = field(default_factory=deque)
+    progress: asyncio.Event = field(default_factory=asyncio.Event)
+    is_stalled: bool = False
 
 
 class Pool(Generic[Job, Result]):
     """Calls `work` for every job and `write` for every result, once.
 
-    `workers` gives the number of workers of a lane by its name. `window`: maximum jobs
-    that were read but not yet written. `in_order`: results are written in the order of
-    the jobs. `lane` gives the name of a job's lane. `prepare` is called when a job is
-    one of the next in its lane; it may start tasks in the task group that it gets.
-    `stopped`: whether `stop` was called.
+    `workers` gives the number of workers of a lane by its name. `window`: maximum
+    finished results in memory, besides one for each worker. `in_order`: results are
+    written in the order of the jobs. `lane` gives the name of a job's lane.
+    `is_listed`: whether a job comes from a listing, which is read at most a window
+    ahead of the lane, so that it is still true when its jobs are done. `prepare` is
+    called when a job is one of the next in its lane; it may start tasks in the task
+    group that it gets. `spill_folder` is for the temporary file. `stopped`: whether
+    `stop` was called.
     """
 
     def __init__(
@@ -61,35 +79,45 @@ class Pool(Generic[Job, Result]):
         work: Callable[[Job], Awaitable[Result]],
         write: Callable[[Result], Awaitable[None]],
         lane: Callable[[Job], Hashable],
+        is_listed: Callable[[Job], bool] | None = None,
         prepare: Callable[[Job, TaskGroup], None] | None = None,
+        spill_folder: Path | None = None,
     ) -> None:
         self._workers = workers
+        self._window = window
         self._in_order = in_order
         self._work = work
         self._write = write
         self._lane = lane
+        self._is_listed = is_listed
         self._prepare = prepare
-        self._window = ResizableSemaphore(window)
+        self.spill_file = SpillFile(spill_folder)
         self._finished: deque[tuple[int, Result]] = deque()
         self._ended = False
         self._news = asyncio.Event()
+        self._room = asyncio.Event()
         self._reading = anyio.CancelScope()
         self._working = anyio.CancelScope()
         self.stopped = False
         # Finished results by job number, until those before them are written.
-        self._waiting: dict[int, Result] = {}
-        self._returned_early: frozenset[int] = frozenset()
+        self._waiting: WaitingResults[Result] = WaitingResults(self.spill_file)
 
     def stop(self, grace_s: float) -> None:
         """Start no more jobs; those in progress have `grace_s` seconds to finish."""
         self.stopped = True
         self._reading.cancel()
         self._working.deadline = anyio.current_time() + grace_s
+        self._room.set()
 
     @property
     def has_waiting(self) -> bool:
         """Whether a finished result waits for its turn."""
         return bool(self._waiting)
+
+    @property
+    def results_in_memory(self) -> int:
+        """Number of finished results in memory."""
+        return len(self._finished) + len(self._waiting)
 
     def early_results(self, *, last: bool = False) -> list[Result]:
         """Finished results that wait for their turn, each returned once.
@@ -98,11 +126,9 @@ class Pool(Generic[Job, Result]):
         must end then.
         """
         if last:
-            self._waiting.update(self._finished)
-            self._finished.clear()
-        new = self._waiting.keys() - self._returned_early
-        self._returned_early = frozenset(self._waiting)
-        return [self._waiting[number] for number in sorted(new)]
+            while self._finished:
+                self._waiting.put(*self._finished.popleft())
+        return list(self._waiting.new_results())
 
     async def run(self, jobs: Callable[[TaskGroup], AsyncIterator[Job]]) -> None:
         """Read all jobs, work on them, write their results.
@@ -110,13 +136,16 @@ class Pool(Generic[Job, Result]):
         `jobs` gets a task group for tasks of its own. Exceptions of `jobs`, `work` and
         `write` end the run and are raised unchanged.
         """
-        async with anyio.create_task_group() as writing:
-            writing.start_soon(self._writer)
-            with self._working:
-                async with anyio.create_task_group() as working:
-                    await self._reader(jobs, working)
-            self._ended = True
-            self._news.set()
+        try:
+            async with anyio.create_task_group() as writing:
+                writing.start_soon(self._writer)
+                with self._working:
+                    async with anyio.create_task_group() as working:
+                        await self._reader(jobs, working)
+                self._ended = True
+                self._news.set()
+        finally:
+            self.spill_file.close()
 
     async def _reader(
         self, jobs: Callable[[TaskGroup], AsyncIterator[Job]], working: TaskGroup
@@ -126,16 +155,15 @@ class Pool(Generic[Job, Result]):
             async with anyio.create_task_group() as listing:
                 number = 0
                 async for job in jobs(listing):
-                    if not self._window.take():
-                        await self._window.acquire()
-                    if self.stopped:
-                        await anyio.lowlevel.checkpoint()  # raises the cancellation
                     name = self._lane(job)
                     lane = lanes.get(name)
                     if lane is None:
-                        workers = self._workers(name)
-                        lane = lanes[name] = _Lane(workers, prepare_ahead=2 * workers)
-                    lane.jobs.append((number, job))
+                        lane = lanes[name] = self._new_lane(name)
+                    if self._is_listed and self._is_listed(job):
+                        await self._lane_has_room(lane)
+                    if self.stopped:
+                        await anyio.lowlevel.checkpoint()  # raises the cancellation
+                    lane.jobs.put(number, job)
                     number += 1
                     if self._prepare and len(lane.jobs) <= lane.prepare_ahead:
                         self._prepare(job, working)
@@ -143,15 +171,36 @@ class Pool(Generic[Job, Result]):
                         lane.workers += 1
                         working.start_soon(self._worker, lane, working)
 
+    def _new_lane(self, name: Hashable) -> _Lane[Job]:
+        workers = self._workers(name)
+        ahead = 2 * workers
+        return _Lane(workers, ahead, LaneQueue(self.spill_file, in_memory=ahead))
+
+    async def _lane_has_room(self, lane: _Lane[Job]) -> None:
+        """Wait until the lane has less than a window of jobs, or is stalled."""
+        while len(lane.jobs) >= self._window and not lane.is_stalled:
+            lane.progress.clear()
+            with anyio.move_on_after(STALLED_S):
+                await lane.progress.wait()
+                continue
+            # A reader of the output that takes nothing stalls no lane.
+            lane.is_stalled = self.results_in_memory < self._window
+
     async def _worker(self, lane: _Lane[Job], working: TaskGroup) -> None:
         while lane.jobs and not self.stopped:
-            number, job = lane.jobs.popleft()
+            number, job = lane.jobs.get()
             if self._prepare and len(lane.jobs) >= lane.prepare_ahead:
-                self._prepare(lane.jobs[lane.prepare_ahead - 1][1], working)
+                following = lane.jobs.peek(lane.prepare_ahead - 1)
+                if following is not None:
+                    self._prepare(following, working)
             # No await between the work and the append: a cancellation loses no result.
-            # The window limits the length of `_finished`.
             self._finished.append((number, await self._work(job)))
             self._news.set()
+            lane.is_stalled = False
+            lane.progress.set()
+            while self.results_in_memory >= self._window and not self.stopped:
+                self._room.clear()
+                await self._room.wait()
         lane.workers -= 1
 
     async def _writer(self) -> None:
@@ -166,14 +215,18 @@ class Pool(Generic[Job, Result]):
             if not self._in_order:
                 await self._put(result)
                 continue
-            waiting[number] = result
-            while next_number in waiting:
-                await self._put(waiting.pop(next_number))
+            waiting.put(number, result)
+            while waiting.has(next_number):
+                await self._put(waiting.take(next_number))
                 next_number += 1
+            # These wait for a job that is not finished, and so for its host.
+            if len(waiting) >= self._window and not waiting.move_to_file():
+                self._window = 1 + len(waiting)
+            self._room.set()
         # Only after a stop: results behind a job that was not finished.
-        for number in sorted(waiting):
-            await self._put(waiting.pop(number))
+        for result in waiting.take_all():
+            await self._put(result)
 
     async def _put(self, result: Result) -> None:
         await self._write(result)
-        self._window.release()
+        self._room.set()

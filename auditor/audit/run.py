@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, nullcontext
 from hashlib import blake2b
+from pathlib import Path
 
 import anyio
 from anyio.abc import TaskGroup
@@ -72,11 +73,13 @@ class AuditRun:
         on_position: Callable[[InputPosition], None] | None = None,
         cache: DigestCache | None = None,
         resume_index: ResumeIndex | None = None,
+        spill_folder: Path | None = None,
     ) -> None:
         """`on_position` gets the input position of a record before `write` gets it.
 
         Without a `cache` the run has one of its own, in memory. Entries with a record
-        in `resume_index` are not audited.
+        in `resume_index` are not audited. `spill_folder` is for a temporary file, as
+        large as the records that wait for a slow registry; by default TMPDIR.
         """
         self._positions = _PositionTracker(on_position) if on_position else None
         self._position: InputPosition = (0, 0)
@@ -115,6 +118,8 @@ class AuditRun:
             work=self._audit,
             write=self._write_result,
             lane=_registry_name,
+            is_listed=_is_listed,
+            spill_folder=spill_folder,
             prepare=self._prefetch_token,
         )
 
@@ -272,32 +277,44 @@ def _registry_name(entry: InputEntry) -> str | None:
     return entry.reference.registry if isinstance(entry, ReferenceEntry) else None
 
 
+def _is_listed(entry: InputEntry) -> bool:
+    return isinstance(entry, ReferenceEntry) and entry.listed_tag is not None
+
+
 class _PositionTracker:
     """Reports the input positions of records in the order of the records.
 
     Entries are added in input order and finish in the order of their records. An entry
     with a record in the resumed report is finished from the start.
+
+    An unfinished entry is one number, 40 bytes: all that wait for a silent host are
+    here.
     """
 
     def __init__(self, report: Callable[[InputPosition], None]) -> None:
         self._report = report
-        self._unfinished: deque[tuple[InputPosition, bool]] = deque()
+        self._unfinished: deque[int] = deque()
 
     def add(self, position: InputPosition, *, has_record: bool) -> None:
         """Add the next entry of the input."""
-        self._unfinished.append((position, has_record))
+        item, repository = position
+        self._unfinished.append(item << 33 | repository << 1 | has_record)
         self._report_resumed()
 
     def entry_finished(self, *, has_record: bool) -> None:
         """Finish the next entry that had no record when it was added."""
-        position, _ = self._unfinished.popleft()
+        number = self._unfinished.popleft()
         if has_record:
-            self._report(position)
+            self._report(_position(number))
         self._report_resumed()
 
     def _report_resumed(self) -> None:
-        while self._unfinished and self._unfinished[0][1]:
-            self._report(self._unfinished.popleft()[0])
+        while self._unfinished and self._unfinished[0] & 1:
+            self._report(_position(self._unfinished.popleft()))
+
+
+def _position(number: int) -> InputPosition:
+    return number >> 33, number >> 1 & 0xFFFF_FFFF
 
 
 # -- Resources of a run ------------------------------------------------------------
@@ -351,6 +368,9 @@ async def open_job(
                 on_position=shard_file.add if shard_file else None,
                 cache=cache,
                 resume_index=report.resume_index,
+                spill_folder=report.writer.final.parent
+                if report.writer.final
+                else None,
             )
             yield AuditJob(run, report, shard_file, digest)
 

@@ -238,7 +238,7 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
         # A record with hundreds of layers is about 100 KB: 65,536 are 6.5 GB.
         "window": Option(
             integer(1, 65_536),
-            "Maximum finished records to keep in memory to preserve input order.",
+            "Maximum finished records in memory; more go to a temporary file.",
         ),
         "resume": Option(
             BOOLEAN, "Continue the unfinished report that an earlier run left at -o."

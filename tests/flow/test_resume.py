@@ -20,7 +20,7 @@ from auditor.audit.run import AuditRun, report_options
 from auditor.demo.demo_registry import DemoContent
 from auditor.demo.image_builder import image, index
 from auditor.errors import OutputError, UsageError
-from auditor.model import Shape
+from auditor.model import Order, Shape
 from auditor.report import resume
 from auditor.report.writer import Report, ReportOptions, open_report
 from auditor.version import __version__
@@ -209,6 +209,44 @@ async def test_the_journal_is_cleared_when_no_record_waits(
     assert [line["reference"] for line in lines_of(output)] == asked
     assert done.summary.resumed is not None
     assert done.summary.resumed["kept"] == 5
+
+
+@pytest.mark.parametrize("order", Order)
+async def test_a_silent_host_holds_up_no_record_of_another_host(
+    order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More references of it than are in memory; then the run is killed."""
+    monkeypatch.setattr("auditor.audit.run.CHECKPOINT_S", 0.01)
+    output = tmp_path / "out"
+    left: dict[str, bytes] = {}
+    async with lab(simple(["a:1"])) as silent, lab(simple(NAMES)) as here:
+        silent.faults.on("GET", MANIFESTS, Hold(), forever=True)
+        asked = [silent.ref(f"a:{number}") for number in range(300)]
+        asked += map(here.ref, NAMES)
+
+        @asynccontextmanager
+        async def meanwhile(run: AuditRun, report: Report) -> AsyncIterator[None]:
+            async def watch() -> None:
+                lines = 0
+                while lines < len(NAMES):
+                    await anyio.sleep(0.005)
+                    left.update(files_next_to(output))
+                    lines = b"".join(left.values()).count(b'"kind":"image"')
+                run.stop(0.0)
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(watch)
+                yield
+
+        await report_to(
+            here, output, *asked, meanwhile=meanwhile, window=3, workers=2, order=order
+        )
+        manifests = here.good(MANIFESTS)
+        assert manifests == len(NAMES)
+        with restored(output, left):
+            done = await report_to(here, output, *map(here.ref, NAMES), resume=True)
+        assert here.good(MANIFESTS) == manifests
+    assert done.summary.resumed == {"kept": len(NAMES), "left_out": 0}
 
 
 async def test_a_resumed_run_lists_again_and_audits_only_new_tags(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 from collections.abc import AsyncIterator
 
@@ -11,7 +13,9 @@ from anyio.abc import TaskGroup
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auditor.audit.lane_queue import CHUNK_JOBS, LaneQueue
 from auditor.audit.pool import Pool
+from tests.clock import settle
 
 Size = tuple[int, int]  # workers, window
 sizes = st.tuples(st.integers(1, 9), st.integers(1, 12))
@@ -33,7 +37,7 @@ class _Harness:
         self.started: list[int] = []
         self.finished: list[int] = []
         self.written: list[int] = []
-        self.most_ahead = 0
+        self.most_in_memory = 0
         self.pool: Pool[int, int] = Pool(
             workers=lambda _: size[0],
             window=size[1],
@@ -50,7 +54,7 @@ class _Harness:
 
     async def work(self, job: int) -> int:
         self.started.append(job)
-        self.most_ahead = max(self.most_ahead, job - len(self.written))
+        self.most_in_memory = max(self.most_in_memory, self.pool.results_in_memory)
         await _pause(self.chance)
         self.finished.append(job)
         return job
@@ -72,7 +76,8 @@ def test_every_result_is_written_once_in_input_order(
 
     harness = anyio.run(main)
     assert harness.written == list(range(count))
-    assert harness.most_ahead <= size[1]
+    workers, window = size
+    assert harness.most_in_memory < window + workers
 
 
 @settings(max_examples=80, deadline=None)
@@ -118,6 +123,218 @@ def test_a_stopped_pool_writes_every_finished_result_once(
     assert harness.written == sorted(harness.written)
     if grace_s:
         assert sorted(harness.started) == sorted(harness.written)
+
+
+# -- several lanes --------------------------------------------------------------------
+
+
+class _Lanes:
+    """A pool over jobs `(number, lane)`; the jobs of the lanes in `held` hang."""
+
+    def __init__(
+        self,
+        lanes: list[str],
+        held: set[str],
+        size: Size,
+        *,
+        in_order: bool = True,
+        listed: bool = False,
+    ) -> None:
+        self.jobs_to_do = list(enumerate(lanes))
+        self.held = held
+        self.released = anyio.Event()
+        self.finished: list[tuple[int, str]] = []
+        self.written: list[tuple[int, str]] = []
+        self.early: list[tuple[int, str]] = []
+        self.most_results = 0
+        self.pool: Pool[tuple[int, str], tuple[int, str]] = Pool(
+            workers=lambda _: size[0],
+            window=size[1],
+            in_order=in_order,
+            work=self.work,
+            write=self.write,
+            lane=lambda job: job[1],
+            is_listed=lambda _: listed,
+        )
+
+    async def jobs(self, group: TaskGroup) -> AsyncIterator[tuple[int, str]]:
+        for job in self.jobs_to_do:
+            await anyio.lowlevel.checkpoint()
+            yield job
+
+    async def work(self, job: tuple[int, str]) -> tuple[int, str]:
+        await anyio.lowlevel.checkpoint()
+        if job[1] in self.held:
+            await self.released.wait()
+        self.finished.append(job)
+        self.most_results = max(self.most_results, self.pool.results_in_memory)
+        return job
+
+    async def write(self, result: tuple[int, str]) -> None:
+        await anyio.lowlevel.checkpoint()
+        self.written.append(result)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    lanes=st.one_of(
+        st.lists(st.sampled_from("abcd"), max_size=120),
+        # A block of one host, longer than everything that is in memory for it.
+        st.builds(
+            lambda count, rest: ["a"] * count + rest,
+            st.integers(0, 400),
+            st.lists(st.sampled_from("bcd"), max_size=40),
+        ),
+    ),
+    held=st.sets(st.sampled_from("abcd")),
+    size=sizes,
+    in_order=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
+def test_silent_hosts_hold_up_no_other_host(
+    lanes: list[str], held: set[str], size: Size, in_order: bool, seed: int
+) -> None:
+    """All jobs of the others are finished, and in the journal, while some hang."""
+    chance = random.Random(seed)
+
+    async def main() -> _Lanes:
+        harness = _Lanes(lanes, held, size, in_order=in_order)
+        pool = harness.pool
+        healthy = [job for job in harness.jobs_to_do if job[1] not in held]
+
+        async def watch() -> None:
+            while len(harness.finished) < len(healthy):
+                await anyio.lowlevel.checkpoint()
+                if chance.random() < 0.1:
+                    harness.early += pool.early_results()
+            assert sorted(harness.finished) == healthy
+            await settle()  # the writer writes what it can
+            harness.early += pool.early_results()
+            saved = {*harness.written, *harness.early}
+            assert saved >= set(healthy)
+            harness.released.set()
+
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as group:
+                group.start_soon(watch)
+                await pool.run(harness.jobs)
+        return harness
+
+    harness = anyio.run(main)
+    if in_order:
+        assert harness.written == harness.jobs_to_do
+    assert sorted(harness.written) == harness.jobs_to_do
+    assert len(set(harness.early)) == len(harness.early)
+    workers, window = size
+    assert harness.most_results < window + workers * len(set(lanes) | {""})
+
+
+def test_the_jobs_of_a_silent_host_are_not_kept_in_memory() -> None:
+    count, workers = 20_000, 4
+
+    async def main() -> tuple[int, int]:
+        harness = _Lanes(["silent"] * count + ["b"], {"silent"}, (workers, 8))
+        lanes: list[LaneQueue[tuple[int, str]]] = []
+        new_lane = harness.pool._new_lane
+
+        def noted(name: object) -> object:
+            lane = new_lane(name)
+            lanes.append(lane.jobs)
+            return lane
+
+        harness.pool._new_lane = noted  # type: ignore[assignment]
+        most = 0
+
+        async def watch() -> None:
+            nonlocal most
+            while not harness.finished:
+                await anyio.lowlevel.checkpoint()
+                most = max([most, *(lane.jobs_in_memory for lane in lanes)])
+            assert len(lanes[0]) == count - workers
+            harness.released.set()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch)
+            await harness.pool.run(harness.jobs)
+        assert harness.written == harness.jobs_to_do
+        return most, harness.pool.spill_file.bytes_written
+
+    most, spilled = anyio.run(main)
+    assert most <= 2 * workers + 2 * CHUNK_JOBS
+    assert spilled > 10 * count
+
+
+def test_a_listing_is_read_a_window_ahead_of_a_host_that_answers() -> None:
+    """What was listed may be gone when its turn comes."""
+    most = 0
+
+    async def main() -> None:
+        harness = _Lanes(["a"] * 300, set(), (2, 5), listed=True)
+
+        async def jobs(group: TaskGroup) -> AsyncIterator[tuple[int, str]]:
+            nonlocal most
+            async for job in harness.jobs(group):
+                most = max(most, job[0] - len(harness.finished))
+                yield job
+
+        await harness.pool.run(jobs)
+        assert harness.written == harness.jobs_to_do
+
+    anyio.run(main)
+    assert most <= 5 + 2 * 2
+
+
+def test_a_listing_of_a_silent_host_is_read_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("auditor.audit.pool.STALLED_S", 0.0)
+
+    async def main() -> None:
+        lanes = ["silent"] * 50 + ["b"] * 50
+        harness = _Lanes(lanes, {"silent"}, (2, 5), listed=True)
+
+        async def watch() -> None:
+            while len(harness.finished) < 50:
+                await anyio.lowlevel.checkpoint()
+            harness.released.set()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch)
+            await harness.pool.run(harness.jobs)
+        assert harness.written == harness.jobs_to_do
+
+    anyio.run(main)
+
+
+@pytest.mark.parametrize("place", ["put", "get"])
+def test_without_temporary_space_all_results_are_written(
+    place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    room = {"put": 0, "get": 3000}[place]
+    pwrite = os.pwrite
+
+    def full(fd: int, data: bytes, offset: int) -> int:
+        nonlocal room
+        if room <= 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        room -= len(data)
+        return pwrite(fd, data, offset)
+
+    monkeypatch.setattr("auditor.util.spill_file.os.pwrite", full)
+
+    async def main() -> None:
+        harness = _Lanes(["a"] * 300 + ["b"] * 300, {"a"}, (2, 5))
+
+        async def watch() -> None:
+            while len(harness.finished) < 300:
+                await anyio.lowlevel.checkpoint()
+            harness.released.set()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch)
+            await harness.pool.run(harness.jobs)
+        assert harness.written == harness.jobs_to_do
+
+    anyio.run(main)
+    assert "no temporary space" in caplog.text
 
 
 @pytest.mark.parametrize("place", ["jobs", "work", "write"])
