@@ -141,6 +141,7 @@ async def _audited(case: Case, order: Order) -> tuple[list[str], list[str], list
             path.write_text("\n".join(case.lines).replace("{host}", here.host))
             outcome = await here.audit(
                 lists=(str(path),),
+                allow_empty=True,
                 workers=case.workers,
                 window=case.window,
                 requests_at_once=case.requests_at_once,
@@ -228,6 +229,7 @@ def test_a_stopped_run_leaves_complete_lines_without_duplicates(
             listed.write_text("\n".join(case.lines).replace("{host}", here.host))
             run_settings = here.settings(
                 lists=(str(listed),),
+                allow_empty=True,
                 workers=case.workers,
                 window=case.window,
                 order=order,
