@@ -2,8 +2,8 @@
 
 `MetadataAssembler.assemble` is called for every reference and does the work once per
 digest. An `_Assembly` walks one image: an index leads to its children, a manifest to
-its config where the options need one. Missing children and configs become warnings;
-any other failure fails the image.
+its config where the options need one. Children and configs that are missing, or of a
+kind that cannot be read, become warnings; any other failure fails the image.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from auditor.audit.image_metadata import (
     ImageOptions,
     NamedBlob,
     blobs_of,
-    child_attachment,
     image_platform,
     layer_warnings,
+    missing_fields,
     missing_platform,
     platform_warnings,
     present_digests,
@@ -31,6 +31,7 @@ from auditor.audit.image_metadata import (
 )
 from auditor.config import AttachmentMode, ImageConfigMode
 from auditor.errors import Failure, FailureKind
+from auditor.fast_dataclass import dataclass
 from auditor.model import (
     Attachment,
     ContentKind,
@@ -38,7 +39,8 @@ from auditor.model import (
     Warn,
     WarningCode,
 )
-from auditor.oci.content_kind import index_kind, manifest_kind
+from auditor.oci.attachments import attachment_from_descriptor, attachment_from_manifest
+from auditor.oci.content_kind import child_kind, index_kind, manifest_kind
 from auditor.oci.descriptor import Descriptor
 from auditor.oci.image_config import ImageConfig
 from auditor.oci.manifest import ImageIndex, ImageManifest, VerifiedManifest
@@ -66,7 +68,7 @@ _REPOSITORY_WARNINGS = frozenset(
 )
 
 _ImageKey = tuple[str, str, str]  # registry, digest, media type
-_Platforms = list[PlatformRecord] | Failure
+_Parts = list["_Part"] | Failure
 
 
 class MetadataAssembler:
@@ -110,6 +112,19 @@ def _key(registry: Registry, verified: VerifiedManifest) -> _ImageKey:
     return registry.name, verified.digest, verified.media_type
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """A manifest that is not an index: the image itself, or a child of its index.
+
+    `attachment` is what it is in an index that has images, unless it is one of them.
+    """
+
+    kind: ContentKind
+    platform: PlatformRecord
+    attachment: Attachment | None = None
+    blobs: frozenset[NamedBlob] = frozenset()
+
+
 class _Assembly:
     """The assembly of one image of one repository; used once."""
 
@@ -126,10 +141,10 @@ class _Assembly:
         self._options = options
         self._attachments: list[Attachment] = []
         self._warnings: list[Warn] = []
-        self._blobs: set[NamedBlob] = set()
         # Platforms that the options leave out: digest and platform, to its text.
         self._left_out: dict[tuple[str, Platform], str] = {}
         self._child_count = 0
+        # Of all children, also of those that are not in the record.
         self._kinds: set[ContentKind] = set()
         # Whether to fetch the configs of children whose platform the index states, and
         # all other configs. Compared with `==`: callers of the API may pass strings.
@@ -144,10 +159,13 @@ class _Assembly:
         if isinstance(manifest, ImageIndex):
             found = await self._children(manifest, depth=1)
         else:
-            found = await self._platform(verified, None)
+            found = await self._part(verified, None)
         if isinstance(found, Failure):
             return found
-        platforms = tuple(found)
+        parts = found
+        if isinstance(manifest, ImageIndex):
+            parts = self._recorded(found)
+        platforms = tuple(part.platform for part in parts)
         if self._left_out and not platforms:
             names = ", ".join(sorted(set(self._left_out.values())))
             self._warn(
@@ -159,6 +177,8 @@ class _Assembly:
         attachments = sort_attachments(
             {one for one in self._attachments if one.subject not in left_out}
         )
+        if self._options.attachments is AttachmentMode.NONE:
+            attachments = ()
         artifact_type: str | None = None
         annotations: Mapping[str, str] = {}
         subject: str | None = None
@@ -178,7 +198,7 @@ class _Assembly:
             warnings=tuple(
                 sorted(set(self._warnings), key=lambda warn: (warn.code, warn.detail))
             ),
-            blobs=frozenset(self._blobs),
+            blobs=frozenset(blob for part in parts for blob in part.blobs),
             status=supply_chain_status(
                 verified.digest,
                 present_digests(platforms),
@@ -187,36 +207,71 @@ class _Assembly:
             ),
         )
 
-    async def _children(self, index: ImageIndex, *, depth: int) -> _Platforms:
+    def _recorded(self, parts: list[_Part]) -> list[_Part]:
+        """The children in the record of an index.
+
+        Beside images, artifacts are attachments. An index of artifacts alone, which can
+        be one for each platform, is recorded like one of images. What the options left
+        out unread was an image unless the others are artifacts for platforms.
+        """
+        if self._left_out and not any(
+            part.kind is ContentKind.ARTIFACT and _platform_of(part.platform).is_real
+            for part in parts
+        ):
+            self._kinds.add(ContentKind.IMAGE)
+        if ContentKind.IMAGE not in self._kinds:
+            return [
+                part
+                for part in parts
+                if self._includes(part.platform.digest, _platform_of(part.platform))
+            ]
+        self._attachments += [one.attachment for one in parts if one.attachment]
+        return [part for part in parts if part.attachment is None]
+
+    async def _children(self, index: ImageIndex, *, depth: int) -> _Parts:
         if depth > MAX_DEPTH:
             return _too_large(f"indexes are nested more than {MAX_DEPTH} levels deep")
         children = _distinct(index.children)
         self._child_count += len(children)
         if self._child_count > MAX_CHILDREN:
             return _too_large(f"the index has more than {MAX_CHILDREN} children")
-        included = []
-        for child in children:
-            attachment = child_attachment(child)
-            if attachment is not None:
-                self._kinds.add(ContentKind.ATTACHMENT)
-                if self._options.attachments is not AttachmentMode.NONE:
-                    self._attachments.append(attachment)
-            elif child.platform is None or self._includes(child.digest, child.platform):
-                included.append(child)
-        platforms: list[PlatformRecord] = []
+        included = [child for child in children if self._is_read(child)]
+        parts: list[_Part] = []
         for result in await self._assemble_children(included, depth=depth):
             if isinstance(result, Failure):
                 return result
-            platforms += result
-        if len({platform.digest for platform in platforms}) == len(platforms):
-            return platforms  # the usual case: no duplicates
+            parts += result
+        if len({part.platform.digest for part in parts}) == len(parts):
+            return parts  # the usual case: no duplicates
         # Digest and platform determine all other fields.
         return list(
             {
-                (one.digest, one.os, one.architecture, one.variant, one.os_version): one
-                for one in platforms
+                (part.platform.digest, _platform_of(part.platform)): part
+                for part in parts
             }.values()
         )
+
+    def _is_read(self, child: Descriptor) -> bool:
+        """Whether the manifest of a child is needed; notes what the others are."""
+        kind = child_kind(child)
+        if kind is None:
+            # The options select platforms of images; whether it is one is in doubt.
+            return (
+                child.platform is None
+                or child.artifact_type is not None
+                or self._includes(child.digest, child.platform)
+            )
+        if kind is not ContentKind.UNKNOWN:
+            self._kinds.add(kind)
+            self._attachments.append(
+                attachment_from_descriptor(child, child.reference_digest)
+            )
+        elif child.platform is None or self._includes(child.digest, child.platform):
+            problem = f"manifests of type {ascii(child.media_type)[:80]}"
+            if not child.is_verifiable:
+                problem = f"{child.digest.partition(':')[0]} digests"
+            self._unsupported(child, f"{problem} are not supported")
+        return False
 
     def _includes(self, digest: str, platform: Platform) -> bool:
         """Whether the record includes a platform; remembers excluded platforms.
@@ -229,14 +284,13 @@ class _Assembly:
         if text is None:
             return True
         self._left_out[digest, platform] = text
-        self._kinds.add(ContentKind.IMAGE)
         return False
 
     async def _assemble_children(
         self, children: list[Descriptor], *, depth: int
-    ) -> list[_Platforms]:
-        """The platforms of each child. Cached children need no tasks."""
-        results: list[_Platforms] = []
+    ) -> list[_Parts]:
+        """The parts of each child. Cached children need no tasks."""
+        results: list[_Parts] = []
         for child in children:
             verified = self._cached(child)
             if verified is None:
@@ -257,40 +311,58 @@ class _Assembly:
             return None
         return self._content.fresh_manifest(self._registry.name, child.digest)
 
-    async def _fetch_child(self, child: Descriptor, *, depth: int) -> _Platforms:
+    async def _fetch_child(self, child: Descriptor, *, depth: int) -> _Parts:
         verified = await self._content.manifest(
             self._registry, self._repository, child.digest
         )
-        if isinstance(verified, Failure):
-            if verified.kind is not FailureKind.NOT_FOUND:
-                return _of_child(child, verified)
-            self._warn(
-                WarningCode.CHILD_MISSING,
-                f"the registry does not have {child.digest}, which the index lists",
-            )
-            self._kinds.add(
-                ContentKind.UNKNOWN if child.platform is None else ContentKind.IMAGE
-            )
-            return [missing_platform(child)]
-        return await self._assemble(child, verified, depth=depth)
+        if not isinstance(verified, Failure):
+            return await self._assemble(child, verified, depth=depth)
+        if verified.kind is FailureKind.UNSUPPORTED_MEDIA_TYPE:
+            self._unsupported(child, verified.detail)
+            return []
+        if verified.kind is not FailureKind.NOT_FOUND:
+            return _of_child(child, verified)
+        self._warn(
+            WarningCode.CHILD_MISSING,
+            f"the registry does not have {child.digest}, which the index lists",
+        )
+        kind = ContentKind.IMAGE
+        if child.artifact_type is not None:
+            kind = ContentKind.ARTIFACT
+        elif child.platform is None:
+            kind = ContentKind.UNKNOWN
+        self._kinds.add(kind)
+        attachment = None
+        if kind is ContentKind.ARTIFACT:
+            attachment = attachment_from_descriptor(child, None)
+        platform = missing_platform(child)
+        return [_Part(kind=kind, platform=platform, attachment=attachment)]
+
+    def _unsupported(self, child: Descriptor, problem: str) -> None:
+        """Note a child that cannot be read and is left out of the record."""
+        self._kinds.add(ContentKind.UNKNOWN)
+        self._warn(
+            WarningCode.CHILD_UNSUPPORTED,
+            f"left out {child.digest}, which the index lists: {problem}",
+        )
 
     async def _assemble(
         self, child: Descriptor, verified: VerifiedManifest, *, depth: int
-    ) -> _Platforms:
+    ) -> _Parts:
         self._warnings.extend(verified.warnings)
         if isinstance(verified.manifest, ImageIndex):
             return await self._children(verified.manifest, depth=depth + 1)
-        platforms = await self._platform(verified, child.platform)
-        if isinstance(platforms, Failure):
-            return _of_child(child, platforms)
-        return platforms
+        parts = await self._part(verified, child)
+        if isinstance(parts, Failure):
+            return _of_child(child, parts)
+        return parts
 
-    async def _platform(
-        self, verified: VerifiedManifest, described: Platform | None
-    ) -> _Platforms:
-        """The platform of a manifest; empty if the options exclude it.
+    async def _part(
+        self, verified: VerifiedManifest, child: Descriptor | None
+    ) -> _Parts:
+        """The part of a manifest; empty if the options exclude its platform.
 
-        `described` is its platform in the index.
+        `child` is its descriptor in the index, if it is in one.
         """
         manifest = verified.manifest
         if isinstance(manifest, Schema1Manifest):
@@ -300,12 +372,18 @@ class _Assembly:
                 variant=manifest.variant,
                 os_version=None,
             )
+            self._kinds.add(ContentKind.IMAGE)
             if not self._includes(verified.digest, platform):
                 return []
-            self._kinds.add(ContentKind.IMAGE)
-            self._add_blobs(manifest)
-            return [schema1_platform(verified, manifest)]
+            return [
+                _Part(
+                    kind=ContentKind.IMAGE,
+                    platform=schema1_platform(verified, manifest),
+                    blobs=self._blobs(manifest),
+                )
+            ]
         assert isinstance(manifest, ImageManifest)
+        described = None if child is None else child.platform
         config = None
         if manifest.has_image_config and self._wants_config(described):
             result = await self._config(manifest)
@@ -313,19 +391,14 @@ class _Assembly:
                 return result
             config = result
         platform = described or (config.platform if config else UNKNOWN_PLATFORM)
-        if described is None and not self._includes(verified.digest, platform):
-            return []
-        self._kinds.add(manifest_kind(manifest, platform))
+        listed_type = None if child is None else child.artifact_type
+        kind = manifest_kind(manifest, platform, artifact_type=listed_type)
+        self._kinds.add(kind)
+        if kind is ContentKind.IMAGE:
+            if not self._includes(verified.digest, platform):
+                return []
+            self._warn_of_platform(verified.digest, described, config)
         self._warnings.extend(layer_warnings(manifest))
-        self._add_blobs(manifest)
-        if described is not None and config is not None:
-            self._warnings.extend(platform_warnings(verified.digest, described, config))
-        if described is None and config is None and manifest.has_image_config:
-            self._warn(
-                WarningCode.PLATFORM_UNKNOWN,
-                f"the platform of {verified.digest} is unknown: no index states it and"
-                " no config was fetched",
-            )
         labels = None
         if config is not None and self._options.labels is not None:
             labels, too_long = self._options.labels.select(config.labels)
@@ -335,28 +408,88 @@ class _Assembly:
                     f"{format_count(too_long, 'label')} of {verified.digest} left out:"
                     f" more than {MAX_LABELS_BYTES // 1024} KiB of labels",
                 )
-        return [image_platform(verified, manifest, platform, config, labels)]
+        attachment = None
+        if kind is not ContentKind.IMAGE:
+            attachment = attachment_from_manifest(
+                verified.digest, manifest.subject, manifest, listed_type=listed_type
+            )
+        record = image_platform(verified, manifest, platform, config, labels)
+        return [
+            _Part(
+                kind=kind,
+                platform=record,
+                attachment=attachment,
+                blobs=self._blobs(manifest),
+            )
+        ]
 
-    def _add_blobs(self, manifest: ImageManifest | Schema1Manifest) -> None:
-        if self._options.verify_blobs:
-            self._blobs.update(blobs_of(manifest))
+    def _warn_of_platform(
+        self, digest: str, described: Platform | None, config: ImageConfig | None
+    ) -> None:
+        """Warn if the platform of an image is unknown, or stated in two ways."""
+        if described is not None:
+            if config is not None:
+                self._warnings.extend(platform_warnings(digest, described, config))
+        elif config is None:
+            self._warn(
+                WarningCode.PLATFORM_UNKNOWN,
+                f"the platform of {digest} is unknown: no index states it and no config"
+                " was read",
+            )
+        elif not config.platform.is_real:
+            self._warn(
+                WarningCode.PLATFORM_UNKNOWN,
+                f"the platform of {digest} is unknown: no index states it, and its"
+                f" config has {missing_fields(config.platform)}",
+            )
+
+    def _blobs(self, manifest: ImageManifest | Schema1Manifest) -> frozenset[NamedBlob]:
+        """The blobs to verify, if the options ask for it."""
+        return frozenset(blobs_of(manifest) if self._options.verify_blobs else ())
 
     def _wants_config(self, described: Platform | None) -> bool:
         return self._config_of_described if described else self._config_of_others
 
     async def _config(self, manifest: ImageManifest) -> ImageConfig | Failure | None:
+        """The config of an image; None, with a warning, if it cannot be read."""
         digest = manifest.config.digest
-        config = await self._content.config(self._registry, self._repository, digest)
-        if isinstance(config, Failure) and config.kind is FailureKind.NOT_FOUND:
-            self._warn(
-                WarningCode.CONFIG_MISSING,
-                f"the registry does not have the config {digest} of the manifest",
+        if not manifest.config.is_verifiable:
+            problem = f"{digest.partition(':')[0]} digests are not supported"
+        else:
+            config = await self._content.config(
+                self._registry, self._repository, digest
             )
-            return None
-        return config
+            if isinstance(config, ImageConfig):
+                if config.problem is None:
+                    return config
+                problem = config.problem
+            elif config.kind is FailureKind.TOO_LARGE:
+                problem = config.detail
+            elif config.kind is FailureKind.NOT_FOUND:
+                self._warn(
+                    WarningCode.CONFIG_MISSING,
+                    f"the registry does not have the config {digest} of the manifest",
+                )
+                return None
+            else:
+                return config
+        self._warn(
+            WarningCode.CONFIG_UNREADABLE,
+            f"the config {digest} was not read: {problem}",
+        )
+        return None
 
     def _warn(self, code: WarningCode, detail: str) -> None:
         self._warnings.append(Warn(code=code, detail=detail))
+
+
+def _platform_of(record: PlatformRecord) -> Platform:
+    return Platform(
+        os=record.os,
+        architecture=record.architecture,
+        variant=record.variant,
+        os_version=record.os_version,
+    )
 
 
 def _distinct(children: Sequence[Descriptor]) -> Collection[Descriptor]:

@@ -16,7 +16,7 @@ from typing import TypeVar, cast
 
 from auditor.cache.batch import Confirmation
 from auditor.cache.digest_cache import DigestCache
-from auditor.errors import Failure, ProtocolError, Stage
+from auditor.errors import Failure, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.oci.descriptor import essence
 from auditor.oci.image_config import ImageConfig, parse_image_config
@@ -181,10 +181,7 @@ class ContentCache:
                     return blob
                 raw = blob
                 self.digest_cache.put(registry.name, digest, raw, content_type=BLOB)
-            try:
-                config = parse_image_config(raw)
-            except ProtocolError as error:
-                return Failure(kind=error.kind, detail=error.detail, stage=Stage.CONFIG)
+            config = parse_image_config(raw)
             self._configs.put(key, config)
             return config
 

@@ -17,6 +17,7 @@ from auditor.config import AttachmentMode, ImageConfigMode, Settings
 from auditor.fast_dataclass import dataclass
 from auditor.model import (
     Attachment,
+    AttachmentKind,
     BaseImage,
     ConfigDetails,
     ContentKind,
@@ -26,12 +27,13 @@ from auditor.model import (
     Warn,
     WarningCode,
 )
-from auditor.oci.attachments import Evidence, attachment_from_descriptor, evidence_of
+from auditor.oci.attachments import Evidence, evidence_of
 from auditor.oci.descriptor import MAX_SIZE, Descriptor
 from auditor.oci.image_config import ImageConfig, layer_traits
 from auditor.oci.manifest import ImageManifest, VerifiedManifest
 from auditor.oci.platform import (
     Platform,
+    normalize,
     parse_platform,
     platform_text,
     same_platform,
@@ -149,10 +151,16 @@ def supply_chain_status(
     certain: dict[Evidence, set[str]] = {evidence: set() for evidence in Evidence}
     possible: dict[Evidence, set[str]] = {evidence: set() for evidence in Evidence}
     for attachment in attachments:
-        # An attachment in an index without a subject is about the whole index.
+        # What an index lists without a subject is about the whole index, except for an
+        # attestation: it is one of a platform, and a tool has lost which.
         subject = attachment.subject or digest
+        is_lost = (
+            attachment.subject is None
+            and attachment.kind is AttachmentKind.ATTESTATION
+            and len(platforms) > 1
+        )
         found = evidence_of(attachment)
-        for evidence in found.certain:
+        for evidence in () if is_lost else found.certain:
             certain[evidence].add(subject)
         for evidence in (*found.certain, *found.possible):
             possible[evidence].add(subject)
@@ -228,6 +236,8 @@ class ImageMetadata:
     @functools.cached_property
     def size(self) -> int | None:
         """The compressed bytes of the distinct layers of all platforms."""
+        if not self.platforms and self.content is ContentKind.UNKNOWN:
+            return None
         layers: list[Layer] = []
         for platform in self.platforms:
             if platform.layers is None:
@@ -351,23 +361,12 @@ def schema1_platform(
 
 
 def missing_platform(child: Descriptor) -> PlatformRecord:
-    """The platform of a child that the index lists and the registry does not have."""
+    """The platform of a child that the registry does not have."""
     return PlatformRecord(
         **asdict(child.platform or UNKNOWN_PLATFORM),
         digest=child.digest,
         media_type=child.media_type,
     )
-
-
-def child_attachment(child: Descriptor) -> Attachment | None:
-    """The attachment in a child of an index; None if the child is a platform.
-
-    BuildKit marks attestations by annotations; `unknown/unknown` is never a platform.
-    """
-    subject = child.attests if child.annotations else None
-    if subject is None and (child.platform is None or child.platform.is_real):
-        return None
-    return attachment_from_descriptor(child, subject or None)
 
 
 def blobs_of(manifest: ImageManifest | Schema1Manifest) -> Iterator[NamedBlob]:
@@ -398,12 +397,22 @@ def platform_warnings(
     digest: str, in_index: Platform, config: ImageConfig
 ) -> list[Warn]:
     """A warning if the index describes a child differently than the child's config."""
-    in_config = config.platform
-    if (in_index.os, in_index.architecture) == (in_config.os, in_config.architecture):
+    expected, found = normalize(in_index), normalize(config.platform)
+    if (expected.os, expected.architecture) == (found.os, found.architecture):
         return []
-    index_text, config_text = (
-        platform_text(one.os, one.architecture, one.variant)
-        for one in (in_index, in_config)
+    index_text = platform_text(in_index.os, in_index.architecture, in_index.variant)
+    config_text = platform_text(found.os, found.architecture, found.variant)
+    in_config = (
+        f"its config has {missing_fields(found)}"
+        if config_text is None
+        else f"{config_text} in its config"
     )
-    detail = f"{digest} is {index_text} in the index and {config_text} in its config"
+    detail = f"{digest} is {index_text} in the index, but {in_config}"
     return [Warn(code=WarningCode.PLATFORM_DIFFERS, detail=detail)]
+
+
+def missing_fields(platform: Platform) -> str:
+    """What a config lacks to state a platform, for messages: "no architecture"."""
+    values = {"os": platform.os, "architecture": platform.architecture}
+    missing = [f"no {name}" for name, value in values.items() if not value]
+    return " and ".join(missing) or "an unknown platform"

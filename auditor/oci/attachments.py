@@ -19,7 +19,7 @@ from typing import assert_never
 from auditor.fast_dataclass import dataclass
 from auditor.model import Attachment, AttachmentKind
 from auditor.oci import reference_grammar as grammar
-from auditor.oci.descriptor import OCI_EMPTY, Descriptor, essence
+from auditor.oci.descriptor import OCI_EMPTY, Descriptor, essence, is_digest
 from auditor.oci.manifest import ImageManifest, Manifest
 from auditor.oci.schema1 import Schema1Manifest
 
@@ -80,16 +80,22 @@ def attachment_from_descriptor(
         artifact_type=descriptor.artifact_type,
         types=(),
         annotations=(descriptor.annotations,),
-        attested=descriptor.attests is not None,
+        attested=descriptor.is_attestation,
     )
 
 
 def attachment_from_manifest(
-    digest: str, subject: str | None, manifest: Manifest, *, attested: bool = False
+    digest: str,
+    subject: str | None,
+    manifest: Manifest,
+    *,
+    attested: bool = False,
+    listed_type: str | None = None,
 ) -> Attachment:
     """The attachment that its own manifest describes.
 
-    `attested`: the index of the image marks it as an attestation.
+    `attested`: the index of the image marks it as an attestation; `listed_type`: its
+    artifact type there, which counts if the manifest has none.
     """
     artifact_type: str | None = None
     types: tuple[str, ...] = ()
@@ -100,6 +106,8 @@ def attachment_from_manifest(
     if isinstance(manifest, ImageManifest):
         types = tuple(layer.media_type or "" for layer in manifest.layers)
         annotations += [layer.annotations for layer in manifest.layers]
+    if essence(artifact_type) in _NO_TYPES and listed_type is not None:
+        artifact_type = listed_type
     if essence(artifact_type) in _NO_TYPES and len(set(types)) == 1:
         # cosign's tags and BuildKit's attestations have an image's config.
         artifact_type = types[0] or None
@@ -120,7 +128,7 @@ def needs_manifest(attachment: Attachment) -> bool:
     Some registries (go-containerregistry's) list the config's media type, which is the
     empty one, in place of the manifest's artifactType.
     """
-    if attachment.predicates == ():
+    if attachment.predicates == () or not is_digest(attachment.digest):
         return False
     return essence(attachment.artifact_type) in _NO_TYPES or (
         attachment.kind is AttachmentKind.ATTESTATION and attachment.predicates is None

@@ -2,8 +2,8 @@
 
 The one definition for all that an index lists and all that a tag names. In this order:
 
-1. A child that the index marks as attached (`vnd.docker.reference.type`, or the
-   platform `unknown/unknown`) is an attachment.
+1. A child that the index marks as attached (`vnd.docker.reference.type` of any value,
+   or the platform `unknown/unknown`) is an attachment.
 2. A child of an unknown media type, or with a digest of an unknown algorithm, cannot be
    read: an artifact if its descriptor says so, else unknown.
 3. A manifest with the config of an image is an image, unless its layers are all
@@ -50,12 +50,12 @@ _IMAGE_SUFFIXES = frozenset({"", ".imgpkg"})
 
 def child_kind(child: Descriptor) -> ContentKind | None:
     """What a child of an index is by its descriptor; None if its manifest decides."""
-    if child.annotations and child.reference_type is not None:
+    if child.annotations and (child.is_attestation or child.reference_digest):
         return ContentKind.ATTACHMENT
     if child.platform is not None and not child.platform.is_real:
         return ContentKind.ATTACHMENT
     media_type = essence(child.media_type)
-    if media_type is None or media_type in MANIFEST_TYPES:
+    if (media_type is None or media_type in MANIFEST_TYPES) and child.is_verifiable:
         return None
     if media_type in _ARTIFACT_MANIFESTS or child.artifact_type is not None:
         return ContentKind.ARTIFACT

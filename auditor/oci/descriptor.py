@@ -54,8 +54,13 @@ ACCEPT_MANIFESTS = ", ".join(
 # name up each time.
 _HASHES = {"sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha512": hashlib.sha512}
 _fullmatch = re.compile(DIGEST).fullmatch
+# The grammar of descriptor.md, for digests that are recorded and never verified, such
+# as the registered blake3: other algorithms "SHOULD" be accepted.
+_ANY_DIGEST = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[A-Za-z0-9=_-]+")
+MAX_DIGEST_CHARS = 255  # the longest of a supported algorithm has 135
 MAX_SIZE = 2**63 - 1  # descriptor.md: size is an int64
-# Annotations that Docker's builder sets on the attestation manifests of an index.
+# Annotations that Docker's builder sets on children of an index that are about another
+# child, such as its attestation.
 REFERENCE_TYPE = "vnd.docker.reference.type"
 REFERENCE_DIGEST = "vnd.docker.reference.digest"
 
@@ -72,8 +77,17 @@ def essence(content_type: str | None) -> str | None:
 
 
 def is_digest(text: str) -> bool:
-    """Whether the text is `algorithm:hex`, with lower-case hex of the right length."""
+    """Whether the text is `algorithm:hex`, with lower-case hex of the right length.
+
+    The algorithm is one with which content can be verified.
+    """
     return _fullmatch(text) is not None
+
+
+def _is_any_digest(text: str) -> bool:
+    if len(text) > MAX_DIGEST_CHARS or text.partition(":")[0] in _HASHES:
+        return is_digest(text)
+    return _ANY_DIGEST.fullmatch(text) is not None
 
 
 def sha256_digest(content: bytes) -> str:
@@ -101,7 +115,10 @@ def check_digest(content: bytes, digest: str, what: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A descriptor. `size` is in bytes; `platform` is None if it is missing."""
+    """A descriptor. `size` is in bytes; `platform` is None if it is missing.
+
+    The digest can be of an algorithm that is not supported: see `is_verifiable`.
+    """
 
     media_type: str | None
     digest: str
@@ -112,16 +129,21 @@ class Descriptor:
     has_urls: bool
 
     @property
-    def reference_type(self) -> str | None:
-        """What the index says this is to another child, such as its attestation."""
-        return self.annotations.get(REFERENCE_TYPE)
+    def is_attestation(self) -> bool:
+        """Whether the index says that this is an attestation of another child."""
+        return self.annotations.get(REFERENCE_TYPE) == "attestation-manifest"
 
     @property
-    def attests(self) -> str | None:
-        """The digest of the attested image, if this is an attestation manifest."""
-        if self.annotations.get(REFERENCE_TYPE) == "attestation-manifest":
-            return self.annotations.get(REFERENCE_DIGEST, "")
-        return None
+    def reference_digest(self) -> str | None:
+        """The digest of the child that the index says this is about, in any role."""
+        if REFERENCE_TYPE not in self.annotations:
+            return None
+        return self.annotations.get(REFERENCE_DIGEST) or None
+
+    @property
+    def is_verifiable(self) -> bool:
+        """Whether content can be verified with the digest; otherwise it is not read."""
+        return self.digest.partition(":")[0] in _HASHES
 
 
 def parse_descriptors(values: list[Any], where: str) -> tuple[Descriptor, ...]:
@@ -187,7 +209,7 @@ def _parse(value: object, where: str) -> Descriptor:
         raise ProtocolError(f"the manifest's {where} is not a descriptor")
     check_key_case((value,), f"manifest's {where}")
     digest = value.get("digest")
-    if not isinstance(digest, str) or not is_digest(digest):
+    if not isinstance(digest, str) or not _is_any_digest(digest):
         raise ProtocolError(f"the manifest's {where} has no valid digest")
     size = value.get("size")
     if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= MAX_SIZE:

@@ -11,6 +11,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.model import LayerTrait
 from auditor.oci.descriptor import essence, parse_annotations
@@ -32,7 +33,8 @@ _UNCOMPRESSED = (".tar", "/tar")
 class ImageConfig:
     """The fields of a config that reports use. `created` is RFC 3339, unchanged.
 
-    The environment is left out on purpose: it often contains secrets.
+    `problem` says why a config has no fields: it is not a document that has one
+    meaning. The environment is left out on purpose: it often contains secrets.
     """
 
     platform: Platform
@@ -45,11 +47,20 @@ class ImageConfig:
     exposed_ports: tuple[str, ...]
     labels: Mapping[str, str]
     history_length: int
+    problem: str | None = None
 
 
 def parse_image_config(raw: bytes) -> ImageConfig:
-    """Parse a config blob. Raises `ProtocolError` if it is not a JSON object."""
-    document = parse_json_object(raw, "image config")
+    """Parse a config blob.
+
+    One that is not JSON in UTF-8, or has a key twice, has a `problem` and no fields:
+    the image itself can be read without it.
+    """
+    problem = None
+    try:
+        document = parse_json_object(raw, "image config")
+    except ProtocolError as error:
+        document, problem = {}, error.detail
     config = document.get("config")
     runtime: Mapping[str, Any] = config if isinstance(config, dict) else {}
     ports = runtime.get("ExposedPorts")
@@ -70,6 +81,7 @@ def parse_image_config(raw: bytes) -> ImageConfig:
         exposed_ports=tuple(sorted(ports)) if isinstance(ports, dict) else (),
         labels=parse_annotations(runtime.get("Labels")),
         history_length=len(history) if isinstance(history, list) else 0,
+        problem=problem,
     )
 
 

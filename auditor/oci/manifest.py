@@ -120,6 +120,16 @@ def _media_type(document: Mapping[str, Any], header_type: str | None) -> str:
     if declared is not None and not isinstance(declared, str):
         raise ProtocolError("the manifest's mediaType is not a string")
     version = document.get("schemaVersion")
+    # Other manifests need no schemaVersion: those of OCI 1.1 release candidates
+    # (artifact.md) and of ORAS have none.
+    named = declared if declared or not header_type else _vendor_type(header_type)
+    if version != 1 and named and named not in MANIFEST_TYPES:
+        raise ProtocolError(
+            f"manifests of type {_short(named)} are not supported",
+            FailureKind.UNSUPPORTED_MEDIA_TYPE,
+        )
+    if version is None:
+        raise ProtocolError("the document is not a manifest: it has no schemaVersion")
     if type(version) is not int or version not in {1, 2}:
         raise ProtocolError(
             f"the document is not a manifest: its schemaVersion is {_short(version)}"
@@ -153,6 +163,11 @@ def _media_type(document: Mapping[str, Any], header_type: str | None) -> str:
             else FailureKind.PROTOCOL_VIOLATION,
         )
     return media_type
+
+
+def _vendor_type(header_type: str) -> str | None:
+    """The type in a header if it is one of a format, not just JSON."""
+    return header_type if header_type.startswith("application/vnd.") else None
 
 
 def _index(document: Mapping[str, Any], media_type: str) -> ImageIndex:

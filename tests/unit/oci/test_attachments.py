@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import pytest
@@ -202,3 +203,10 @@ def test_an_index_can_be_an_attachment() -> None:
     found = attachment_from_manifest(digest("9"), None, manifest)
     assert (found.kind, found.artifact_type) == (ARTIFACT, None)
     assert not evidence_of(found).possible
+
+
+def test_an_attachment_with_a_digest_that_cannot_be_verified_is_not_read() -> None:
+    # image-spec descriptor.md registers blake3
+    found = dataclasses.replace(listed(None), digest="blake3:" + "a" * 64)
+    assert needs_manifest(listed(None))
+    assert not needs_manifest(found)

@@ -32,6 +32,9 @@ from tests.manifests import (
 
 VIOLATION = FailureKind.PROTOCOL_VIOLATION
 AMBIGUOUS = FailureKind.AMBIGUOUS_DOCUMENT
+OCI_ARTIFACT = "application/vnd.oci.artifact.manifest.v1+json"
+ORAS_ARTIFACT = "application/vnd.cncf.oras.artifact.manifest.v1+json"
+TYPE, ABOUT = "vnd.docker.reference.type", "vnd.docker.reference.digest"
 UNSUPPORTED = FailureKind.UNSUPPORTED_MEDIA_TYPE
 
 
@@ -138,7 +141,7 @@ def test_the_media_type_of_the_document_overrides_the_header(
         (image(mediaType=7), None, VIOLATION, "mediaType"),
         (image(mediaType=["x"]), None, VIOLATION, "mediaType"),
         # schemaVersion
-        (without(image(), "schemaVersion"), None, VIOLATION, "schemaVersion is None"),
+        (without(image(), "schemaVersion"), None, VIOLATION, "no schemaVersion"),
         (image(schemaVersion=0), None, VIOLATION, "schemaVersion is 0"),
         (image(schemaVersion=3), None, VIOLATION, "schemaVersion is 3"),
         (image(schemaVersion="2"), None, VIOLATION, "schemaVersion is '2'"),
@@ -147,8 +150,15 @@ def test_the_media_type_of_the_document_overrides_the_header(
         (schema1(schemaVersion=True), None, VIOLATION, "schemaVersion is True"),
         (image(schemaVersion=[]), None, VIOLATION, r"schemaVersion is \[\]"),
         (image(schemaVersion={"a": 1}), None, VIOLATION, "schemaVersion is"),
-        ({}, None, VIOLATION, "schemaVersion is None"),
-        ({"errors": [{"code": "X"}]}, None, VIOLATION, "schemaVersion is None"),
+        ({}, None, VIOLATION, "no schemaVersion"),
+        ({"errors": [{"code": "X"}]}, None, VIOLATION, "no schemaVersion"),
+        ({"errors": []}, "application/json", VIOLATION, "no schemaVersion"),
+        # Types that have no schemaVersion: image-spec 1.1.0-rc2 artifact.md, ORAS.
+        ({"mediaType": OCI_ARTIFACT, "blobs": []}, None, UNSUPPORTED, OCI_ARTIFACT),
+        ({"mediaType": OCI_ARTIFACT}, "application/json", UNSUPPORTED, OCI_ARTIFACT),
+        ({"blobs": []}, OCI_ARTIFACT, UNSUPPORTED, OCI_ARTIFACT),
+        ({"mediaType": ORAS_ARTIFACT, "blobs": []}, None, UNSUPPORTED, ORAS_ARTIFACT),
+        (image(mediaType=OCI_ARTIFACT), OCI_MANIFEST, UNSUPPORTED, OCI_ARTIFACT),
         ({"schemaVersion": 2}, None, VIOLATION, "config"),
         # keys in another case
         (image(Layers=[]), None, AMBIGUOUS, "Layers"),
@@ -202,7 +212,8 @@ def test_a_duplicate_key_is_ambiguous() -> None:
 
 BAD_DIGESTS: list[object] = [
     None, "", 7, "abc", digest("a")[:-1], digest("a") + "a", digest("A"), digest("g"),
-    digest("a") + "\n", "md5:" + "a" * 32, "sha256:../../x", "sha512:" + "a" * 64,
+    digest("a") + "\n", "md5:", "MD5:" + "a" * 32, "blake3:../x", "blake3:a?b",
+    "blake3:" + "a" * 249, "a..b:c", "sha256:../../x", "sha512:" + "a" * 64,
     [digest("a")],
 ]  # fmt: skip
 BAD_SIZES: list[object] = [
@@ -248,10 +259,23 @@ def test_a_size_is_a_non_negative_int64(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "long", ["sha384:" + "a" * 96, "sha512:" + "a" * 128], ids=["sha384", "sha512"]
+    ("given", "is_verifiable"),
+    [
+        ("sha384:" + "a" * 96, True),
+        ("sha512:" + "a" * 128, True),
+        ("blake3:" + "a" * 64, False),  # registered since image-spec 1.1.1
+        # descriptor.md: unrecognized algorithms "SHOULD" pass the grammar
+        ("md5:" + "a" * 32, False),
+        ("multihash+base58:QmRZxt2b1FVZPNqd8hsiykDL3TdBDeTSPX9Kv46HmX4Gx8", False),
+        ("sha256+b64u:LCa0a2j_xo_5m0U8HTBBNBNCLXBkg7-g-YpeiGJm564", False),
+        ("blake3:" + "a" * 248, False),
+    ],
 )
-def test_sha384_and_sha512_digests_are_accepted(long: str) -> None:
-    assert read_image(layers=[descriptor(digest=long)]).layers[0].digest == long
+def test_digests_of_all_algorithms_are_accepted(
+    given: str, is_verifiable: bool
+) -> None:
+    found = read_image(layers=[descriptor(digest=given)]).layers[0]
+    assert (found.digest, found.is_verifiable) == (given, is_verifiable)
 
 
 @pytest.mark.parametrize(
@@ -453,28 +477,25 @@ def test_an_index_can_contain_indexes_and_duplicate_children() -> None:
 
 
 @pytest.mark.parametrize(
-    ("annotations", "expected"),
+    ("annotations", "is_attestation", "about"),
     [
-        (
-            {
-                "vnd.docker.reference.type": "attestation-manifest",
-                "vnd.docker.reference.digest": digest("1"),
-            },
-            digest("1"),
-        ),
-        ({"vnd.docker.reference.type": "attestation-manifest"}, ""),
-        ({"vnd.docker.reference.type": "other"}, None),
-        ({"vnd.docker.reference.digest": digest("1")}, None),
-        ({}, None),
+        ({TYPE: "attestation-manifest", ABOUT: digest("1")}, True, digest("1")),
+        ({TYPE: "attestation-manifest"}, True, None),
+        ({TYPE: "attestation-manifest", ABOUT: ""}, True, None),
+        ({TYPE: "builder", ABOUT: digest("1")}, False, digest("1")),
+        ({TYPE: "other"}, False, None),
+        ({ABOUT: digest("1")}, False, None),
+        ({}, False, None),
     ],
 )
-def test_attestations_are_known_by_their_annotations(
-    annotations: dict[str, str], expected: str | None
+def test_annotations_name_the_child_that_another_is_about(
+    annotations: dict[str, str], is_attestation: bool, about: str | None
 ) -> None:
     manifests = [
         child("1", os="unknown", architecture="unknown", annotations=annotations)
     ]
-    assert read_index(manifests=manifests).children[0].attests == expected
+    (found,) = read_index(manifests=manifests).children
+    assert (found.is_attestation, found.reference_digest) == (is_attestation, about)
 
 
 def test_a_duplicate_attestation_annotation_is_ambiguous() -> None:
