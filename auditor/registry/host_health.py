@@ -357,7 +357,7 @@ def _outage_failure(outcome: Response | Failure) -> Failure | None:
     if isinstance(outcome, Failure):
         return outcome if outcome.kind in OUTAGE_KINDS else None
     if outcome.status >= 500 and outcome.status in RETRYABLE_STATUSES:
-        return failure_from_response(outcome)
+        return failure_from_response(outcome, server="it")  # after the service's name
     return None
 
 

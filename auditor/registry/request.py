@@ -43,7 +43,15 @@ from auditor.registry.transport.transport import Transport
 from auditor.util.clock import Clock
 from auditor.util.text import safe_url
 from auditor.wire.response import Response
-from auditor.wire.retry_policy import Authenticate, Fail, SentRequest, Wait, decide
+from auditor.wire.retry_policy import (
+    REGISTRY,
+    TOKEN_SERVICE,
+    Authenticate,
+    Fail,
+    SentRequest,
+    Wait,
+    decide,
+)
 from auditor.wire.url_policy import origin_of
 
 log = logging.getLogger("auditor.registry")
@@ -71,6 +79,7 @@ class RequestKind(StrEnum):
 
 # Looked up once: a member of an enum takes 900 instructions on Python 3.11.
 _PING, _MANIFEST = RequestKind.PING, RequestKind.MANIFEST
+_TOKEN = RequestKind.TOKEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +109,7 @@ class _Request:
     max_attempts: int
     is_ping: bool
     is_manifest: bool
+    server: str
     attempts: int = 0
     restarts: int = 0
     renewals: int = 0
@@ -187,6 +197,7 @@ class RequestSender:
             self._max_attempts if max_attempts is None else max_attempts,
             is_ping=kind is _PING,
             is_manifest=kind is _MANIFEST and method == "GET",
+            server=TOKEN_SERVICE if kind is _TOKEN else REGISTRY,
         )
         while True:
             if failure := await self._admit(request):
@@ -432,8 +443,9 @@ def _sent_request(request: _Request, outcome: Response | Failure) -> SentRequest
     authorization = request.authorization
     if authorization is None:
         # Nothing can authenticate the request, so that a 401 is final.
-        return SentRequest(fixed=True, other_origin=other_origin)
+        return SentRequest(fixed=True, other_origin=other_origin, server=request.server)
     return SentRequest(
+        server=request.server,
         fixed=authorization.fixed,
         reauthentications=request.reauthentications,
         other_origin=other_origin,

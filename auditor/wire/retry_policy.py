@@ -20,6 +20,9 @@ from auditor.wire.response import Response
 # The same request may succeed later: RFC 9110 sections 15.5.9 and 15.6, RFC 6585
 # section 4.
 RETRYABLE_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+# The service that a request is sent to, in messages.
+REGISTRY = "the registry"
+TOKEN_SERVICE = "the token service"
 # Attempts after 429, which says when to retry and is therefore retried more often.
 THROTTLED_TRIES = 8
 # Seconds without requests to a host that returned 429 up to the last attempt.
@@ -52,12 +55,13 @@ class SentRequest:
     `fixed`: the authentication cannot be renewed (a password, a registry token).
     `reauthentications`: how often this request already followed an `Authenticate`.
     `other_origin`: a redirect led to another origin, so the challenge is not the
-    registry's.
+    registry's. `server` names the service in messages.
     """
 
     fixed: bool = False
     reauthentications: int = 0
     other_origin: bool = False
+    server: str = REGISTRY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +120,7 @@ def decide(
         return Fail(failure=failure)
     if outcome.status == 401:
         return _unauthorized(outcome, attempt=attempt, sent=sent)
-    failure = failure_from_response(outcome, attempt=attempt)
+    failure = failure_from_response(outcome, attempt=attempt, server=sent.server)
     if outcome.status in RETRYABLE_STATUSES:
         throttled = outcome.status == 429
         limit = max(tries, THROTTLED_TRIES) if throttled and tries > 1 else tries
@@ -141,14 +145,17 @@ def decide(
     return Fail(failure=failure)
 
 
-def failure_from_response(response: Response, *, attempt: int = 1) -> Failure:
-    """The failure for an unsuccessful response, by its status."""
+def failure_from_response(
+    response: Response, *, attempt: int = 1, server: str = REGISTRY
+) -> Failure:
+    """The failure for an unsuccessful response of `server`, by its status."""
     message = error_sentence(
         response.body, content_type=response.content_type, status=response.status
     )
     other = _SERVER_ERROR if response.status >= 500 else _REJECTED
     kind, meaning = _MEANINGS.get(response.status, other)
-    detail = f"{meaning} ({response.status}" + (f": {message})" if message else ")")
+    detail = meaning.format(server=server) + f" ({response.status}"
+    detail += f": {message})" if message else ")"
     return Failure(kind=kind, detail=detail, status=response.status, attempts=attempt)
 
 
@@ -189,7 +196,7 @@ def retry_after_s(
 def _unauthorized(response: Response, *, attempt: int, sent: SentRequest) -> Decision:
     values = response.headers.getall("WWW-Authenticate", ())
     challenge = preferred_challenge(parse_challenges(values))
-    failure = failure_from_response(response, attempt=attempt)
+    failure = failure_from_response(response, attempt=attempt, server=sent.server)
     is_last = sent.reauthentications >= MAX_REAUTHENTICATIONS
     if sent.fixed or sent.other_origin or is_last:
         return Fail(failure=failure)
@@ -197,14 +204,14 @@ def _unauthorized(response: Response, *, attempt: int, sent: SentRequest) -> Dec
 
 
 _MEANINGS = {
-    401: (FailureKind.DENIED, "the registry rejected the login or requires one"),
-    403: (FailureKind.DENIED, "the registry denied access"),
+    401: (FailureKind.DENIED, "{server} rejected the login or requires one"),
+    403: (FailureKind.DENIED, "{server} denied access"),
     404: (FailureKind.NOT_FOUND, "not found, or not visible to this account"),
-    408: (FailureKind.TIMEOUT, "the registry timed out"),
-    429: (FailureKind.RATE_LIMITED, "the registry's rate limit is exceeded"),
+    408: (FailureKind.TIMEOUT, "{server} timed out"),
+    429: (FailureKind.RATE_LIMITED, "the rate limit of {server} is exceeded"),
 }
-_SERVER_ERROR = FailureKind.SERVER_ERROR, "the registry returned an error"
-_REJECTED = FailureKind.PROTOCOL_VIOLATION, "the registry rejected the request"
+_SERVER_ERROR = FailureKind.SERVER_ERROR, "{server} returned an error"
+_REJECTED = FailureKind.PROTOCOL_VIOLATION, "{server} rejected the request"
 
 
 def _epoch(text: str) -> float | None:

@@ -355,9 +355,9 @@ async def test_a_400_of_the_token_service_says_that_the_login_may_have_expired()
         failure = (await here.audit(here.ref(NAMES[0]))).failure
     assert (failure.failure, failure.status) == ("denied", 400)
     assert failure.detail.startswith(
-        "the token service refused a request with the login of 'team', which may have"
-        " expired"
+        "the token service rejected the login of 'team' (400); check the credential in "
     )
+    assert failure.detail.endswith(", which may have expired")
 
 
 async def test_an_auth_entry_without_a_password_is_named_in_the_failure(

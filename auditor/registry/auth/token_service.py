@@ -15,7 +15,7 @@ Sources: distribution, "Token Authentication Specification" (GET with Basic) and
 from __future__ import annotations
 
 import base64
-from collections.abc import Container
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -24,14 +24,24 @@ import anyio
 from auditor.config import RegistrySettings
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.fast_dataclass import dataclass
-from auditor.registry.auth.authorization import CachedToken, TokenKey
+from auditor.registry.auth.authorization import (
+    REFUSAL_HOLD_S,
+    CachedToken,
+    TokenKey,
+)
 from auditor.registry.auth.docker_config import TOKEN_USER, FoundCredential
 from auditor.registry.request import RequestKind, RequestSender
 from auditor.util.clock import Clock
+from auditor.util.text import safe_url
 from auditor.wire.challenge import parse_scope
 from auditor.wire.credential import Credential, IdentityToken, Login
+from auditor.wire.error_body import error_sentence
 from auditor.wire.response import Response
-from auditor.wire.retry_policy import failure_from_response
+from auditor.wire.retry_policy import (
+    RETRYABLE_STATUSES,
+    TOKEN_SERVICE,
+    failure_from_response,
+)
 from auditor.wire.token import access_of, parse_token_response, refresh_form
 from auditor.wire.url_policy import Origin, check_realm, token_url
 
@@ -41,12 +51,14 @@ if TYPE_CHECKING:
 
 # A token response is a JWT and a few fields; the largest seen hold some dozen grants.
 MAX_TOKEN_RESPONSE_BYTES = 64 * 1024
-# Statuses that reject a credential: 401, and 400 from ECR's public service when the
-# password has expired.
-_REJECTED = frozenset({400, 401})
+# Statuses that reject a credential or a scope: 401, 403 (olareg, GitLab), and 400 from
+# ECR's public service when the password has expired; others, if the URL is wrong.
+_REFUSED = frozenset(range(400, 500)) - RETRYABLE_STATUSES
 # Statuses that may mean that POST is not supported: GCR 404, Artifactory 401, ACR 400
 # for an unknown grant type, others 405 (containerd, remotes/docker/authorizer.go).
 _NO_POST = frozenset({400, 401, 404, 405})
+_EXPIRED = 400
+_REJECTED = frozenset({_EXPIRED, 401, 403})
 
 
 @dataclass(eq=False, kw_only=True)
@@ -67,7 +79,8 @@ class TokenService:
     def __post_init__(self) -> None:
         self._credential = None if self.found is None else self.found.credential
         self._rejected: Failure | None = None
-        self._accepted = False
+        # Monotonic seconds; None until the service accepts the credential.
+        self._accepted_at: float | None = None
         self._one_at_a_time = anyio.Lock()
         self._use_post = isinstance(self._credential, IdentityToken)
         self._rotates = False
@@ -82,11 +95,14 @@ class TokenService:
         return outcome.at(Stage.TOKEN) if isinstance(outcome, Failure) else outcome
 
     async def _fetch_once_accepted(self, key: TokenKey) -> CachedToken | Failure:
-        if self._credential is not None and (self._rotates or not self._accepted):
+        is_accepted = self._accepted_at is not None
+        if self._credential is not None and (self._rotates or not is_accepted):
             async with self._one_at_a_time:
                 # A service that replaces the identity token with each response
                 # accepts it once: then all requests run one at a time.
-                if self._rotates or (not self._accepted and self._rejected is None):
+                if self._rejected is None and (
+                    self._rotates or self._accepted_at is None
+                ):
                     return await self._fetch(key)
         if self._rejected is not None:
             return self._rejected
@@ -105,9 +121,9 @@ class TokenService:
         response = await self._request(realm, url, key)
         if isinstance(response, Failure):
             return response
-        if response.status in _REJECTED:
-            return self._rejection(response)
-        self._accepted = True
+        if response.status in _REFUSED:
+            return await self._refusal(response, realm, key)
+        self._accepted_at = sent_at
         try:
             parsed = parse_token_response(response.body)
         except ProtocolError as error:
@@ -131,12 +147,11 @@ class TokenService:
     async def _request(self, realm: str, url: str, key: TokenKey) -> Response | Failure:
         credential = self._credential
         if isinstance(credential, IdentityToken) and self._use_post:
-            supported = self._accepted
+            supported = self._accepted_at is not None
             response = await self._send(
                 "POST",
                 realm,
                 {"Content-Type": "application/x-www-form-urlencoded"},
-                _REJECTED if supported else _NO_POST,
                 refresh_form(credential.token, service=key.service, scope=key.scope),
             )
             if isinstance(response, Failure) or supported:
@@ -144,17 +159,16 @@ class TokenService:
             if response.status not in _NO_POST:
                 return response
             self._use_post = False
-        if credential is None:
-            return await self._send("GET", url, {}, {401})
-        headers = {"Authorization": basic_header(credential)}
-        return await self._send("GET", url, headers, _REJECTED)
+        headers = {}
+        if credential is not None:
+            headers["Authorization"] = basic_header(credential)
+        return await self._send("GET", url, headers)
 
     async def _send(
         self,
         method: str,
         url: str,
         headers: dict[str, str],
-        accepted_statuses: Container[int],
         body: bytes | None = None,
     ) -> Response | Failure:
         return await self.sender.send(
@@ -165,34 +179,74 @@ class TokenService:
             max_bytes=MAX_TOKEN_RESPONSE_BYTES,
             body=body,
             redirects=False,
-            accepted_statuses=accepted_statuses,
+            accepted_statuses=_REFUSED,
         )
 
-    def _rejection(self, response: Response) -> Failure:
-        failure = failure_from_response(response)
-        credential = self._credential
-        if self.found is None or credential is None:
-            detail = f"the token service requires a login ({failure.status})"
-            return replace(failure, detail=detail)
-        kind = "login" if isinstance(credential, Login) else "identity token"
-        of_user = f" of {credential.username!r}" if credential.username else ""
-        name = f"the {kind}{of_user}"
-        if response.status == 400:
-            # ECR's public service; or the scope is what it does not accept.
-            return replace(
-                failure,
-                kind=FailureKind.DENIED,
-                detail=f"the token service refused a request with {name}, which may"
-                f" have expired ({failure.detail})",
+    async def _refusal(self, response: Response, realm: str, key: TokenKey) -> Failure:
+        """The failure for a refused token request.
+
+        The credential is not sent again unless it is only the scope that is refused.
+        """
+        failure = failure_from_response(response, server=TOKEN_SERVICE)
+        if self.found is None:
+            if response.status == 401:
+                detail = f"{TOKEN_SERVICE} requires a login (401)"
+                return replace(failure, detail=detail)
+            return failure
+        name, now = self._credential_name(), self.clock.monotonic()
+        is_first_401 = response.status == 401 and self._accepted_at is None
+        if not is_first_401 and await self._is_only_the_scope(realm, key, now):
+            message = error_sentence(
+                response.body,
+                content_type=response.content_type,
+                status=response.status,
             )
-        rejected = replace(
+            detail = (
+                f"{TOKEN_SERVICE} refused {name} a token for {key.scope}"
+                f" ({response.status}" + (f": {message})" if message else ")")
+            )
+            return replace(failure, detail=detail)
+        if response.status not in _REJECTED:
+            # No login is refused with it: the realm may be a wrong URL.
+            detail = f"{failure.detail}; the token was requested from {safe_url(realm)}"
+            self._rejected = replace(failure, detail=detail)
+            return self._rejected
+        expired = ", which may have expired" if response.status == _EXPIRED else ""
+        self._rejected = replace(
             failure,
-            detail=f"the token service rejected {name} ({failure.status}); check"
-            f" the credential in {self.found.location}",
+            kind=FailureKind.DENIED,
+            detail=f"{TOKEN_SERVICE} rejected {name} ({failure.status}); check the"
+            f" credential in {self.found.location}{expired}",
         )
-        if not self._accepted:  # otherwise it is this scope that is refused
-            self._rejected = rejected
-        return rejected
+        return self._rejected
+
+    async def _is_only_the_scope(self, realm: str, key: TokenKey, now: float) -> bool:
+        """Whether a credential that was refused a scope is still accepted.
+
+        To find out, a token without a scope is requested, as `docker login` does.
+        """
+        accepted_at = self._accepted_at
+        if accepted_at is not None and now < accepted_at + REFUSAL_HOLD_S:
+            return True
+        if key.scope is None:
+            return False
+        key = replace(key, scope=None)
+        url = token_url(realm, service=key.service, scope=None)
+        response = await self._request(realm, url, key)
+        if isinstance(response, Failure):
+            return True  # not known: the service may be down by now
+        if response.status in _REFUSED:
+            return False
+        self._accepted_at = now
+        with suppress(ProtocolError):
+            self._adopt(parse_token_response(response.body).refresh_token)
+        return True
+
+    def _credential_name(self) -> str:
+        credential = self._credential
+        kind = "login" if isinstance(credential, Login) else "identity token"
+        username = None if credential is None else credential.username
+        return f"the {kind}" + (f" of {username!r}" if username else "")
 
     def _adopt(self, refresh_token: Secret | None) -> None:
         """Use the identity token that replaces the one sent (RFC 6749 section 6)."""
