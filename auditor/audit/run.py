@@ -101,8 +101,7 @@ class AuditRun:
             options=ImageOptions.of(settings),
             clock=clock,
             cache=images_cache,
-            # `verify_blobs` asks what exists now: manifests are rechecked as well.
-            recheck_s=0 if settings.verify_blobs else settings.cache_recheck_s,
+            recheck_s=settings.cache_recheck_s,
         )
         self._selection = Selection.of(settings, clock.epoch())
         self._counts = ExpansionCounts()

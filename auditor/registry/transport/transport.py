@@ -96,13 +96,16 @@ class Transport:
         max_bytes: int,
         body: bytes | None = None,
         redirects: bool = True,
+        new_connection: bool = False,
         hops: int = 0,
     ) -> Response | Failure:
         """The response to one request, after redirects unless `redirects` is false.
 
         `headers` go to the origin of `url`; after a redirect to another one only
         `Accept` and `Range` are sent. A `body` cannot be redirected. A response above
-        `max_bytes` is the failure `TOO_LARGE`. `hops`: the redirects so far.
+        `max_bytes` is the failure `TOO_LARGE`. `new_connection`: reuse none, so that an
+        answer to another request cannot be taken for this one's. `hops`: the redirects
+        so far.
         """
         assert body is None or not redirects
         client, target = self._client, _target(url, self._base)
@@ -115,12 +118,17 @@ class Transport:
         response: Response | Failure | None
         if client is None or target is None or body is not None:
             response = await self._aiohttp_client().request(
-                method, url, headers, max_bytes, body
+                method, url, headers, max_bytes, body, new_connection=new_connection
             )
         else:
             try:
                 response = await client.request(
-                    method, url, target, headers=headers, max_bytes=max_bytes
+                    method,
+                    url,
+                    target,
+                    headers=headers,
+                    max_bytes=max_bytes,
+                    new_connection=new_connection,
                 )
             except (OSError, ValueError) as error:
                 return self._failure(error, method, url, client)
@@ -135,7 +143,14 @@ class Transport:
         if response.status not in REDIRECTS:
             return response
         if redirects:
-            return await self._follow(method, response, headers, max_bytes, hops + 1)
+            return await self._follow(
+                method,
+                response,
+                headers,
+                max_bytes=max_bytes,
+                new_connection=new_connection,
+                hops=hops + 1,
+            )
         return Failure(
             kind=FailureKind.REDIRECT_REFUSED,
             status=response.status,
@@ -148,7 +163,9 @@ class Transport:
         method: str,
         redirect: Response,
         headers: Mapping[str, str],
+        *,
         max_bytes: int,
+        new_connection: bool,
         hops: int,
     ) -> Response | Failure:
         """The response that redirect number `hops` leads to."""
@@ -166,6 +183,7 @@ class Transport:
             hop.url,
             headers=hop.kept_headers(headers),
             max_bytes=max_bytes,
+            new_connection=new_connection,
             hops=hops,
         )
         if isinstance(outcome, Failure) and outcome.kind is FailureKind.REALM_REFUSED:
