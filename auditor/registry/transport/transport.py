@@ -26,6 +26,7 @@ from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.name_lookup import NameLookups
 from auditor.registry.transport.ssrf_guard import SsrfGuard
 from auditor.registry.transport.tls import SYSTEM_TRUST, TlsFiles, tls_context
+from auditor.util.known_secrets import KnownSecrets
 from auditor.util.text import safe_url
 from auditor.wire.proxy import NO_PROXIES, InvalidProxy, Proxies
 from auditor.wire.redirect import follow_redirect
@@ -47,8 +48,8 @@ class Transport:
     """Sends requests to one registry and to the hosts it names.
 
     `allowed_hosts` are those named by the user. `names` are the look-ups that it shares
-    with other transports. `use_http1` is false where every
-    request must go over aiohttp.
+    with other transports. `secrets` are masked in error responses. `use_http1` is false
+    where every request must go over aiohttp.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Transport:
         proxies: Proxies = NO_PROXIES,
         allowed_hosts: frozenset[str] = frozenset(),
         names: NameLookups | None = None,
+        secrets: KnownSecrets | None = None,
         use_http1: bool = True,
     ) -> None:
         self._origin = origin
@@ -71,6 +73,7 @@ class Transport:
         self._timeouts = timeouts
         self._tls = tls
         self._names = NameLookups() if names is None else names
+        self._secrets = KnownSecrets() if secrets is None else secrets
         self._guard = SsrfGuard(
             registry_is_loopback=is_loopback_host(origin.host),
             allowed_hosts=allowed_hosts,
@@ -141,7 +144,9 @@ class Transport:
             failure = failure_of(TlsExpectedError(), safe_url(url), self._timeouts)
             return replace(failure, status=400)
         if response.status not in REDIRECTS:
-            return response
+            sent = headers.get("Authorization")
+            body = self._secrets.mask(response.body, authorization=sent)
+            return replace(response, body=body)
         if redirects:
             return await self._follow(
                 method,
