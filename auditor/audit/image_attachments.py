@@ -27,7 +27,6 @@ from auditor.audit.image_metadata import (
     supply_chain_status,
 )
 from auditor.audit.resolve import Resolver
-from auditor.audit.shared_failures import SharedFailures
 from auditor.config import AttachmentMode
 from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
@@ -135,9 +134,7 @@ class RepositoryDataCollector:
         if cached is not None:
             return cached
         search = _AttachmentSearch(self, registry, repository, metadata)
-        data = await self._flights.run(
-            key, search.run, is_certain=lambda data: not data.warnings
-        )
+        data = await self._flights.run(key, search.run)
         if not data.warnings:  # a failed request may succeed for the next tag
             self._images.put(key, data)
         return data
@@ -290,10 +287,7 @@ class BlobChecker:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self._results: Lru[_Key, BlobStat] = Lru(MAX_BLOBS)
-        self._failures: SharedFailures[_Key] = SharedFailures(MAX_BLOBS)
-        # As what a blob with a failure is counted.
-        self._failed_states: Lru[_Key, str] = Lru(MAX_BLOBS)
+        self._results: Lru[_Key, BlobStat | Failure] = Lru(MAX_BLOBS)
         self._flights: SingleFlight[_Key, BlobStat | Failure] = SingleFlight()
 
     async def warnings(
@@ -335,37 +329,20 @@ class BlobChecker:
         self, registry: Registry, repository: str, digest: str
     ) -> BlobStat | Failure:
         key = (registry.name, repository, digest)
-        known = self._results.get(key) or self._failures.get(key)
-        if known is not None:
-            return known
+        cached = self._results.get(key)
+        if cached is not None:
+            return cached
 
         async def check() -> BlobStat | Failure:
             result = await registry.blobs.stat(repository, digest)
-            self._count(key, result)
+            state = "there"
             if isinstance(result, Failure):
-                self._failures.add(key, result)
-            else:
-                self._results.put(key, result)
-                self._failures.drop(key)
+                is_missing = result.kind is FailureKind.NOT_FOUND
+                state = "missing" if is_missing else "unverified"
+            self.counts.update(("checked", state))
             return result
 
-        return await self._flights.run(
-            key, check, is_certain=lambda result: isinstance(result, BlobStat)
-        )
-
-    def _count(self, key: _Key, result: BlobStat | Failure) -> None:
-        """Count a blob by the result of its latest check."""
-        state = "there"
-        if isinstance(result, Failure):
-            is_missing = result.kind is FailureKind.NOT_FOUND
-            state = "missing" if is_missing else "unverified"
-        before = self._failed_states.get(key)
-        if before is None:
-            self.counts["checked"] += 1
-        else:
-            self.counts[before] -= 1
-        self.counts[state] += 1
-        if state == "there":
-            self._failed_states.drop(key)
-        else:
-            self._failed_states.put(key, state)
+        result = await self._flights.run(key, check)
+        if isinstance(result, BlobStat) or not result.kind.retryable:
+            self._results.put(key, result)
+        return result

@@ -75,6 +75,7 @@ def artifacts(layout: Layout) -> Iterator[Entry]:
             {"application/vnd.cncf.model.weight.v1.raw": b"weights"},
             artifactType=model,
         ),
+        content="artifact",
         artifact_type=model,
     )
     yield Entry(
@@ -90,11 +91,13 @@ def artifacts(layout: Layout) -> Iterator[Entry]:
             artifactType="application/vnd.example.thing",
             annotations={"org.opencontainers.image.created": "2026-01-02T03:04:05Z"},
         ),
+        content="artifact",
         artifact_type="application/vnd.example.thing",
     )
     yield Entry(
         repository="corpus/no-layers",
         root=artifact(layout, EMPTY, {}, artifactType="application/vnd.example.none"),
+        content="artifact",
         artifact_type="application/vnd.example.none",
     )
     # The drafts of OCI 1.1 and of ORAS: manifests without a config.
@@ -124,6 +127,7 @@ def _config_typed(
     return Entry(
         repository=f"corpus/{name}",
         root=artifact(layout, config_type, layers, config=config),
+        content="artifact",
         artifact_type=config_type,
     )
 

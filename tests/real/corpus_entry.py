@@ -25,6 +25,7 @@ class Entry:
     tags: tuple[str, ...] = ("1",)
     beside: Mapping[str, Descriptor] = field(default_factory=dict)
     referrers: tuple[Descriptor, ...] = ()
+    content: str = "image"
     artifact_type: str | None = None
     traits: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()

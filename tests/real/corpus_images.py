@@ -84,7 +84,7 @@ def _indexes(layout: Layout) -> Iterator[Entry]:
     yield Entry(
         repository="corpus/multi", root=layout.index([*many, windows], {"a": "b"})
     )
-    yield Entry(repository="corpus/empty", root=layout.index([]))
+    yield Entry(repository="corpus/empty", root=layout.index([]), content="unknown")
     inner = layout.index(many[1:])
     yield Entry(repository="corpus/nested", root=layout.index([inner, many[0]]))
     # The same platform in two places counts once.

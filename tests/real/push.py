@@ -70,8 +70,10 @@ class Pusher:
                 self.push(repository, child)
             else:
                 self._blob(repository, child)
-        config = [document["config"]] if "config" in document else []
-        for blob in (*config, *document.get("layers", ()), *document.get("blobs", ())):
+        blobs = [document["config"]] if "config" in document else []
+        for key in ("layers", "blobs"):
+            blobs += document.get(key) or []
+        for blob in blobs:
             if not blob.get("urls"):
                 self._blob(repository, blob)
 

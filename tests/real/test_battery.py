@@ -118,13 +118,16 @@ def test_every_tag_of_every_repository_is_audited(stocked: StockedRegistry) -> N
         if entry.repository not in repositories or entry.failure is not None:
             continue
         found = {
-            line["tag"]: line["digest"]
+            line["tag"]: (line["digest"], line["content"])
             for line in lines
             if line["repository"] == entry.repository
         }
-        expected = dict.fromkeys(entry.tags, entry.root["digest"])
-        expected |= {tag: one["digest"] for tag, one in entry.beside.items()}
+        expected = dict.fromkeys(entry.tags, (entry.root["digest"], entry.content))
+        for tag, manifest in entry.beside.items():
+            expected[tag] = manifest["digest"], "attachment"
         assert expected.items() <= found.items(), entry.name
+        fallbacks = {kind for tag, (_, kind) in found.items() if tag not in expected}
+        assert fallbacks <= {"attachment"}, entry.name
 
 
 def test_a_killed_audit_is_resumed_without_a_difference(
@@ -154,10 +157,6 @@ def test_a_killed_audit_is_resumed_without_a_difference(
     assert [content(line) for line in resumed] == [content(line) for line in whole]
 
 
-# Its token service answers 403, which does not yet count as a rejected login.
-UNNAMED = {"olareg"}
-
-
 def test_a_wrong_password_is_said_and_nothing_is_read(
     stocked: StockedRegistry,
 ) -> None:
@@ -170,9 +169,9 @@ def test_a_wrong_password_is_said_and_nothing_is_read(
     assert {(line["kind"], line["failure"]) for line in audited.lines} == {
         ("failure", "denied")
     }
-    if stocked.product.name not in UNNAMED:
-        assert all(account.name in line["detail"] for line in audited.lines)
-        assert audited.summary.requests["token"] == 1
+    assert all(account.name in line["detail"] for line in audited.lines)
+    # olareg answers 403, which may be about one repository: another is asked.
+    assert audited.summary.requests["token"] <= 2
     found = doctor(stocked.host, "corpus/multi:1", wrong)
     assert "failed" in {step.state for step in found.values()}
 
