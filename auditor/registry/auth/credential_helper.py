@@ -20,7 +20,13 @@ from contextlib import suppress
 import anyio
 import orjson
 
-from auditor.errors import Failure, FailureKind, ProtocolError, Stage
+from auditor.errors import (
+    Failure,
+    FailureKind,
+    ProtocolError,
+    Stage,
+    unwrap_exception_group,
+)
 from auditor.model import CredentialSource
 from auditor.registry.auth.docker_config import (
     TOKEN_USER,
@@ -85,7 +91,8 @@ class HelperRunner:
         program = f"docker-credential-{helper.name}"
         try:
             with anyio.fail_after(self._timeout_s):
-                credential = await self._get(program, helper.server)
+                with unwrap_exception_group():
+                    credential = await self._get(program, helper.server)
         except TimeoutError:
             reason = f"did not answer within {self._timeout_s:g} s"
         except OSError as error:
@@ -121,34 +128,73 @@ class HelperRunner:
         )
 
     async def _process(self, path: str, server: str) -> tuple[int, bytes]:
-        """Exit status and standard output."""
-        process = await anyio.open_process(
-            [path, "get"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=dict(self._environment),  # uvloop accepts nothing but a dict
-            start_new_session=True,
-        )
-        try:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            with suppress(anyio.BrokenResourceError, BrokenPipeError, ConnectionError):
-                await process.stdin.send(server.encode())  # without a line break
-            await process.stdin.aclose()
-            output = b""
-            async for chunk in process.stdout:
-                output += chunk
-                if len(output) > MAX_OUTPUT_BYTES:
-                    raise _invalid(f"printed more than {MAX_OUTPUT_BYTES} bytes")
-            return await process.wait(), output
-        finally:
-            with anyio.CancelScope(shield=True):
-                if process.returncode is None:
+        """Exit status and standard output.
+
+        The output ends with the helper, even if it leaves a child that holds the pipe;
+        such a child is killed.
+        """
+        with _OutputPipe() as output:
+            process = await anyio.open_process(
+                [path, "get"],
+                stdin=subprocess.PIPE,
+                stdout=output.write_end,
+                stderr=subprocess.DEVNULL,
+                env=dict(self._environment),  # uvloop accepts nothing but a dict
+                start_new_session=True,
+            )
+            try:
+                assert process.stdin is not None
+                with suppress(
+                    anyio.BrokenResourceError, BrokenPipeError, ConnectionError
+                ):
+                    await process.stdin.send(server.encode())  # without a line break
+                await process.stdin.aclose()
+                async with anyio.create_task_group() as group:
+                    group.start_soon(output.read_until_cancelled)
+                    status = await process.wait()
+                    group.cancel_scope.cancel()
+                return status, output.rest()
+            finally:
+                with anyio.CancelScope(shield=True):
                     with suppress(ProcessLookupError, PermissionError):
                         os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
-                await process.aclose()
+                    await process.wait()
+                    await process.aclose()
+
+
+class _OutputPipe:
+    """A pipe for the standard output of a helper.
+
+    Raises `ProtocolError(DENIED)` for more than `MAX_OUTPUT_BYTES`.
+    """
+
+    def __enter__(self) -> _OutputPipe:
+        self._read_end, self.write_end = os.pipe()
+        os.set_blocking(self._read_end, False)
+        self._output = b""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._read_end)
+        os.close(self.write_end)
+
+    async def read_until_cancelled(self) -> None:
+        """Read what is written; this program's own write end prevents the end."""
+        while True:
+            await anyio.wait_readable(self._read_end)
+            self._read()
+
+    def rest(self) -> bytes:
+        """The whole output, without waiting for more."""
+        with suppress(BlockingIOError):
+            while True:
+                self._read()
+        return self._output
+
+    def _read(self) -> None:
+        self._output += os.read(self._read_end, MAX_OUTPUT_BYTES)
+        if len(self._output) > MAX_OUTPUT_BYTES:
+            raise _invalid(f"printed more than {MAX_OUTPUT_BYTES} bytes")
 
 
 def parse_helper_output(output: bytes) -> Credential | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from auditor.config import Settings
@@ -137,11 +139,7 @@ async def test_a_helper_that_hangs_is_killed_with_its_children(
     )
     assert isinstance(found, Failure)
     assert "did not answer within 0.3 s" in found.detail
-    pid = int(child.read_text())
-    # Killed; the parent of orphans may not have collected it yet.
-    assert not Path(f"/proc/{pid}").exists() or (
-        Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    )
+    await _until_dead(int(child.read_text()))
 
 
 async def test_concurrent_callers_share_one_run_of_a_helper(tmp_path: Path) -> None:
@@ -166,6 +164,59 @@ async def test_cancellation_leaves_no_helper_running(tmp_path: Path) -> None:
         pid = await anyio.to_thread.run_sync((tmp_path / "pid").read_text)
         group.cancel_scope.cancel()
     assert not Path("/proc", pid.strip()).exists()
+
+
+@pytest.mark.parametrize(
+    "leaves",
+    [
+        "sleep 60 &",  # holds standard output
+        "(sleep 60; echo late) &",
+        "sleep 60 >/dev/null 2>&1 &",
+        "trap '' TERM HUP; sleep 60 &",
+        "sleep 60 & sleep 60 &",
+    ],
+)
+async def test_a_child_that_a_helper_leaves_is_not_waited_for_and_killed(
+    tmp_path: Path, leaves: str
+) -> None:
+    pids = tmp_path / "pids"
+    helper(tmp_path, "keeper", f"{leaves} echo $! >{pids}; echo '{KNOWN}'")
+    runner = HelperRunner(with_helpers(tmp_path), timeout_s=30.0)
+    with anyio.fail_after(20):  # less than the child lives
+        found = await runner.get(
+            CredentialHelper(name="keeper", server=HOST, location="config.json")
+        )
+    assert isinstance(found, FoundCredential)
+    assert found.credential.username == "helped"
+    await _until_dead(int(pids.read_text()))
+
+
+async def test_a_large_output_of_a_helper_is_read_to_its_end(tmp_path: Path) -> None:
+    # More than a pipe holds if another program of the user has many (pipe(7)).
+    blanks = "head -c 60000 /dev/zero | tr '\\0' ' '"
+    helper(tmp_path, "keeper", f"{blanks}; echo '{KNOWN}'")
+    found = await found_by(with_helpers(tmp_path, credsStore="keeper"))
+    assert isinstance(found, FoundCredential)
+
+
+async def test_a_helper_leaves_no_descriptor_open(tmp_path: Path) -> None:
+    helper(tmp_path, "keeper", f"echo '{KNOWN}'")
+    runner = HelperRunner(with_helpers(tmp_path))
+    await runner.get(CredentialHelper(name="keeper", server="0", location="c"))
+    before = len([*Path("/proc/self/fd").iterdir()])
+    for number in range(1, 4):
+        server = str(number)
+        await runner.get(CredentialHelper(name="keeper", server=server, location="c"))
+    assert len([*Path("/proc/self/fd").iterdir()]) == before
+
+
+async def _until_dead(pid: int) -> None:
+    """Wait until a killed process is gone, or a zombie of another parent."""
+    with anyio.fail_after(20), suppress(FileNotFoundError, ProcessLookupError):
+        while (
+            Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        ):
+            await anyio.lowlevel.checkpoint()
 
 
 async def test_the_repr_of_a_helper_s_login_hides_the_password(tmp_path: Path) -> None:
