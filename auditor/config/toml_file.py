@@ -20,6 +20,11 @@ MAX_CONFIG_BYTES = 1024 * 1024
 # Longer than any token or key file that a registry accepts as a password.
 MAX_PASSWORD_BYTES = 64 * 1024
 
+# For a key or a value beyond these, `tomllib` takes quadratic time, or too many frames.
+# A configuration has four levels; an integer of Python has at most 4,300 digits.
+MAX_LEVELS = 32
+MAX_DIGITS = 100
+
 _POSITION = LazyPattern(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -39,11 +44,18 @@ def read_toml(path: str) -> TomlFile:
     """Read a TOML file, or raise a `ConfigError`: `file:line:column: reason`."""
     try:
         data = _read(path, MAX_CONFIG_BYTES)
-        text = data.decode("utf-8-sig")
-        return TomlFile(document=tomllib.loads(text), text=text)
     except OSError as error:
         reason = f"cannot be read: {error.strerror or error}"
         raise ConfigError((f"{path}: {reason}",)) from None
+    return parse_toml(data, path)
+
+
+def parse_toml(data: bytes, path: str) -> TomlFile:
+    """Parse the content of a TOML file; raises like `read_toml`."""
+    try:
+        text = data.decode("utf-8-sig")
+        _check_limits(text, path)
+        return TomlFile(document=tomllib.loads(text), text=text)
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigError((f"{path}:{line}: not UTF-8 text",)) from None
@@ -81,19 +93,50 @@ def _syntax_error(path: str, message: str, data: bytes) -> str:
 # parses each by itself: so text inside a string or a list is never taken for a key.
 
 # Tokens in which a line break may occur (TOML 1.0, "String", "Array"), and those that
-# may contain a bracket. Only one alternative matches at each place: linear time.
+# may contain a bracket. Only one alternative matches at each place, and a string that
+# is not closed is a token, too: linear time.
 _TOKEN = re.compile(
-    r'"""(?:[^"\\]++|\\[\s\S]|"(?!""))*"{3,5}'
-    r"|'''(?:[^']++|'(?!''))*'{3,5}"
-    r'|"(?:[^"\\\n]++|\\.)*"'
-    r"|'[^'\n]*+'"
+    r'"""(?:[^"\\]++|\\[\s\S]|"(?!""))*+(?:"{3,5})?'
+    r"|'''(?:[^']++|'(?!''))*+(?:'{3,5})?"
+    r'|"(?:[^"\\\n]++|\\.)*+"?'
+    r"|'[^'\n]*+'?"
     r"|\#[^\n]*+"
     r"|[\[{]|[\]}]|\n"
 )
 # Deeper than any key of a configuration or a policy.
 _MAX_PATH_PARTS = 8
 
+# Also the tokens that `_check_limits` counts: the dots of a key, what ends one, and a
+# number that is too long.
+_LIMITED_TOKEN = re.compile(
+    rf"{_TOKEN.pattern}|[.,=]|(?<![A-Za-z0-9_-])[+-]?[0-9][0-9A-Za-z_]{{{MAX_DIGITS},}}+"
+)
+
 KeyPath = tuple[str | int, ...]
+
+
+def _check_limits(text: str, path: str) -> None:
+    """Raise a `ConfigError` for nesting, a dotted key or a number beyond the limits."""
+    depth = dots = 0
+    for token in _LIMITED_TOKEN.finditer(text):
+        symbol = token[0]
+        if symbol in "[{":
+            depth += 1
+        elif symbol in "]}":
+            depth -= 1
+        dots = dots + 1 if symbol == "." else 0 if symbol in ",=[{]}\n" else dots
+        if depth > MAX_LEVELS:
+            reason = f"more than {MAX_LEVELS} levels of brackets"
+        elif dots >= MAX_LEVELS:
+            reason = f"a key with more than {MAX_LEVELS} parts"
+        elif len(symbol) > MAX_DIGITS and symbol[0] not in "\"'#":
+            reason = f"a number or key with more than {MAX_DIGITS} characters"
+        else:
+            continue
+        start = token.start()
+        line = text.count("\n", 0, start) + 1
+        column = start - text.rfind("\n", 0, start)
+        raise ConfigError((f"{path}:{line}:{column}: {reason}",))
 
 
 def source_lines(text: str) -> dict[KeyPath, int]:

@@ -262,7 +262,7 @@ _HOST = LazyPattern(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _PORT = LazyPattern(r":[0-9]+/?$")
 # Any name; every bracket that opens a class is closed.
 _LABEL = LazyPattern(r"(?:[^][]|\[!?[^][]+\])+")
-_CLASS = LazyPattern(r"\[!?([^]]+)\]")
+_CLASS = LazyPattern(r"\[!?([^][]+)\]")
 _RANGE = LazyPattern(r"(.)-(.)")
 
 
@@ -310,13 +310,16 @@ def _is_label(text: str) -> bool:
 
 
 def _is_tag_pattern(text: str) -> bool:
-    is_pattern = re.fullmatch(grammar.TAG_PATTERN, text) and _has_ordered_ranges(text)
-    return bool(is_pattern) and len(text) <= grammar.MAX_PATTERN_CHARS
+    return (
+        len(text) <= grammar.MAX_PATTERN_CHARS
+        and bool(re.fullmatch(grammar.TAG_PATTERN, text))
+        and _has_ordered_ranges(text)
+    )
 
 
 def _repository_pattern(text: str) -> str:
-    require(re.fullmatch(grammar.PATH_PATTERN, text) and _has_ordered_ranges(text))
     require(len(text) <= grammar.MAX_PATH_PATTERN_CHARS)
+    require(re.fullmatch(grammar.PATH_PATTERN, text) and _has_ordered_ranges(text))
     return ANY_DEPTH if text == "*" else text  # as in a reference
 
 

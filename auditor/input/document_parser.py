@@ -24,6 +24,11 @@ MAX_VALUES = 1_000_000
 # Kubernetes' deepest objects, its CRD schemas, have some forty levels.
 MAX_DEPTH = 100
 
+# Python converts at most 4,300 digits to an integer; beyond that, ijson's C module ends
+# the process. JSON's usual numbers have 17 digits (RFC 8259 section 6). A run between
+# half of this and this is refused if it covers an aligned half.
+MAX_DIGITS = 4000
+
 # The plain scalars that are null in YAML 1.2 (section 10.3.2, core schema).
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _MERGE = "<<"
@@ -221,6 +226,7 @@ class _Source:
         self._block = b""
         self._line = 1  # of the start of the block
         self._size = 0
+        self._end = b""  # of the blocks so far
 
     def read(self, size: int) -> bytes:
         """The next block; ijson first reads 0 bytes to see the type."""
@@ -233,6 +239,10 @@ class _Source:
                 raise self.error(
                     f"an object is larger than {MAX_DOCUMENT_CHARS:,} bytes"
                 )
+            joined = self._end + block
+            if _has_long_number(joined):
+                raise self.error("a number has thousands of digits")
+            self._end = joined[-MAX_DIGITS:]
         return block
 
     def value_ended(self) -> None:
@@ -269,6 +279,15 @@ class _Source:
             column = max(1, offset - self._block.rfind(b"\n", 0, offset) - 1)
             place = f"{place}:{line}:{column}"
         return UsageError(f"{place}: not JSON: {safe_text(reason.rstrip('.'), 120)}")
+
+
+def _has_long_number(block: bytes) -> bool:
+    """Whether more than `MAX_DIGITS` digits follow each other."""
+    half = MAX_DIGITS // 2
+    return any(
+        block[start : start + half].isdigit()
+        for start in range(0, len(block) - half + 1, half)
+    )
 
 
 def _read_document(

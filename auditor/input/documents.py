@@ -29,7 +29,7 @@ from auditor.util.lazy_regex import LazyPattern
 # indicator of YAML is not a mapping. A reference never has a colon before a blank.
 _YAML = LazyPattern(
     r"---(?:\s|$)|%YAML\s"
-    r"|(?:\"[^\"]*\"|'[^']*'|[^\s\"'#\[\]{},&*!|>%@`?-][^#\"']*?)\s*:(?:\s|$)"
+    r"|(?:\"[^\"]*\"\s*+|'[^']*'\s*+|[^\s\"'#\[\]{},&*!|>%@`?-][^#\"']*?):(?:\s|$)"
 )
 _KUBERNETES = LazyPattern(r'\{\s*"(?:apiVersion|kind|items|metadata)"\s*:')
 

@@ -63,13 +63,13 @@ _VERSION = LazyPattern(
 )
 _NUMBER = r"[0-9]+|[xX*]"
 _COMPARISON = LazyPattern(
-    r"\s*(?P<operator>=|!=|>=|=>|<=|=<|>|<|~>|~|\^|)\s*"
+    r"\s*+(?P<operator>=|!=|>=|=>|<=|=<|>|<|~>|~|\^|)\s*+"
     rf"v?(?P<major>{_NUMBER})(?:\.(?P<minor>{_NUMBER}))?(?:\.(?P<patch>{_NUMBER}))?"
     rf"{_PRE_RELEASE}{_BUILD}(?=[\s,]|$)\s*,?"
 )
 _LEADING_ZERO = LazyPattern(r"(?:^|\.)0[0-9]+(?:\.|$)")
 _PARTS = ("major", "minor", "patch")
-_RANGE = LazyPattern(r"(?P<low>\S+)\s+-\s+(?P<high>\S+)")
+_RANGE = LazyPattern(r"(?<!\S)(?P<low>\S++)\s++-\s++(?P<high>\S++)")
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -45,9 +45,9 @@ _DOCKER_HUB_NAMES = frozenset(
 ANY_DEPTH = "**"
 
 _NAME = (
-    r"(?:docker://)?"
-    rf"(?:(?P<host>(?=[^/]*[.:]|(?i:localhost)/){grammar.DOMAIN})/"
-    r"|(?![^/]*[.:][^/]*/|localhost/))"
+    rf"(?:{grammar.SCHEME})?"
+    rf"(?:{grammar.BEGINS_WITH_HOST}(?P<host>{grammar.DOMAIN})/"
+    rf"|{grammar.BEGINS_WITHOUT_HOST})"
     rf"(?P<path>{grammar.PATH})"
 )
 _REFERENCE = re.compile(
@@ -56,7 +56,8 @@ _REFERENCE = re.compile(
 _TAG_PATTERN = LazyPattern(rf"{_NAME}:(?P<pattern>{grammar.TAG_PATTERN})")
 # The host is required: a forgotten host must not list all of Docker Hub.
 _REPOSITORY_PATTERN = LazyPattern(
-    rf"(?:docker://)?(?P<host>(?=[^/]*[.:]|(?i:localhost)/){grammar.DOMAIN})/"
+    rf"(?:{grammar.SCHEME})?"
+    rf"{grammar.BEGINS_WITH_HOST}(?P<host>{grammar.DOMAIN})/"
     rf"(?P<path>{grammar.PATH_PATTERN}):(?P<pattern>{grammar.TAG_PATTERN})"
 )
 _PATH = LazyPattern(grammar.PATH)
@@ -136,13 +137,18 @@ Selector = Reference | TagPattern | RepositoryPattern
 
 def parse_reference(text: str) -> Reference:
     """Parse a reference. Raises `ProtocolError(INVALID_REFERENCE)`, explaining why."""
-    if (reference := _reference(text)) is None:
+    if (
+        len(text) > grammar.MAX_REFERENCE_CHARS
+        or (reference := _reference(text)) is None
+    ):
         raise _invalid(text)
     return reference
 
 
 def parse_selector(text: str) -> Selector:
     """Parse a reference or a pattern; raises like `parse_reference`."""
+    if len(text) > grammar.MAX_REFERENCE_CHARS:
+        raise _invalid(text)
     selector = _reference(text) or _tag_pattern(text) or _repository_pattern(text)
     if selector is None:
         raise _invalid(text)

@@ -52,6 +52,22 @@ _REGISTRY_PORTS = frozenset(
     {443, 3000, 5000, 5001, 5050, 8080, 8081, 8082, 8083, 8443, 32000}
 )
 
+# Whether a text has a slash, and before the first one a host: the lookahead for a name
+# with a host, and the one for a name without.
+BEGINS_WITH_HOST = r"(?=[^/.:]*+[.:]|(?i:localhost)/)"
+BEGINS_WITHOUT_HOST = r"(?![^/.:]*+[.:][^/]*+/|localhost/)"
+
+SCHEME = "docker://"
+# The longest text that the grammar allows: a pattern with the longest host and port.
+MAX_REFERENCE_CHARS = (
+    len(SCHEME)
+    + MAX_HOST_CHARS
+    + len(f":{MAX_PORT}/")
+    + MAX_PATH_PATTERN_CHARS
+    + len(":")
+    + MAX_PATTERN_CHARS
+)
+
 _EXAMPLE = "host/repository:tag"
 CREDENTIALS = (
     "credentials are not allowed in a reference; remove everything up to the @"
@@ -98,9 +114,14 @@ def bare_host(name: str, tag: str | None) -> str | None:
 
 def explain_invalid_reference(text: str) -> str:
     """The first error from the left, and how to correct it."""
+    if len(text) > MAX_REFERENCE_CHARS:
+        return (
+            f"it has {len(text):,} characters, and the longest reference"
+            f" {MAX_REFERENCE_CHARS:,}; expected one reference per line"
+        )
     if error := _error_in_characters(text):
         return error
-    text = text.removeprefix("docker://")
+    text = text.removeprefix(SCHEME)
     first, slash, rest = text.partition("/")
     has_host = bool(slash) and _is_meant_as_host(first)
     if has_host and (error := _error_in_host(first, rest)):

@@ -29,9 +29,9 @@ _NAMED = LazyPattern(
     r"(?P<name>(?:"
     r"passwd|password|passphrase|pwd|secret|api[_-]?key|access[_-]?key|authorization"
     r"|cookie|(?:access|refresh|identity|id|registry|auth)[_-]?token"
-    r")[\w-]*[\"']?\s*[=:]\s*"
+    r")[\w-]{0,40}[\"']?\s*[=:]\s*"
     # In prose a colon after these is punctuation: "invalid token: expired".
-    r"|(?:token|signature|credential|session|key|auth|jwt|sig)[\w-]*[\"']?\s*=\s*)"
+    r"|(?:token|signature|credential|session|key|auth|jwt|sig)[\w-]{0,40}[\"']?\s*=\s*)"
     r"(?:(?:bearer|basic)\s+)?"
     r"(?:\"[^\"]*\"?|'[^']*'?|[^\s,;&\"'}]+)",
     re.IGNORECASE,

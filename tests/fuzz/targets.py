@@ -11,7 +11,6 @@ import base64
 import io
 import json
 import tempfile
-import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -22,12 +21,13 @@ from multidict import CIMultiDict
 from auditor.analysis.check.policy_file import read_policy
 from auditor.cache.row_encoding import decode_body
 from auditor.config.resolve_settings import resolve_settings
+from auditor.config.toml_file import parse_toml
 from auditor.diagnose.ls import parse_list_target
 from auditor.diagnose.token_explain import (
     explain_token,
     explanation_lines,
 )
-from auditor.errors import AuditorError, Failure, ProtocolError, UsageError
+from auditor.errors import AuditorError, ConfigError, Failure, ProtocolError, UsageError
 from auditor.input.input_items import InputSelector
 from auditor.input.list_reader import ListReader
 from auditor.input.lists import read_list
@@ -411,9 +411,10 @@ def http_response(data: bytes) -> None:
 )
 def configuration(data: bytes) -> None:
     try:
-        file = tomllib.loads(data.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError):
-        return  # reported by `read_toml`
+        file = parse_toml(data, "a.toml").document
+    except ConfigError as error:
+        _is_safe(str(error))
+        return
     documents: list[Mapping[str, object]] = [file, {"registry": {"h.io": file}}]
     for document in documents:
         try:

@@ -3,10 +3,12 @@ from __future__ import annotations
 import tomllib
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.config.toml_file import source_lines
+from auditor.config.toml_file import parse_toml, source_lines
+from auditor.errors import ConfigError
 
 
 def test_the_lines_of_sections_and_keys_are_found() -> None:
@@ -145,3 +147,37 @@ def _is_there(document: Any, path: tuple[str | int, ...]) -> bool:
         except (KeyError, IndexError, TypeError):
             return False
     return True
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        ("a = 1\nb = " + "[" * 5000, "f:2:37: more than 32 levels of brackets"),
+        ("b = " + "{b = " * 5000, "f:1:165: more than 32 levels of brackets"),
+        ("a" + ".a" * 100_000 + " = 1", "f:1:64: a key with more than 32 parts"),
+        ("[a" + ' . "b"' * 100_000 + "]", "f:1:190: a key with more than 32 parts"),
+        ("a = " + "9" * 5000, "f:1:5: a number or key with more than 100 characters"),
+        (
+            "a = -0x" + "f" * 5000,
+            "f:1:5: a number or key with more than 100 characters",
+        ),
+        ('a = "' + '\\"' * 50_000, "f:1:100006: Unterminated string"),
+    ],
+)
+def test_nesting_dotted_keys_and_huge_numbers_are_one_sentence(
+    text: str, mistake: str
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        parse_toml(text.encode(), "f")
+    assert raised.value.mistakes == (mistake,)
+    assert raised.value.exit_code == 2
+
+
+def test_the_limits_of_toml_are_those_of_one_key_and_one_number() -> None:
+    text = f"""
+a.b = [{"1.5, " * 100}]  # {"[" * 100}
+c = "{"[" * 100}{"." * 100}{"9" * 5000}"
+d = '''{"[" * 100}'''
+{"e" * 200} = {"[" * 32}{"]" * 32}
+""" + "".join(f"[g.h{number}]\n" for number in range(100))
+    assert len(parse_toml(text.encode(), "f").document) == 5

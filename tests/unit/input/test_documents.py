@@ -528,6 +528,9 @@ def test_dockerfile_syntax(data: bytes, expected: list[str]) -> None:
         ),
         (b"{\n}", r"^list: unknown format: neither a list of references nor "),
         (b"a: " + b"[" * 101, r"^list:1: more than 100 levels$"),
+        # 4,301 digits end the process in ijson 3.6 (`int` raises ValueError).
+        (b'{\n"a": ' + b"9" * 5000, r"^list:1: a number has thousands of digits$"),
+        (b'{\n"a": 1.' + b"9" * 5000 + b"}", r"^list:1: a number has thousands of "),
     ],
 )
 def test_an_invalid_document_is_an_error_with_its_place(

@@ -389,3 +389,24 @@ def test_other_names_alone_are_images_of_docker_hub(
 def test_a_repository_may_have_the_name_of_a_host() -> None:
     for text in ("h.example/localhost:5000", "h.example/a.example:5000"):
         assert str(parse_reference(text)) == text
+
+
+@pytest.mark.parametrize(
+    "unit", ["a:", "a/", "a.", "a@", "[a", "*", "h.example/", "a-", " ", "docker://"]
+)
+def test_a_long_text_is_refused_before_it_is_parsed(unit: str) -> None:
+    text = unit * (600_000 // len(unit))
+    for parse in (parse_reference, parse_selector):
+        with pytest.raises(ProtocolError) as raised:
+            parse(text)
+        assert "and the longest reference 1,802; expected one" in raised.value.detail
+        assert len(raised.value.detail) < 250
+
+
+def test_the_longest_pattern_is_parsed() -> None:
+    host = ".".join(["a" * 63] * 3 + ["b" * 61])
+    text = f"docker://{host}:65535/{'[ab]' * 254}*cde:{'[ab]' * 127}*cde"
+    assert isinstance(parse_selector(text), RepositoryPattern)
+    assert len(text) == 1802
+    with pytest.raises(ProtocolError, match="it has 1,803 characters"):
+        parse_selector(text + "f")
