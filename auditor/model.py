@@ -145,6 +145,21 @@ class BaseImage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Alternative:
+    """A platform in another compression, for clients that search for it.
+
+    The fields are those of `PlatformRecord`.
+    """
+
+    digest: str
+    media_type: str | None
+    config_digest: str | None
+    size: int | None
+    layers: tuple[Layer, ...]
+    layer_traits: tuple[LayerTrait, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlatformRecord:
     """One platform of an image.
 
@@ -152,6 +167,8 @@ class PlatformRecord:
     is the compressed bytes of the distinct layers. `config` is None if no config was
     fetched, `base` if no base image is named. `layer_traits` are sorted. `variant` is
     what the registry returned; `architectures` of the record is normalised.
+    `alternatives` are the same platform in other compressions: they do not count in
+    sizes.
     """
 
     os: str | None
@@ -167,6 +184,7 @@ class PlatformRecord:
     size: int | None = None
     layers: tuple[Layer, ...] | None = None
     layer_traits: tuple[LayerTrait, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

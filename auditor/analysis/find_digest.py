@@ -126,6 +126,9 @@ _HITS = """
                   [digest], [p.digest FOR p IN platforms],
                   [p.config_digest FOR p IN platforms],
                   flatten([[l.digest FOR l IN p.layers] FOR p IN platforms]),
+                  flatten([flatten([list_concat([x.digest, x.config_digest],
+                                                [l.digest FOR l IN x.layers])
+                                    FOR x IN p.alternatives]) FOR p IN platforms]),
                   [a.digest FOR a IN attachments]]))
                 THEN {registry: registry, repository: repository, tag: tag,
                       digest: digest, platforms: platforms, attachments: attachments}
@@ -154,9 +157,14 @@ _SOURCES = f"""
                hit.digest AS image_digest, hit.platforms, hit.attachments
         FROM hits WHERE hit IS NOT NULL),
     platform AS (
-        SELECT * REPLACE ({{digest: p.digest, config_digest: p.config_digest,
-                  layers: p.layers, platform: nullif({platform_name("p")}, '')}} AS p)
-        FROM (SELECT *, unnest(platforms) AS p FROM hit)),
+        SELECT * REPLACE ({{digest: one.digest, config_digest: one.config_digest,
+                  layers: one.layers, platform: nullif({platform_name("p")}, '')}} AS p)
+        FROM (SELECT *, unnest(list_concat(
+                [{{digest: p.digest, config_digest: p.config_digest,
+                   layers: p.layers}}],
+                [{{digest: x.digest, config_digest: x.config_digest,
+                   layers: x.layers}} FOR x IN p.alternatives])) AS one
+              FROM (SELECT *, unnest(platforms) AS p FROM hit))),
     layer AS (SELECT *, unnest(range(1, len(p.layers) + 1)) AS i FROM platform),
     attachment AS (SELECT *, unnest(attachments) AS a FROM hit)
     """

@@ -241,7 +241,8 @@ VIEWS = {
                p.config.user AS user, p.config.history AS history,
                p.config.labels AS labels,
                p.base.name AS base_name, p.base.digest AS base_digest, p.size,
-               len(p.layers) AS layer_count, p.layers, p.layer_traits, audited_at
+               len(p.layers) AS layer_count, p.layers, p.layer_traits,
+               p.alternatives, audited_at
         FROM (SELECT *, unnest(platforms) AS p FROM images)""",
     "layers": """
         SELECT reference, registry, repository, tag, image_digest, platform,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
+from auditor.audit.alternatives import fold_alternatives, platform_of
 from auditor.audit.content_cache import ContentCache
 from auditor.audit.image_metadata import (
     MAX_LABELS_BYTES,
@@ -44,7 +45,7 @@ from auditor.oci.content_kind import child_kind, index_kind, manifest_kind
 from auditor.oci.descriptor import Descriptor
 from auditor.oci.image_config import ImageConfig
 from auditor.oci.manifest import ImageIndex, ImageManifest, VerifiedManifest
-from auditor.oci.platform import Platform, platform_text
+from auditor.oci.platform import Platform, normalize, platform_text
 from auditor.oci.schema1 import Schema1Manifest
 from auditor.registry.client import Registry
 from auditor.util.lru import Lru
@@ -165,7 +166,7 @@ class _Assembly:
         parts = found
         if isinstance(manifest, ImageIndex):
             parts = self._recorded(found)
-        platforms = tuple(part.platform for part in parts)
+        platforms = fold_alternatives([part.platform for part in parts])
         if self._left_out and not platforms:
             names = ", ".join(sorted(set(self._left_out.values())))
             self._warn(
@@ -192,7 +193,7 @@ class _Assembly:
             artifact_type=artifact_type,
             content=index_kind(self._kinds, subject=subject),
             platforms=platforms,
-            platforms_left_out=len(self._left_out),
+            platforms_left_out=len({normalize(one) for _, one in self._left_out}),
             attachments=attachments,
             annotations=annotations,
             warnings=tuple(
@@ -215,7 +216,7 @@ class _Assembly:
         out unread was an image unless the others are artifacts for platforms.
         """
         if self._left_out and not any(
-            part.kind is ContentKind.ARTIFACT and _platform_of(part.platform).is_real
+            part.kind is ContentKind.ARTIFACT and platform_of(part.platform).is_real
             for part in parts
         ):
             self._kinds.add(ContentKind.IMAGE)
@@ -223,7 +224,7 @@ class _Assembly:
             return [
                 part
                 for part in parts
-                if self._includes(part.platform.digest, _platform_of(part.platform))
+                if self._includes(part.platform.digest, platform_of(part.platform))
             ]
         self._attachments += [one.attachment for one in parts if one.attachment]
         return [part for part in parts if part.attachment is None]
@@ -246,7 +247,7 @@ class _Assembly:
         # Digest and platform determine all other fields.
         return list(
             {
-                (part.platform.digest, _platform_of(part.platform)): part
+                (part.platform.digest, platform_of(part.platform)): part
                 for part in parts
             }.values()
         )
@@ -481,15 +482,6 @@ class _Assembly:
 
     def _warn(self, code: WarningCode, detail: str) -> None:
         self._warnings.append(Warn(code=code, detail=detail))
-
-
-def _platform_of(record: PlatformRecord) -> Platform:
-    return Platform(
-        os=record.os,
-        architecture=record.architecture,
-        variant=record.variant,
-        os_version=record.os_version,
-    )
 
 
 def _distinct(children: Sequence[Descriptor]) -> Collection[Descriptor]:

@@ -247,8 +247,13 @@ class ImageMetadata:
 
 
 def present_digests(platforms: Iterable[PlatformRecord]) -> set[str]:
-    """The digests of the platforms that the registry has."""
-    return {platform.digest for platform in platforms if platform.layers is not None}
+    """The digests of the manifests that the registry has, one or more a platform."""
+    return {
+        digest
+        for platform in platforms
+        if platform.layers is not None
+        for digest in (platform.digest, *(one.digest for one in platform.alternatives))
+    }
 
 
 def distinct_size(layers: Iterable[Layer]) -> int | None:

@@ -170,6 +170,9 @@ def _add_platform(
     )
     for layer in platform.layers:
         _node(layers, _layer_line(layer))
+    for other in platform.alternatives:
+        compression = ", ".join(other.layer_traits) or "gzip"
+        _node(branch, f"also    {other.digest} ({compression})")
 
 
 def _node(parent: Tree, text: str, style: str = "") -> Tree:

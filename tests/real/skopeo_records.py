@@ -127,6 +127,7 @@ def _platform(skopeo: Skopeo, at: str, described: Described | None) -> dict[str,
         "size": _size(layers),
         "layers": layers,
         "layer_traits": [],
+        "alternatives": [],
     }
 
 

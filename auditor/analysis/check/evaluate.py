@@ -144,9 +144,11 @@ SELECT kind, reference, registry, repository, tag, digest, failure, detail,
        )) AS media_types,
        [{{
          'name': coalesce(nullif({platform_name("p")}, ''), 'the artifact'),
-         'digest': p.digest,
+         'digests': list_concat([p.digest], [x.digest FOR x IN p.alternatives]),
          'size': p.size,
          'layers': [l.digest FOR l IN p.layers],
+         'other_layers': flatten([[l.digest FOR l IN x.layers]
+                                  FOR x IN p.alternatives]),
          'labels': p.config.labels,
          'bases': [base FOR base IN [p.base.name, p.base.digest] IF base IS NOT NULL],
          'configured': p.config IS NOT NULL,

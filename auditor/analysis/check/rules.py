@@ -42,8 +42,8 @@ _ROOT = "coalesce(p.user, '') IN ('', '0', 'root') OR p.user GLOB '0:*'"
 _COVERED = """
     len([a FOR a IN attached IF list_contains(a.kinds, {required})
          AND (a.subject IS NULL OR a.subject = digest)]) > 0
-    OR len(platform_info) > 0 AND len([p FOR p IN platform_info IF NOT list_contains(
-         [a.subject FOR a IN attached IF list_contains(a.kinds, {required})], p.digest
+    OR len(platform_info) > 0 AND len([p FOR p IN platform_info IF NOT list_has_all(
+         [a.subject FOR a IN attached IF list_contains(a.kinds, {required})], p.digests
        )]) = 0"""
 # `signed` etc. are set if the audit looked for all attachments; NULL otherwise.
 _RECORDED = """
@@ -88,7 +88,8 @@ _DEFINITIONS = (
         summary="No image contains one of these layers.",
         message="contains the layer {found}",
         violations="""
-        [layer FOR layer IN list_distinct(flatten([p.layers FOR p IN platform_info]))
+        [layer FOR layer IN list_distinct(flatten(
+           [list_concat(p.layers, p.other_layers) FOR p IN platform_info]))
          IF list_contains($value, layer)]""",
         unknown="[p.name FOR p IN platform_info IF p.layers IS NULL]",
         hint="the registry does not have the manifest",

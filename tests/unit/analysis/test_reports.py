@@ -355,7 +355,7 @@ def test_the_database_and_spilled_data_are_removed(
 # Fields that were added to schema 1 after its first version.
 ADDED = {
     "platforms_left_out", "signed", "has_sbom", "has_provenance", "config", "base",
-    "layer_traits", "predicates",
+    "layer_traits", "predicates", "content", "alternatives",
 }  # fmt: skip
 
 
@@ -392,7 +392,7 @@ def earlier(line: bytes) -> bytes:
     for name in ("signed", "has_sbom", "has_provenance", "platforms_left_out"):
         record.pop(name, None)
     for one in record.get("platforms", ()):
-        for name in ("config", "base", "layer_traits"):
+        for name in ("config", "base", "layer_traits", "alternatives"):
             del one[name]
     for one in record.get("attachments", ()):
         del one["predicates"]

@@ -13,6 +13,7 @@ from auditor.errors import FailureKind
 from auditor.model import (
     Access,
     AccessState,
+    Alternative,
     Attachment,
     AttachmentKind,
     BaseImage,
@@ -481,3 +482,22 @@ def test_a_layer_of_several_platforms_is_listed_once(tmp_path: Path) -> None:
 def test_every_rule_is_tested_here() -> None:
     rules = {rule.partition(" ")[0] for rule, _, _ in VIOLATIONS}
     assert rules | {"forbid_latest_only", "immutable_tags"} == RULES.keys()
+
+
+@pytest.mark.parametrize(("subjects", "count"), [("a", 1), ("ab", 0)])
+def test_an_alternative_of_a_platform_needs_its_attachment_too(
+    tmp_path: Path, subjects: str, count: int
+) -> None:
+    other = Alternative(
+        digest=digest("b"),
+        media_type=None,
+        config_digest=None,
+        size=1,
+        layers=(),
+        layer_traits=(),
+    )
+    found = attached(*((ATTESTATION, None, digest(one)) for one in subjects))
+    assert isinstance(found, ImageRecord)
+    record = replace(found, platforms=(platform("a", alternatives=(other,)),))
+    text = '[rules.a]\nrequired_attachments = ["attestation"]'
+    assert len(violations_of(tmp_path, text, [record])) == count
