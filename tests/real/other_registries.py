@@ -85,17 +85,20 @@ def ociserver(place: Path, tokens: TokenServer) -> Iterator[Running]:
 
 
 @contextmanager
-def olareg(place: Path, *authentication: str) -> Iterator[str]:
-    """olareg at this host. It has to be told its own address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def olareg(place: Path, *arguments: str, port: int | None = None) -> Iterator[str]:
+    """olareg at this host, with a store in memory. It has to be told its own address.
+
+    `arguments` are more options of `olareg serve`; the last one of a name counts.
+    """
+    if port is None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
     command = [
         *(built(OLAREG), "serve", "--addr", "127.0.0.1", "--port", str(port)),
-        *("--store-type", "mem", "--api-delete"),
-        *authentication,
+        *("--external-url", f"http://127.0.0.1:{port}"),
+        *("--store-type", "mem", "--api-delete", *arguments),
     ]
-    command += ["--external-url", f"http://127.0.0.1:{port}"]
     with _started(command, place, port=port):
         yield f"127.0.0.1:{port}"
 
