@@ -104,6 +104,7 @@ class WarningCode(StrEnum):
     NO_WANTED_PLATFORM = "no_wanted_platform"
     ATTACHMENTS_UNKNOWN = "attachments_unknown"
     NOT_AT_MIRROR = "not_at_mirror"
+    AGE_UNKNOWN = "age_unknown"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, TextIO
@@ -29,6 +29,7 @@ from auditor.analysis.reports import (
     VIEWS,
     duckdb_pattern,
     error_text,
+    is_empty,
     open_reports,
     report_paths,
 )
@@ -65,12 +66,42 @@ class ResultColumn:
         return bool(_NUMBERS.match(self.type))
 
 
-class QueryResult:
-    """The result of a query. Rows are computed while they are read."""
+# What a NULL in these columns of a view means, and how it is avoided: it is unknown,
+# and a condition on it leaves the row out.
+_NO_CONFIG = "have no image config; audit with --image-config always"
+_NOT_LOOKED_FOR = "were not examined; audit with --attachments all"
+_NO_SIZE = "have no size; schema 1 has none"
+_UNKNOWN_VALUES = {
+    ("platforms", "created"): (
+        "have no date; audit with --image-config always (reproducible builds can have"
+        " none)"
+    ),
+    ("platforms", "history"): _NO_CONFIG,
+    ("platforms", "labels"): f"{_NO_CONFIG}, or with --label",
+    ("images", "signed"): _NOT_LOOKED_FOR,
+    ("images", "has_sbom"): _NOT_LOOKED_FOR,
+    ("images", "has_provenance"): _NOT_LOOKED_FOR,
+    ("images", "size"): _NO_SIZE,
+    ("platforms", "size"): _NO_SIZE,
+    ("layers", "size"): _NO_SIZE,
+}
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, select: str) -> None:
+
+class QueryResult:
+    """The result of a query. Rows are computed while they are read.
+
+    `names` are the names of views and columns in the query.
+    """
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        select: str,
+        names: Collection[str] = (),
+    ) -> None:
         self._connection = connection
         self._select = select
+        self._names = names
         described = connection.execute(f"DESCRIBE SELECT * FROM ({select})").fetchall()
         self.columns = tuple(
             ResultColumn(name=row[0], type=row[1]) for row in described
@@ -98,6 +129,20 @@ class QueryResult:
         ):
             yield line
 
+    def notices(self) -> Iterator[str]:
+        """What the reports cannot answer: the number of rows with unknown values."""
+        with _query_errors():
+            if self._names and is_empty(self._connection):
+                yield "the report is empty"
+            for (view, column), reason in _UNKNOWN_VALUES.items():
+                if view in self._names and column in self._names:
+                    ((unknown, rows),) = self._connection.execute(
+                        f"SELECT count(*) FILTER ({column} IS NULL), count(*)"
+                        f" FROM {view}"
+                    ).fetchall()
+                    if unknown:
+                        yield f"{column}: {unknown} of {rows} {view} {reason}"
+
     def _numbered(self) -> str:
         names = ", ".join(f"c{number}" for number in range(len(self.columns)))
         return f"({self._select}) AS result({names})"
@@ -120,8 +165,8 @@ def run_query(paths: Sequence[str], sql: str) -> Iterator[QueryResult]:
     with open_reports(files) as connection:
         _lock(connection, files)
         with _query_errors():
-            select = _checked_select(connection, sql)
-            result = QueryResult(connection, select)
+            select, names = _checked_select(connection, sql)
+            result = QueryResult(connection, select, names)
         yield result
 
 
@@ -133,7 +178,10 @@ def _lock(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> None:
     connection.execute("SET lock_configuration = true")
 
 
-def _checked_select(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
+def _checked_select(
+    connection: duckdb.DuckDBPyConnection, sql: str
+) -> tuple[str, set[str]]:
+    """The query, and the names of its tables and columns, in lower case."""
     statements = connection.extract_statements(sql)
     if len(statements) != 1 or statements[0].type is not duckdb.StatementType.SELECT:
         raise UsageError("a query must be one SELECT, DESCRIBE or SUMMARIZE")
@@ -145,11 +193,11 @@ def _checked_select(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
     if parsed.get("error") is not False or len(parsed["statements"]) != 1:
         reason = parsed.get("error_message", "more than one statement")
         raise UsageError(f"a query must be one SELECT, DESCRIBE or SUMMARIZE: {reason}")
-    _check_tree(parsed["statements"])
-    return select
+    return select, _check_tree(parsed["statements"])
 
 
-def _check_tree(tree: object) -> None:
+def _check_tree(tree: object) -> set[str]:
+    names: set[str] = set()
     pending = [tree]
     while pending:
         node = pending.pop()
@@ -161,6 +209,9 @@ def _check_tree(tree: object) -> None:
         kind = node.get("type")
         if not isinstance(kind, str):
             continue
+        if kind in {"BASE_TABLE", "COLUMN_REF"}:
+            found = node.get("column_names") or [node.get("table_name")]
+            names.update(str(name).lower() for name in found)
         if kind.endswith("_NODE") and kind not in READING_NODES:
             verb = kind.removesuffix("_NODE").removesuffix("_QUERY")
             raise UsageError(f"a query can only read: {verb} is not allowed")
@@ -174,6 +225,7 @@ def _check_tree(tree: object) -> None:
                     f"a query can only read the views {', '.join(VIEWS)};"
                     f" {name}() is not allowed"
                 )
+    return names
 
 
 @contextmanager

@@ -67,9 +67,14 @@ def add_reports(
         connection.execute("SELECT kind FROM lines LIMIT 1").fetchall()
 
 
+def is_empty(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the reports of the connection have no record at all."""
+    return connection.execute("SELECT 1 FROM lines LIMIT 1").fetchone() is None
+
+
 def check_not_empty(connection: duckdb.DuckDBPyConnection, purpose: str) -> None:
     """Raise `UsageError` if the reports of the connection have no record at all."""
-    if connection.execute("SELECT 1 FROM lines LIMIT 1").fetchone() is None:
+    if is_empty(connection):
         raise UsageError(f"the report is empty: {purpose}")
 
 
@@ -137,6 +142,24 @@ def platform_name(platform: str) -> str:
     return f"""
         CASE WHEN {platform}.os <> '' AND {platform}.architecture <> ''
              THEN {_normalized(name)} ELSE '' END"""
+
+
+# Docker's first release. Reproducible builds use earlier dates (1970, 1980 in zip
+# files, year 1), so the age of such an image is unknown.
+_FIRST_CREATED = "2013-03-20"
+# OCI image-spec, annotations.md: used if the config was not fetched.
+_CREATED = "org.opencontainers.image.created"
+
+
+def creation_time(platform: str) -> str:
+    """When a platform struct was created, as a TIMESTAMP in UTC; NULL if unknown.
+
+    The row must have the `annotations` of the image.
+    """
+    time = f"""TRY_CAST(coalesce({platform}.created,
+                                 map_extract(annotations, '{_CREATED}')[1])
+                        AS TIMESTAMPTZ) AT TIME ZONE 'UTC'"""
+    return f"CASE WHEN {time} >= TIMESTAMP '{_FIRST_CREATED}' THEN {time} END"
 
 
 def _normalized(name: str) -> str:
@@ -237,7 +260,8 @@ VIEWS = {
         SELECT reference, registry, repository, tag, digest AS image_digest,
                nullif({platform_name("p")}, '') AS platform,
                p.os, p.architecture, p.variant, p.os_version,
-               p.digest, p.media_type, p.config_digest, p.created,
+               p.digest, p.media_type, p.config_digest,
+               {creation_time("p")} AS created,
                p.config.user AS user, p.config.history AS history,
                p.config.labels AS labels,
                p.base.name AS base_name, p.base.digest AS base_digest, p.size,

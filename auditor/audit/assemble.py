@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeGuard
 
 from auditor.audit.alternatives import fold_alternatives, platform_of
 from auditor.audit.content_cache import ContentCache
@@ -68,7 +69,7 @@ _REPOSITORY_WARNINGS = frozenset(
     {WarningCode.CHILD_MISSING, WarningCode.CONFIG_MISSING}
 )
 
-_ImageKey = tuple[str, str, str]  # registry, digest, media type
+_ImageKey = tuple[str, str, str, str]  # registry, repository, digest, media type
 _Parts = list["_Part"] | Failure
 
 
@@ -86,31 +87,40 @@ class MetadataAssembler:
         )
 
     def cached(
-        self, registry: Registry, verified: VerifiedManifest
+        self, registry: Registry, repository: str, verified: VerifiedManifest
     ) -> ImageMetadata | None:
         """The metadata of an image that was assembled before."""
-        return self._images.get(_key(registry, verified))
+        return self._images.get(self._key(registry, repository, verified))
+
+    def _key(
+        self, registry: Registry, repository: str, verified: VerifiedManifest
+    ) -> _ImageKey:
+        place = repository if self._content.for_each_repository else ""
+        return registry.name, place, verified.digest, verified.media_type
 
     async def assemble(
         self, registry: Registry, repository: str, verified: VerifiedManifest
     ) -> ImageMetadata | Failure:
         """Assemble the metadata of the image with this manifest, if not `cached`."""
-        key = _key(registry, verified)
+        key = self._key(registry, repository, verified)
 
         async def assemble() -> ImageMetadata | Failure:
             assembly = _Assembly(registry, repository, self._content, self._options)
             metadata = await assembly.metadata(verified)
-            if isinstance(metadata, ImageMetadata) and not any(
-                warning.code in _REPOSITORY_WARNINGS for warning in metadata.warnings
-            ):
+            if _is_complete(metadata):
                 self._images.put(key, metadata)
             return metadata
 
-        return await self._flights.run((key, repository), assemble)
+        return await self._flights.run(
+            (key, repository), assemble, is_certain=_is_complete
+        )
 
 
-def _key(registry: Registry, verified: VerifiedManifest) -> _ImageKey:
-    return registry.name, verified.digest, verified.media_type
+def _is_complete(metadata: ImageMetadata | Failure) -> TypeGuard[ImageMetadata]:
+    """Whether no request of the assembly failed."""
+    return isinstance(metadata, ImageMetadata) and not any(
+        warning.code in _REPOSITORY_WARNINGS for warning in metadata.warnings
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,7 +320,9 @@ class _Assembly:
         """The manifest of a child, if that and its config need no request."""
         if self._wants_config(child.platform):
             return None
-        return self._content.fresh_manifest(self._registry.name, child.digest)
+        return self._content.usable_manifest(
+            self._registry.name, self._repository, child.digest
+        )
 
     async def _fetch_child(self, child: Descriptor, *, depth: int) -> _Parts:
         verified = await self._content.manifest(

@@ -2,10 +2,13 @@
 
 There are two levels of cache: parsed content in memory, for this run, and the digest
 cache on disk (auditor.cache), for later runs. What a digest names never changes, but
-whether a registry still has it does: each content is kept with a `Confirmation`, the
-time of the registry's last response with it. The content is fresh for `recheck_s` after
-that; then a HEAD request confirms it again. All repositories of a registry share its
-content. A failure concerns one repository only.
+whether a registry still has it does. So knowing a content and being allowed to report
+it are two questions: a run reports what the registry confirmed in this run, or returned
+less than `recheck_s` ago (`Confirmation`); anything else is confirmed by HEAD first.
+
+All repositories of a registry share its content. `for_each_repository` confirms it in
+each of them. A failure concerns one repository only, and is shared within it after it
+was seen twice.
 """
 
 from __future__ import annotations
@@ -14,9 +17,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
 
+from auditor.audit.fetch_manifest import fetch_manifest
+from auditor.audit.shared_failures import SharedFailures
 from auditor.cache.batch import Confirmation
 from auditor.cache.digest_cache import DigestCache
-from auditor.errors import Failure, ProtocolError
+from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.oci.descriptor import essence
 from auditor.oci.image_config import ImageConfig, parse_image_config
@@ -29,16 +34,20 @@ from auditor.util.single_flight import SingleFlight
 
 # Parsed manifests and configs in memory, some 5 KB each with ten layers: 5 MB.
 MAX_PARSED = 1024
+# Keys of content that was confirmed in this run, some 350 bytes each: 11 MB. What is
+# evicted is confirmed once more.
+MAX_USABLE = 32_768
 # Failures of digests that a repository does not have, some 500 bytes each.
 MAX_FAILURES = 4096
 # Statuses of registries that do not support HEAD.
 HEAD_NOT_SUPPORTED = frozenset({405, 501})
 # The content type under which the digest cache keeps blobs, which are not manifests.
 BLOB = "#blob"
+# Kinds of content, and their counters in `ContentCache.saved`.
+MANIFESTS, CONFIGS = "manifests", "configs"
 
 Value = TypeVar("Value", VerifiedManifest, ImageConfig)
-_ContentKey = tuple[str, str]  # registry, digest
-_FetchKey = tuple[str, str, str, str]  # kind, registry, repository, digest
+_Key = tuple[str, str, str, str]  # kind, registry, repository, digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,47 +61,57 @@ class ConfirmedManifest:
 class ContentCache:
     """Manifests and configs by registry and digest.
 
-    `recheck_s`: for how many seconds content is fresh after its confirmation. `saved`
-    counts avoided fetches: `manifests` and `configs` were fetched earlier in this run,
-    `stored_manifests` and `stored_configs` in an earlier run.
+    `recheck_s`: for how many seconds after its confirmation content is reported without
+    a request; with 0 it is confirmed in each run. `for_each_repository`: the same, and
+    for each repository on its own. `saved` counts avoided fetches: `manifests` and
+    `configs` were fetched earlier in this run, `stored_manifests` and `stored_configs`
+    in an earlier run.
     """
 
     def __init__(
-        self, digest_cache: DigestCache, *, clock: Clock, recheck_s: float
+        self,
+        digest_cache: DigestCache,
+        *,
+        clock: Clock,
+        recheck_s: float,
+        for_each_repository: bool = False,
     ) -> None:
         self.digest_cache = digest_cache
+        self.for_each_repository = for_each_repository
         self._clock = clock
-        self._recheck_s = recheck_s
-        self._manifests: Lru[_ContentKey, ConfirmedManifest] = Lru(MAX_PARSED)
-        self._configs: Lru[_ContentKey, ImageConfig] = Lru(MAX_PARSED)
-        self._failures: Lru[_FetchKey, Failure] = Lru(MAX_FAILURES)
-        self._flights: SingleFlight[tuple[str, str, str], tuple[_FetchKey, object]] = (
-            SingleFlight()
-        )
+        self._recheck_s = 0 if for_each_repository else recheck_s
+        self._manifests: Lru[tuple[str, str], ConfirmedManifest] = Lru(MAX_PARSED)
+        self._configs: Lru[tuple[str, str], ImageConfig] = Lru(MAX_PARSED)
+        # What this run may report without another request.
+        self._usable: Lru[_Key, bool] = Lru(MAX_USABLE)
+        self._failures: SharedFailures[_Key] = SharedFailures(MAX_FAILURES)
+        self._flights: SingleFlight[_Key, tuple[str, object]] = SingleFlight()
         self.saved: Counter[str] = Counter()
 
-    def fresh_manifest(self, registry: str, digest: str) -> VerifiedManifest | None:
-        """The manifest, if this run has it or the digest cache has it fresh."""
-        confirmed = self._manifests.get((registry, digest))
-        if confirmed is not None:
-            self.saved["manifests"] += 1
-            return confirmed.verified
-        confirmed = self.confirmed_manifest(registry, digest)
-        if confirmed is None:
-            return None
-        if not self._is_fresh(confirmed.confirmation, digest):
-            self._manifests.drop((registry, digest))  # not confirmed in this run
-            return None
-        self.saved["stored_manifests"] += 1
-        return confirmed.verified
+    # -- manifests -------------------------------------------------------------
 
-    def confirmed_manifest(
-        self, registry: str, digest: str
-    ) -> ConfirmedManifest | None:
-        """The manifest, if the registry ever returned it, fresh or not."""
-        confirmed = self._manifests.get((registry, digest))
-        if confirmed is not None:
-            return confirmed
+    def usable_manifest(
+        self, registry: str, repository: str, digest: str
+    ) -> VerifiedManifest | None:
+        """The manifest, if this run may report it without a request."""
+        known = self.known_manifest(registry, digest)
+        if known is None:
+            return None
+        key = self._key(MANIFESTS, registry, repository, digest)
+        if self._usable.get(key):
+            self.saved["manifests"] += 1
+        elif self._is_fresh(known.confirmation, digest):
+            self._usable.put(key, True)
+            self.saved["stored_manifests"] += 1
+        else:
+            return None
+        return known.verified
+
+    def known_manifest(self, registry: str, digest: str) -> ConfirmedManifest | None:
+        """The manifest, if the registry ever returned it; it may be lost by now."""
+        known = self._manifests.get((registry, digest))
+        if known is not None:
+            return known
         content = self.digest_cache.get(registry, digest)
         if (
             content is None
@@ -111,89 +130,56 @@ class ContentCache:
             # Another version accepted it: fetch it again.
             self.digest_cache.discard(digest)
             return None
-        confirmed = ConfirmedManifest(verified, content.confirmation)
-        self._manifests.put((registry, digest), confirmed)
-        return confirmed
+        known = ConfirmedManifest(verified, content.confirmation)
+        self._manifests.put((registry, digest), known)
+        return known
 
     async def manifest(
         self, registry: Registry, repository: str, digest: str
     ) -> VerifiedManifest | Failure:
-        """The manifest with this digest: fresh from a cache, confirmed or fetched."""
-        key = (registry.name, digest)
+        """The manifest with this digest: from a cache, confirmed or fetched."""
+        key = self._key(MANIFESTS, registry.name, repository, digest)
 
-        def cached() -> VerifiedManifest | None:
-            confirmed = self._manifests.get(key)
-            return None if confirmed is None else confirmed.verified
+        def usable() -> VerifiedManifest | None:
+            if not self._usable.get(key):
+                return None
+            return self.usable_manifest(registry.name, repository, digest)
 
         async def fetch() -> VerifiedManifest | Failure:
-            confirmed = self.confirmed_manifest(registry.name, digest)
-            if confirmed is not None and (
-                self._is_fresh(confirmed.confirmation, digest)
-                or await self.confirm(registry, repository, digest, confirmed)
+            known = self.known_manifest(registry.name, digest)
+            if known is not None and (
+                self._is_fresh(known.confirmation, digest)
+                or await self.confirm(registry, repository, digest, known)
             ):
+                self._usable.put(key, True)
                 self.saved["stored_manifests"] += 1
-                return confirmed.verified
-            response = await registry.get_manifest(repository, digest)
-            if isinstance(response, Failure):
-                return response
-            try:
-                verified = verify_manifest(
-                    response.body,
-                    content_type=response.content_type,
-                    header_digest=None,
-                    requested_digest=digest,
-                )
-            except ProtocolError as error:
-                return Failure(kind=error.kind, detail=error.detail)
+                return known.verified
+            fetched = await fetch_manifest(registry, repository, digest, digest=digest)
+            if isinstance(fetched, Failure):
+                self.failed(registry.name, repository, digest, fetched)
+                return fetched
+            response, verified = fetched
+            content_type = essence(response.content_type)
             confirmation = self.put(
                 registry.name,
+                repository,
                 response.body,
                 verified,
-                content_type=essence(response.content_type),
+                content_type=content_type,
             )
             if verified.warnings:
-                self._manifests.put(key, ConfirmedManifest(verified, confirmation))
+                known = ConfirmedManifest(verified, confirmation)
+                self._manifests.put((registry.name, digest), known)
             return verified
 
         return await self._fetch_once(
-            ("manifests", registry.name, repository, digest), cached, fetch
-        )
-
-    async def config(
-        self, registry: Registry, repository: str, digest: str
-    ) -> ImageConfig | Failure:
-        """The image config with this digest: fresh from a cache, or fetched."""
-        key = (registry.name, digest)
-
-        async def fetch() -> ImageConfig | Failure:
-            content = self.digest_cache.get(registry.name, digest)
-            if (
-                content is not None
-                and content.confirmation is not None
-                and content.confirmation.content_type == BLOB
-                and self._is_fresh(content.confirmation, digest)
-            ):
-                self.saved["stored_configs"] += 1
-                raw = content.body
-            else:
-                blob = await registry.get_blob(repository, digest)
-                if isinstance(blob, Failure):
-                    return blob
-                raw = blob
-                self.digest_cache.put(registry.name, digest, raw, content_type=BLOB)
-            config = parse_image_config(raw)
-            self._configs.put(key, config)
-            return config
-
-        return await self._fetch_once(
-            ("configs", registry.name, repository, digest),
-            lambda: self._configs.get(key),
-            fetch,
+            (MANIFESTS, registry.name, repository, digest), usable, fetch
         )
 
     def put(
         self,
         registry: str,
+        repository: str,
         body: bytes,
         verified: VerifiedManifest,
         *,
@@ -205,6 +191,7 @@ class ContentCache:
         """
         key = registry, verified.digest
         confirmation = Confirmation(content_type, int(self._clock.epoch()))
+        self.confirmed(registry, repository, verified.digest)
         before = self._manifests.get(key)
         if before is not None and before.confirmation == confirmation:
             return before.confirmation  # another tag with the same digest
@@ -228,7 +215,7 @@ class ContentCache:
         registry: Registry,
         repository: str,
         digest: str,
-        confirmed: ConfirmedManifest,
+        known: ConfirmedManifest,
     ) -> bool:
         """Whether HEAD confirms that the repository has the manifest.
 
@@ -242,15 +229,84 @@ class ContentCache:
                 self.digest_cache.disable_head(registry.name)
             return False
         content_type = essence(response.content_type)
-        if content_type != confirmed.confirmation.content_type:
+        if content_type != known.confirmation.content_type:
             return False
         self.digest_cache.confirm(registry.name, digest, content_type)
         confirmation = Confirmation(content_type, int(self._clock.epoch()))
         self._manifests.put(
-            (registry.name, digest),
-            ConfirmedManifest(confirmed.verified, confirmation),
+            (registry.name, digest), ConfirmedManifest(known.verified, confirmation)
         )
+        self.confirmed(registry.name, repository, digest)
         return True
+
+    def confirmed(self, registry: str, repository: str, digest: str) -> None:
+        """Note that the registry has confirmed a manifest in this run."""
+        self._usable.put(self._key(MANIFESTS, registry, repository, digest), True)
+
+    def failed(
+        self, registry: str, repository: str, digest: str, failure: Failure
+    ) -> None:
+        """Note that a GET of this digest failed: a lost manifest is not used again."""
+        if failure.kind is not FailureKind.NOT_FOUND:
+            return
+        self._usable.drop(self._key(MANIFESTS, registry, repository, digest))
+        known = self.known_manifest(registry, digest)
+        if known is not None and known.confirmation.confirmed_at:
+            content_type = known.confirmation.content_type
+            self.digest_cache.expire(registry, digest, content_type)
+            expired = ConfirmedManifest(known.verified, Confirmation(content_type, 0))
+            self._manifests.put((registry, digest), expired)
+
+    # -- configs ---------------------------------------------------------------
+
+    async def config(
+        self, registry: Registry, repository: str, digest: str
+    ) -> ImageConfig | Failure:
+        """The image config with this digest: from a cache, or fetched."""
+        name = registry.name
+        key = self._key(CONFIGS, name, repository, digest)
+
+        async def fetch() -> ImageConfig | Failure:
+            content = self.digest_cache.get(name, digest)
+            if (
+                content is not None
+                and content.confirmation is not None
+                and content.confirmation.content_type == BLOB
+                and (
+                    self._usable.get(key)
+                    or self._is_fresh(content.confirmation, digest)
+                )
+            ):
+                self.saved["stored_configs"] += 1
+                raw = content.body
+            else:
+                blob = await registry.get_blob(repository, digest)
+                if isinstance(blob, Failure):
+                    return blob
+                raw = blob
+                self.digest_cache.put(name, digest, raw, content_type=BLOB)
+            config = parse_image_config(raw)
+            self._configs.put((name, digest), config)
+            self._usable.put(key, True)
+            return config
+
+        def usable() -> ImageConfig | None:
+            config = self._configs.get((name, digest))
+            if config is None or not self._usable.get(key):
+                return None
+            self.saved["configs"] += 1
+            return config
+
+        return await self._fetch_once(
+            (CONFIGS, name, repository, digest), usable, fetch
+        )
+
+    # -- both ------------------------------------------------------------------
+
+    def _key(self, kind: str, registry: str, repository: str, digest: str) -> _Key:
+        """The key of a content that its repositories share, or do not share."""
+        place = repository if self.for_each_repository else ""
+        return kind, registry, place, digest
 
     def _is_fresh(self, confirmation: Confirmation, digest: str) -> bool:
         age_s = self._clock.epoch() - confirmation.confirmed_at
@@ -258,34 +314,46 @@ class ContentCache:
 
     async def _fetch_once(
         self,
-        key: _FetchKey,
-        cached: Callable[[], Value | None],
+        key: _Key,
+        usable: Callable[[], Value | None],
         fetch: Callable[[], Awaitable[Value | Failure]],
     ) -> Value | Failure:
-        """The cached value, or the result of one fetch for all concurrent callers."""
-        kind, registry, _, digest = key
-        fetched_here = False
+        """The cached value, or the result of one fetch for all concurrent callers.
 
-        async def fetch_here() -> tuple[_FetchKey, object]:
-            nonlocal fetched_here
-            fetched_here = True
-            return key, await fetch()
+        The failure of another caller is this one's if it is the second one here.
+        """
+        kind, _, repository, _ = key
+        is_fetched_here, saw_failure = False, False
+
+        async def fetch_here() -> tuple[str, object]:
+            nonlocal is_fetched_here
+            is_fetched_here = True
+            return repository, await fetch()
 
         while True:
-            value: Value | Failure | None = cached() or self._failures.get(key)
+            value: Value | Failure | None = usable()
+            if value is not None:
+                return value  # it has counted itself
+            value = self._failures.get(key)
             if value is None:
-                fetched_key, result = await self._flights.run(
-                    (kind, registry, digest), fetch_here
+                fetched_at, result = await self._flights.run(
+                    self._key(*key), fetch_here
                 )
                 value = cast("Value | Failure", result)
-                if isinstance(value, Failure):
-                    if fetched_key != key:
-                        continue  # the failure of another repository
-                    if not value.kind.retryable:
-                        self._failures.put(key, value)
+                if is_fetched_here:
+                    if isinstance(value, Failure):
+                        self._failures.add(key, value)
+                    else:
+                        self._failures.drop(key)
                     return value
-            if not fetched_here:
-                self.saved[kind] += 1
+                if isinstance(value, Failure):
+                    if fetched_at != repository:
+                        continue
+                    if not saw_failure:
+                        saw_failure = True
+                        continue
+                    return value
+            self.saved[kind] += 1
             return value
 
 

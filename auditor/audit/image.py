@@ -50,7 +50,12 @@ class ImageAuditor:
     ) -> None:
         self._registries = registries
         self._clock = clock
-        self.content = ContentCache(cache, clock=clock, recheck_s=recheck_s)
+        self.content = ContentCache(
+            cache,
+            clock=clock,
+            recheck_s=recheck_s,
+            for_each_repository=options.verify_blobs,
+        )
         self._resolver = Resolver(self.content)
         self._assembler = MetadataAssembler(self.content, options)
         self.repository_data = RepositoryDataCollector(
@@ -121,7 +126,7 @@ class ImageAuditor:
         if isinstance(authorization, Failure):
             return authorization
         metadata = self._assembler.cached(
-            registry, verified
+            registry, repository, verified
         ) or await self._assembler.assemble(registry, repository, verified)
         if isinstance(metadata, Failure):
             return metadata

@@ -27,6 +27,7 @@ from auditor.audit.image_metadata import (
     supply_chain_status,
 )
 from auditor.audit.resolve import Resolver
+from auditor.audit.shared_failures import SharedFailures
 from auditor.config import AttachmentMode
 from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
@@ -134,7 +135,9 @@ class RepositoryDataCollector:
         if cached is not None:
             return cached
         search = _AttachmentSearch(self, registry, repository, metadata)
-        data = await self._flights.run(key, search.run)
+        data = await self._flights.run(
+            key, search.run, is_certain=lambda data: not data.warnings
+        )
         if not data.warnings:  # a failed request may succeed for the next tag
             self._images.put(key, data)
         return data
@@ -287,7 +290,10 @@ class BlobChecker:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self._results: Lru[_Key, BlobStat | Failure] = Lru(MAX_BLOBS)
+        self._results: Lru[_Key, BlobStat] = Lru(MAX_BLOBS)
+        self._failures: SharedFailures[_Key] = SharedFailures(MAX_BLOBS)
+        # As what a blob with a failure is counted.
+        self._failed_states: Lru[_Key, str] = Lru(MAX_BLOBS)
         self._flights: SingleFlight[_Key, BlobStat | Failure] = SingleFlight()
 
     async def warnings(
@@ -329,20 +335,37 @@ class BlobChecker:
         self, registry: Registry, repository: str, digest: str
     ) -> BlobStat | Failure:
         key = (registry.name, repository, digest)
-        cached = self._results.get(key)
-        if cached is not None:
-            return cached
+        known = self._results.get(key) or self._failures.get(key)
+        if known is not None:
+            return known
 
         async def check() -> BlobStat | Failure:
             result = await registry.blobs.stat(repository, digest)
-            state = "there"
+            self._count(key, result)
             if isinstance(result, Failure):
-                is_missing = result.kind is FailureKind.NOT_FOUND
-                state = "missing" if is_missing else "unverified"
-            self.counts.update(("checked", state))
+                self._failures.add(key, result)
+            else:
+                self._results.put(key, result)
+                self._failures.drop(key)
             return result
 
-        result = await self._flights.run(key, check)
-        if isinstance(result, BlobStat) or not result.kind.retryable:
-            self._results.put(key, result)
-        return result
+        return await self._flights.run(
+            key, check, is_certain=lambda result: isinstance(result, BlobStat)
+        )
+
+    def _count(self, key: _Key, result: BlobStat | Failure) -> None:
+        """Count a blob by the result of its latest check."""
+        state = "there"
+        if isinstance(result, Failure):
+            is_missing = result.kind is FailureKind.NOT_FOUND
+            state = "missing" if is_missing else "unverified"
+        before = self._failed_states.get(key)
+        if before is None:
+            self.counts["checked"] += 1
+        else:
+            self.counts[before] -= 1
+        self.counts[state] += 1
+        if state == "there":
+            self._failed_states.drop(key)
+        else:
+            self._failed_states.put(key, state)

@@ -2,11 +2,13 @@
 
     a tag seen for the first time                                       GET
     a tag seen before, if its digest's content is in the cache          HEAD
+    the same, if HEAD names another digest                              HEAD, GET
     the same, declared immutable or with its digest in the listing      no request
     a digest in the cache                                               HEAD
     any other digest                                                    GET
 
 A record by digest states that the registry has it, so that one HEAD is always sent.
+After a HEAD the manifest is requested by the digest that it named.
 The result is the same as that of a GET, including warnings: a HEAD is not relied on
 where the registry has shown that its HEAD and GET can differ.
 """
@@ -15,11 +17,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from fnmatch import translate
 from functools import cache
 from typing import Literal
 
 from auditor.audit.content_cache import HEAD_NOT_SUPPORTED, ContentCache
+from auditor.audit.fetch_manifest import DIGEST_HEADER, fetch_manifest
 from auditor.cache.batch import CachedTag
 from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.model import WarningCode
@@ -35,7 +39,6 @@ from auditor.registry.client import Registry
 from auditor.util.lru import Lru
 from auditor.wire.response import Response
 
-DIGEST_HEADER = "Docker-Content-Digest"
 # Parsed manifests by their bytes: 10 KB each for an index, in practice 64 KB at most.
 MAX_PARSED = 64
 # Failures of a HEAD that a GET would repeat. After any other failure a GET is sent: it
@@ -101,7 +104,7 @@ class Resolver:
         if reference.digest is not None:
             use_head = self._digest_cache.head_is_reliable(
                 registry.name
-            ) and self._content.confirmed_manifest(registry.name, reference.digest)
+            ) and self._content.known_manifest(registry.name, reference.digest)
             return "head" if use_head else "get"
         cached = self._cached_tag(registry, reference)
         if self._without_request(registry, reference, cached, listed_digest):
@@ -112,34 +115,38 @@ class Resolver:
         self, registry: Registry, reference: Reference
     ) -> tuple[Response, VerifiedManifest] | Failure:
         """GET and cache the manifest; return the response and the verified manifest."""
-        response = await registry.get_manifest(
-            reference.repository, reference.manifest_reference
+        fetched = await fetch_manifest(
+            registry,
+            reference.repository,
+            reference.manifest_reference,
+            digest=reference.digest,
+            trusts_header=not self._digest_cache.host_notes(registry.name).distrusted,
+            parse=self._parse,
         )
-        if isinstance(response, Failure):
-            return response
-        header = response.headers.get(DIGEST_HEADER)
-        try:
-            verified = verify_manifest(
-                response.body,
-                content_type=response.content_type,
-                header_digest=header,
-                requested_digest=reference.digest,
-                parse=self._parse,
-            )
-        except ProtocolError as error:
-            return Failure(kind=error.kind, detail=error.detail, status=response.status)
+        if isinstance(fetched, Failure):
+            if reference.digest is not None:
+                self._content.failed(
+                    registry.name, reference.repository, reference.digest, fetched
+                )
+            return fetched
+        response, verified = fetched
         content_type = essence(response.content_type)
         self._content.put(
-            registry.name, response.body, verified, content_type=content_type
+            registry.name,
+            reference.repository,
+            response.body,
+            verified,
+            content_type=content_type,
         )
         if reference.digest is None:
+            header = response.headers.get(DIGEST_HEADER)
             self._put_tag(registry, reference, verified.digest, header, content_type)
             if any(
                 warn.code is WarningCode.DIGEST_HEADER_DIFFERS
                 for warn in verified.warnings
             ):
                 self._digest_cache.distrust_digest_headers(registry.name)
-        return response, verified
+        return fetched
 
     async def _get(
         self, registry: Registry, reference: Reference
@@ -159,12 +166,12 @@ class Resolver:
     async def _resolve_digest(
         self, registry: Registry, reference: Reference, digest: str
     ) -> VerifiedManifest | Failure:
-        confirmed = self._content.confirmed_manifest(registry.name, digest)
-        if confirmed is not None and await self._content.confirm(
-            registry, reference.repository, digest, confirmed
+        known = self._content.known_manifest(registry.name, digest)
+        if known is not None and await self._content.confirm(
+            registry, reference.repository, digest, known
         ):
             self._content.saved["known_digests"] += 1
-            return confirmed.verified
+            return known.verified
         return await self._get(registry, reference)
 
     def _cached_tag(self, registry: Registry, reference: Reference) -> CachedTag | None:
@@ -198,8 +205,11 @@ class Resolver:
         cached: CachedTag | None,
         listed_digest: str | None,
     ) -> tuple[str, VerifiedManifest] | None:
-        """The reason why a tag needs no request, and its manifest; None otherwise."""
-        if cached is None:
+        """The reason why a tag needs no request, and its manifest; None otherwise.
+
+        Every tag needs one if the run asks what each repository has.
+        """
+        if cached is None or self._content.for_each_repository:
             return None
         immutable = registry.settings.immutable_tags
         if immutable and _matcher(immutable).match(reference.tag or ""):
@@ -220,13 +230,10 @@ class Resolver:
     ) -> VerifiedManifest | None:
         """The manifest of a tag as its last GET returned it, with the same warnings."""
         if _has_true_header(cached):
-            confirmed = self._content.confirmed_manifest(registry.name, cached.digest)
-            if (
-                confirmed is None
-                or confirmed.confirmation.content_type != cached.content_type
-            ):
+            known = self._content.known_manifest(registry.name, cached.digest)
+            if known is None or known.confirmation.content_type != cached.content_type:
                 return None
-            return confirmed.verified
+            return known.verified
         content = self._digest_cache.get(registry.name, cached.digest)
         if content is None:
             return None
@@ -269,19 +276,45 @@ class Resolver:
         if digest is None:
             self._digest_cache.disable_head(registry.name)
             return await self._get(registry, reference)
-        confirmed = self._content.confirmed_manifest(registry.name, digest)
-        if confirmed is None:
-            return await self._get(registry, reference)
-        if confirmed.confirmation.content_type != content_type:
+        known = self._content.known_manifest(registry.name, digest)
+        if known is not None and known.confirmation.content_type == content_type:
+            if (digest, content_type) != (cached.digest, cached.content_type):
+                self._put_tag(registry, reference, digest, header, content_type)
+            self._content.confirmed(registry.name, reference.repository, digest)
+            self._content.saved["known_tags"] += 1
+            return known.verified
+        if known is not None:
             verified = await self._get(registry, reference)
-            if isinstance(verified, VerifiedManifest) and verified.digest == digest:
+            if isinstance(verified, Failure):
+                return verified
+            if verified.digest == digest:
                 # HEAD and GET return different media types for the same content.
                 self._digest_cache.disable_head(registry.name)
+                return verified
+        return await self._get_named(registry, reference, digest, header)
+
+    async def _get_named(
+        self, registry: Registry, reference: Reference, digest: str, header: str | None
+    ) -> VerifiedManifest | Failure:
+        """The manifest of a tag by the digest that its HEAD named.
+
+        A cache between may answer the GET of the tag with another manifest: with one
+        platform for a client that takes no index.
+        """
+        named = replace(reference, tag=None, digest=digest)
+        fetched = await self.fetch(registry, named)
+        if isinstance(fetched, Failure):
+            if fetched.kind is not FailureKind.NOT_FOUND:
+                return fetched
+            # The tag moved meanwhile, or its HEAD named what is not there.
+            verified = await self._get(registry, reference)
+            if isinstance(verified, VerifiedManifest):
+                self._digest_cache.disable_head(registry.name)
             return verified
-        if (digest, content_type) != (cached.digest, cached.content_type):
-            self._put_tag(registry, reference, digest, header, content_type)
-        self._content.saved["known_tags"] += 1
-        return confirmed.verified
+        response, verified = fetched
+        content_type = essence(response.content_type)
+        self._put_tag(registry, reference, digest, header, content_type)
+        return verified
 
     def _head_failed(self, registry: Registry, failure: Failure) -> None:
         """Note a HEAD that failed before its GET worked; may stop sending HEAD."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 
@@ -40,7 +41,7 @@ from auditor.input.input_items import (
 )
 from auditor.input.lists import input_items
 from auditor.input.tag_filter import Selection
-from auditor.model import ImageRecord, InputPosition, Order, Record
+from auditor.model import ImageRecord, InputPosition, Order, Record, Warn, WarningCode
 from auditor.oci.reference import Reference
 from auditor.registry.registries import Registries, open_registries
 from auditor.report.resume import ResumeIndex
@@ -55,6 +56,10 @@ from auditor.util.deadline import (
     reference_timed_out,
 )
 
+_AGE_UNKNOWN = Warn(
+    code=WarningCode.AGE_UNKNOWN,
+    detail="kept by --since: neither the listing nor the image has a creation date",
+)
 # Seconds of finished work that a crash may lose.
 CHECKPOINT_S = 1.0
 
@@ -96,8 +101,7 @@ class AuditRun:
             options=ImageOptions.of(settings),
             clock=clock,
             cache=images_cache,
-            # `verify_blobs` asks what exists now: manifests are rechecked as well.
-            recheck_s=0 if settings.verify_blobs else settings.cache_recheck_s,
+            recheck_s=settings.cache_recheck_s,
         )
         self._selection = Selection.of(settings, clock.epoch())
         self._counts = ExpansionCounts()
@@ -256,7 +260,11 @@ class AuditRun:
             listed_digest=entry.digest,
         )
         if entry.age_unknown and isinstance(record, ImageRecord):
-            return None if self._selection.is_image_too_old(record) else record
+            is_too_old = self._selection.is_image_too_old(record)
+            if is_too_old:
+                return None
+            if is_too_old is None:
+                return replace(record, warnings=(*record.warnings, _AGE_UNKNOWN))
         return record
 
     async def _write_result(self, result: Record | None) -> None:

@@ -150,6 +150,13 @@ class DigestCache:
             confirmation = Confirmation(content_type, int(self._now()))
             self._confirm(registry, encode_digest(digest), confirmation)
 
+    def expire(self, registry: str, digest: str, content_type: str | None) -> None:
+        """Record that the registry no longer has this content: ask it before use."""
+        if self._storage.has_room():
+            self._confirm(
+                registry, encode_digest(digest), Confirmation(content_type, 0)
+            )
+
     def _confirm(self, registry: str, key: bytes, confirmation: Confirmation) -> None:
         batch, pending = self._storage.batch, self._storage.pending
         batch.confirmed[registry, key] = pending.confirmed[registry, key] = confirmation

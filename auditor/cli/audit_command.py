@@ -141,18 +141,21 @@ async def dry_run(settings: Settings) -> int:
     from auditor.registry.registries import open_registries
     from auditor.report.summary import write_summary
     from auditor.util.clock import SystemClock
+    from auditor.util.text import format_count
 
     check_lists(settings)
     if settings.summary is not None:
         check_file(settings.summary)
     clock = SystemClock()
+    without_age = 0
     is_read = True
 
     def put(entry: InputEntry) -> bool:
-        nonlocal is_read
+        nonlocal is_read, without_age
         if isinstance(entry, RejectedEntry):
             print_message(f"{entry.text}: {entry.failure.kind}: {entry.failure.detail}")
         else:
+            without_age += entry.age_unknown
             is_read = print_line(str(entry.reference))
         return is_read
 
@@ -173,6 +176,11 @@ async def dry_run(settings: Settings) -> int:
         return ExitCode.OK  # the reader (`head`) has enough
     for line in forecast_lines(forecast, run.uses_tokens):
         print_message(line)
+    if without_age:
+        print_message(
+            f"--since: {format_count(without_age, 'tag')} printed without a filter: the"
+            " listing has no time for them"
+        )
     if settings.summary is not None:
         write_summary(settings.summary, forecast)
     return ExitCode.FAILED if forecast.references.refused else ExitCode.OK

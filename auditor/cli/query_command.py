@@ -39,6 +39,8 @@ def command(*, reports: tuple[str, ...], question: str, output_format: str) -> i
     complete = True
     with run_query(reports, question) as result, allow_broken_pipe():
         complete = write_result(result, RowFormat(output_format), sys.stdout)
+        for notice in result.notices():
+            print_message(notice)
     if not complete:
         print_message(
             f"truncated after {format_count(MAX_TABLE_ROWS, 'row')}; print all with"

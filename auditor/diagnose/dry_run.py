@@ -134,7 +134,12 @@ class DryRun:
         self._registries = registries
         self._selection = Selection.of(settings, clock.epoch())
         self._resolver = Resolver(
-            ContentCache(cache, clock=clock, recheck_s=settings.cache_recheck_s)
+            ContentCache(
+                cache,
+                clock=clock,
+                recheck_s=settings.cache_recheck_s,
+                for_each_repository=settings.verify_blobs,
+            )
         )
         self._hosts: dict[str, RegistryForecast] = {}
         # Registries from which a first response shows whether they use tokens.

@@ -128,16 +128,21 @@ class Selection:
             return False
         return is_older_than(self.since, created=tag.created, pushed=tag.pushed)
 
-    def is_image_too_old(self, record: ImageRecord) -> bool:
-        """Whether the newest platform of an image is too old.
+    def is_image_too_old(self, record: ImageRecord) -> bool | None:
+        """Whether the newest platform of an image is too old; `None` if it has no date.
 
-        An image without a creation time is kept.
+        A platform without a date has that of the annotation (image-spec,
+        annotations.md).
         """
-        times = [parse_image_time(platform.created) for platform in record.platforms]
-        created = [time for time in times if time is not None]
-        if self.since is None or not created:
+        if self.since is None:
             return False
-        return max(created) < self.since
+        annotated = record.annotations.get("org.opencontainers.image.created")
+        times = [
+            parse_image_time(platform.created or annotated)
+            for platform in record.platforms
+        ]
+        created = [time for time in times if time is not None]
+        return max(created) < self.since if created else None
 
 
 class NewestTags:

@@ -117,10 +117,15 @@ class Registry:
         self.list_every_tag = own_lister.tags
 
     def get_manifest(
-        self, repository: str, reference: str
+        self, repository: str, reference: str, *, new_connection: bool = False
     ) -> Awaitable[Response | Failure]:
-        """The response for a tag or a digest (spec: "Pulling manifests")."""
-        return self._manifest(_MANIFEST, "GET", repository, reference)
+        """The response for a tag or a digest (spec: "Pulling manifests").
+
+        `new_connection`: reuse none.
+        """
+        return self._manifest(
+            _MANIFEST, "GET", repository, reference, new_connection=new_connection
+        )
 
     def head_manifest(
         self, repository: str, reference: str
@@ -129,7 +134,13 @@ class Registry:
         return self._manifest(_HEAD, "HEAD", repository, reference)
 
     def _manifest(
-        self, kind: RequestKind, method: str, repository: str, reference: str
+        self,
+        kind: RequestKind,
+        method: str,
+        repository: str,
+        reference: str,
+        *,
+        new_connection: bool = False,
     ) -> Awaitable[Response | Failure]:
         return self.sender.send(
             kind,
@@ -138,28 +149,38 @@ class Registry:
             headers=_MANIFEST_HEADERS,
             max_bytes=self.settings.max_manifest_bytes,
             authorizer=self.pull_auth(repository),
+            new_connection=new_connection,
         )
 
     async def get_blob(self, repository: str, digest: str) -> bytes | Failure:
         """The verified bytes of a config (spec: "Pulling blobs").
 
-        At most `max_manifest_bytes`: layers are never fetched.
+        At most `max_manifest_bytes`: layers are never fetched. If they have another
+        digest, they are requested once more, on a new connection.
         """
-        response = await self.sender.send(
-            RequestKind.BLOB,
-            "GET",
-            f"{self.base_url}/v2/{repository}/blobs/{digest}",
-            headers=_BLOB_HEADERS,
-            max_bytes=self.settings.max_manifest_bytes,
-            authorizer=self.pull_auth(repository),
-        )
-        if isinstance(response, Failure):
-            return response.at(Stage.CONFIG)
-        try:
-            check_digest(response.body, digest, "blob")
-        except ProtocolError as error:
-            return Failure(kind=error.kind, detail=error.detail, stage=Stage.CONFIG)
-        return response.body
+        failure: Failure | None = None
+        for new_connection in (False, True):
+            response = await self.sender.send(
+                RequestKind.BLOB,
+                "GET",
+                f"{self.base_url}/v2/{repository}/blobs/{digest}",
+                headers=_BLOB_HEADERS,
+                max_bytes=self.settings.max_manifest_bytes,
+                authorizer=self.pull_auth(repository),
+                new_connection=new_connection,
+            )
+            if isinstance(response, Failure):
+                return response.at(Stage.CONFIG)
+            try:
+                check_digest(response.body, digest, "blob")
+            except ProtocolError as error:
+                failure = Failure(
+                    kind=error.kind, detail=error.detail, stage=Stage.CONFIG
+                )
+            else:
+                return response.body
+        assert failure is not None
+        return failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

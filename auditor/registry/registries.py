@@ -24,6 +24,7 @@ from auditor.registry.transport.name_lookup import NameLookups
 from auditor.registry.transport.tls import TlsFiles, check_files, tls_files
 from auditor.registry.transport.transport import Transport
 from auditor.util.clock import Clock
+from auditor.util.known_secrets import KnownSecrets
 from auditor.wire.proxy import InvalidProxy, proxies_from_environment
 from auditor.wire.rate_limit import RateLimit
 from auditor.wire.url_policy import is_loopback_host, origin_of
@@ -65,7 +66,8 @@ class Registries:
         observer: RequestObserver | None,
     ) -> None:
         self._settings = settings
-        self._credentials = CredentialStore(settings, environment)
+        self._secrets = KnownSecrets()
+        self._credentials = CredentialStore(settings, environment, self._secrets)
         self._clock = clock
         self._environment = environment
         self._observer = observer
@@ -113,6 +115,7 @@ class Registries:
             tls=self._tls(name),
             proxies=proxies,
             allowed_hosts=_allowed_hosts(settings),
+            secrets=self._secrets,
             names=self._names,
         )
         quota = self.quota
@@ -155,6 +158,7 @@ class Registries:
                 keys=keys,
                 sender=token_sender,
                 clock=clock,
+                secrets=self._secrets,
             ),
             clock=clock,
         )

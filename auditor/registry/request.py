@@ -181,12 +181,14 @@ class RequestSender:
         body: bytes | None = None,
         authorizer: Authorizer | None = None,
         redirects: bool = True,
+        new_connection: bool = False,
         accepted_statuses: Container[int] = (),
         max_attempts: int | None = None,
     ) -> Response | Failure:
         """The response (2xx or one of `accepted_statuses`), or the final failure.
 
-        `redirects`: follow them. `max_attempts` defaults to the setting `tries`.
+        `redirects`: follow them. `new_connection`: reuse none. `max_attempts` defaults
+        to the setting `tries`.
         """
         health, concurrency = self._health, self.concurrency
         if authorizer is not None and not self._may_authorize(url):
@@ -218,6 +220,7 @@ class RequestSender:
                     max_bytes=max_bytes,
                     body=body,
                     redirects=redirects,
+                    new_connection=new_connection,
                 )
             finally:
                 concurrency.release()

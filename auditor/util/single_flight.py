@@ -3,6 +3,9 @@
 The task that asks first leads: it makes the call, and the others get its result. If
 the leader is cancelled or fails, one of the waiting tasks leads the next call, so a
 cancellation costs at most one more call. Results are not kept afterwards.
+
+A result that may hold for its leader only, such as a failure, is shared once a second
+call has given one, too.
 """
 
 from __future__ import annotations
@@ -29,15 +32,29 @@ class SingleFlight(Generic[Key, Value]):
         """Whether a call for this key is in flight."""
         return key in self._flights
 
-    async def run(self, key: Key, fetch: Callable[[], Awaitable[Value]]) -> Value:
-        """The result of `fetch`, which is called once for all concurrent callers."""
+    async def run(
+        self,
+        key: Key,
+        fetch: Callable[[], Awaitable[Value]],
+        *,
+        is_certain: Callable[[Value], bool] | None = None,
+    ) -> Value:
+        """The result of `fetch`, which is called once for all concurrent callers.
+
+        With `is_certain` a waiting caller does not take another caller's result for
+        which it returns False, unless that is the second one in a row.
+        """
         future: asyncio.Future[tuple[Value] | None]
+        is_second = False
         while (waiters := self._flights.get(key)) is not None:
             future = asyncio.get_running_loop().create_future()
             waiters.append(future)
-            if (shared := await future) is not None:
+            if (shared := await future) is None:
+                continue
+            if is_second or is_certain is None or is_certain(shared[0]):
                 self.shared += 1
                 return shared[0]
+            is_second = True
         waiters = self._flights[key] = []
         result = None
         try:

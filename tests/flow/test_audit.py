@@ -296,7 +296,8 @@ async def test_a_wrong_digest_header_is_a_warning_and_the_computed_digest_counts
     content.add("team/app", built, "1")
     wrong = "sha256:" + "0" * 64
     async with lab(content) as here:
-        here.faults.on("GET", MANIFESTS, Edit(headers={"Docker-Content-Digest": wrong}))
+        always_wrong = Edit(headers={"Docker-Content-Digest": wrong})
+        here.faults.on("GET", MANIFESTS, always_wrong, forever=True)
         found = (await here.audit(here.ref("team/app:1"))).image
     assert found.digest == built.root.digest
     assert [one.code for one in found.warnings] == [WarningCode.DIGEST_HEADER_DIFFERS]

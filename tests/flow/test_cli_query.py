@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from auditor.cli.main import run
-from tests.records import RECORDS, image
+from tests.records import RECORDS, image, platform
 from tests.reports import write_report
 
 
@@ -22,10 +22,82 @@ def report(tmp_path: Path) -> str:
 def test_the_default_format_is_a_table(
     report: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["query", report, "SELECT tag, size FROM images"]) == 0
+    assert run(["query", report, "SELECT tag, digest[:9] AS d FROM images"]) == 0
     printed = capsys.readouterr()
-    assert printed.out == "tag  size\n1     300\n1\n"
+    assert printed.out.startswith("tag  d\n1    sha256:")
     assert printed.err == ""
+
+
+DATED = "2025-01-01T02:00:00+02:00"
+_HAVE_NO_DATE = (
+    "auditor: created: 3 of 4 platforms have no date; audit with --image-config always"
+    " (reproducible builds can have none)\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "notice"),
+    [
+        (
+            "SELECT count(*) FROM platforms WHERE created < '2025-06-01'",
+            "1",
+            _HAVE_NO_DATE,
+        ),
+        (
+            "WITH old AS (SELECT p.* FROM PLATFORMS AS p WHERE Created < now())"
+            " SELECT count(*) FROM old",
+            "1",
+            _HAVE_NO_DATE,
+        ),
+        (
+            "SELECT min(created) FROM platforms",
+            "2025-01-01 00:00:00",
+            _HAVE_NO_DATE,
+        ),
+        ("SELECT count(*) FROM platforms WHERE os = 'linux'", "4", ""),
+        ("SELECT count(*) FROM failures WHERE status = 404", "0", ""),
+        (
+            "SELECT count(*) FROM images WHERE NOT signed",
+            "0",
+            "auditor: signed: 4 of 4 images were not examined; audit with"
+            " --attachments all\n",
+        ),
+        (
+            "SELECT sum(size) FROM images",
+            "900",
+            "auditor: size: 1 of 4 images have no size; schema 1 has none\n",
+        ),
+    ],
+)
+def test_a_question_that_a_report_cannot_answer_says_for_how_many(
+    question: str,
+    answer: str,
+    notice: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    dates = (DATED, None, "1970-01-01T00:00:00Z", "yesterday")
+    records = [
+        image(
+            tag=str(number),
+            reference=f"r.example.com/app:{number}",
+            platforms=(platform("a", created=created),),
+            size=300 if number else None,
+        )
+        for number, created in enumerate(dates)
+    ]
+    report = write_report(tmp_path / "r.jsonl", records)
+    assert run(["query", report, question, "--format", "csv"]) == 0
+    printed = capsys.readouterr()
+    assert (printed.out.splitlines()[1:], printed.err) == ([answer], notice)
+
+
+def test_a_question_on_an_empty_report_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = write_report(tmp_path / "r.jsonl", [])
+    assert run(["query", report, "SELECT * FROM failures", "--format", "jsonl"]) == 0
+    assert capsys.readouterr().err == "auditor: the report is empty\n"
 
 
 def test_json_lines_and_csv_formats(

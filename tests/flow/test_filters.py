@@ -10,6 +10,7 @@ from auditor.config import load_settings
 from auditor.demo.demo_registry import DemoContent
 from auditor.demo.image_builder import image, index
 from auditor.errors import ConfigError
+from auditor.model import ImageRecord
 from tests.flow.harness import BLOBS, MANIFESTS, TAGS, Lab, Outcome, lab, simple
 from tests.support.fault_actions import Answer
 
@@ -118,8 +119,26 @@ async def test_the_image_time_decides_if_the_listing_has_none(
     assert outcome.summary.tally.filtered == dropped
     assert outcome.summary.asked == 5
     assert outcome.summary.to_do == 0
-    references = outcome.summary.to_json()["references"]
-    assert references["filtered"] == dropped
+    summary = outcome.summary.to_json()
+    assert summary["references"]["filtered"] == dropped
+    # Those without a date could not be filtered.
+    assert summary["warnings"] == {"age_unknown": 2}
+    records = [one for one in outcome.records if isinstance(one, ImageRecord)]
+    assert {one.tag for one in records if one.warnings} == {"epoch", "none"}
+
+
+async def test_the_annotation_dates_an_image_without_a_date_in_its_config() -> None:
+    content = DemoContent()
+    for tag, created in (
+        ("new", "2026-11-20T00:00:00Z"),
+        ("old", "2026-01-20T00:00:00Z"),
+    ):
+        annotations = {"org.opencontainers.image.created": created}
+        content.add("app", image(tag, created=None, annotations=annotations), tag)
+    async with lab(content) as here:
+        outcome = await here.audit(here.ref("app:*"), since="30d")
+        assert short(here, outcome) == ["app:new"]
+    assert outcome.summary.to_json()["warnings"] == {}
 
 
 async def test_an_image_of_unknown_age_that_fails_is_a_failure() -> None:

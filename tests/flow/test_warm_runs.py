@@ -121,6 +121,78 @@ async def test_a_moved_tag_costs_one_get_and_its_new_children(
     assert _sent(warm)["manifest"] == 2
 
 
+@pytest.mark.parametrize("named", ["new index", "index of the first night"])
+async def test_a_tag_is_what_its_head_names_even_if_its_get_gives_a_child(
+    cache: str, named: str
+) -> None:
+    """A cache between served a client that takes no index.
+
+    containerd, too, pulls the digest that the HEAD of a tag names.
+    """
+    child = image("app", platform=PLATFORMS[0])
+    first = index([child, image("app", platform=PLATFORMS[1])])
+    second = index([child, image("app", platform=PLATFORMS[2])])
+    wanted = second if named == "new index" else first
+    content = DemoContent()
+    content.add("app", first, "1")
+    by_tag = Edit(
+        headers={"Content-Type": child.root.media_type, HEADER: child.root.digest},
+        body=child.root.raw,
+    )
+    async with lab(content) as here:
+        cold = await _run(here, cache, here.ref("app:1"))
+        content.add("app", second, "2")
+        content.add("app", wanted, "1")
+        here.faults.on("GET", "/v2/app/manifests/1", by_tag, forever=True)
+        warm = await _run(here, cache, here.ref("app:1"))
+        asked = [one.method for one in here.faults.requests("*", MANIFESTS)]
+        again = await _run(here, cache, here.ref("app:1"))
+    assert cold.image.digest == first.root.digest
+    assert warm.image.digest == again.image.digest == wanted.root.digest
+    assert len(warm.image.platforms) == 2
+    assert warm.image.warnings == ()
+    assert asked[0] == "HEAD"
+
+
+async def test_a_changed_type_of_a_known_index_does_not_make_it_a_child(
+    cache: str,
+) -> None:
+    """HEAD names a known digest with another type, and GET by tag gives a child."""
+    child = image("app", platform=PLATFORMS[0])
+    whole = index([child, image("app", platform=PLATFORMS[1])])
+    content = DemoContent()
+    content.add("app", whole, "1")
+    async with lab(content) as here:
+        await _run(here, cache, here.ref("app:1"))
+        docker_list = "application/vnd.docker.distribution.manifest.list.v2+json"
+        here.faults.on("HEAD", MANIFESTS, Edit(headers={"Content-Type": docker_list}))
+        by_tag = Edit(
+            headers={"Content-Type": child.root.media_type, HEADER: child.root.digest},
+            body=child.root.raw,
+        )
+        here.faults.on("GET", "/v2/app/manifests/1", by_tag)
+        warm = await _run(here, cache, here.ref("app:1"))
+    assert warm.image.digest == whole.root.digest
+
+
+async def test_a_digest_that_head_names_but_the_registry_lacks_is_got_by_tag(
+    cache: str,
+) -> None:
+    """The tag moved between the two requests, or the HEAD is wrong."""
+    content = DemoContent()
+    content.add("app", image("old"), "1")
+    async with lab(content) as here:
+        await _run(here, cache, here.ref("app:1"))
+        new = content.add("app", image("new"), "1").root.digest
+        here.faults.on("HEAD", MANIFESTS, Edit(headers={HEADER: "sha256:" + "7" * 64}))
+        warm = await _run(here, cache, here.ref("app:1"))
+        assert here.answered(404) == [f"GET /v2/app/manifests/sha256:{'7' * 64}"]
+        later = await _run(here, cache, here.ref("app:1"))
+    assert warm.image.digest == later.image.digest == new
+    assert warm.image.warnings == ()
+    assert _sent(later)["head"] == 0  # HEAD and GET disagreed
+
+
 HEAD_FAULTS: dict[str, Action] = {
     "405": Answer(405),
     "404": Answer(404),
@@ -198,12 +270,12 @@ async def test_a_wrong_digest_header_is_a_warning_in_every_run(
         assert code in {one.code for one in record.warnings}
 
 
-async def test_one_wrong_digest_header_makes_a_registry_distrusted(
+async def test_a_digest_header_that_is_wrong_twice_makes_a_registry_distrusted(
     cache: str,
 ) -> None:
     async with lab(_kinds()) as here:
         wrong = Edit(headers={HEADER: "sha256:" + "0" * 64})
-        here.faults.on("GET", f"/v2/{REPOSITORY}/manifests/artifact", wrong)
+        here.faults.on("GET", f"/v2/{REPOSITORY}/manifests/artifact", wrong, wrong)
         await _run(here, cache)
         warm = await _run(here, cache)
     assert _sent(warm) == {**_sent(warm), "head": 0, "manifest": len(KINDS)}
@@ -456,7 +528,7 @@ async def test_listed_digests_of_a_distrusted_registry_are_not_relied_on(
     content.add("app", image("two"), "2")
     async with lab(content) as here:
         wrong = Edit(headers={HEADER: "sha256:" + "0" * 64})
-        here.faults.on("GET", "/v2/app/manifests/2", wrong)
+        here.faults.on("GET", "/v2/app/manifests/2", wrong, wrong)
         await _run(here, cache, here.ref("app:1"), here.ref("app:2"))
         _, asked = await _listed(here, cache, digest)
     assert asked == ["GET"]

@@ -21,6 +21,7 @@ from auditor.analysis.check.policy import Policy, PolicySection, Rule, Subject
 from auditor.analysis.reports import (
     add_reports,
     check_not_empty,
+    creation_time,
     keep_last_lines,
     open_reports,
     platform_name,
@@ -92,13 +93,6 @@ def _create_judged(
 
 # -- the rows that rules apply to --
 
-# Docker's first release. Reproducible builds use earlier dates (1970, 1980 in zip
-# files, year 1), so the age of such an image is unknown.
-FIRST_CREATED = "2013-03-20"
-
-# OCI image-spec, annotations.md: used if the config was not fetched.
-CREATED = "org.opencontainers.image.created"
-
 # The kinds of an attachment, by the media type under which it is attached. Sources:
 # cosign specs/SIGNATURE_SPEC.md and BUNDLE_SPEC.md, notation
 # signature-specification.md, SPDX and CycloneDX registrations, in-toto attestation
@@ -153,12 +147,10 @@ SELECT kind, reference, registry, repository, tag, digest, failure, detail,
          'bases': [base FOR base IN [p.base.name, p.base.digest] IF base IS NOT NULL],
          'configured': p.config IS NOT NULL,
          'user': p.config.user,
-         'created_us': [us FOR us IN
-            [epoch_us(TRY_CAST(coalesce(p.created, annotated) AS TIMESTAMPTZ))]
-            IF us >= epoch_us(TIMESTAMP '{FIRST_CREATED}')][1]
+         'created_us': epoch_us({creation_time("p")})
        }} FOR p IN platforms] AS platform_info,
        [{{'subject': a.subject, 'kinds': {_KINDS}}} FOR a IN attachments] AS attached
-FROM (SELECT *, map_extract(annotations, '{CREATED}')[1] AS annotated FROM lines)"""
+FROM lines"""
 
 
 # -- queries --

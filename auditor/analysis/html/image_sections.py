@@ -176,14 +176,11 @@ _AGE_LIMITS: tuple[tuple[str, int], ...] = (
     ("up to 2 years", 731),
 )
 _OLDER = "older than 2 years"
-# Docker's first release was in 2013; reproducible builds write 1970 or 1980.
-_NO_REAL_DATE = "dated before 2013: reproducible builds, or a wrong clock"
 _FUTURE = "dated after the audit"
 
 _AGES = """
     WITH aged AS (
-        SELECT CASE WHEN created < TIMESTAMP '2013-01-01' THEN {unreal}
-                    WHEN created > last + INTERVAL 1 DAY THEN {future}
+        SELECT CASE WHEN created > last + INTERVAL 1 DAY THEN {future}
                     ELSE list_position(list_transform({ends}, lambda one:
                          date_diff('day', created, last) <= one), true) END AS bucket,
                created
@@ -196,15 +193,15 @@ _AGES = """
 def read_ages(lines: ReportLines) -> SimpleNamespace:
     """Images by age, youngest first; an image is as old as its youngest platform.
 
-    `undated` ones have no date in the report; `most` is the length of the longest bar.
+    `undated` ones have no date in the report, or that of a reproducible build; `most`
+    is the length of the longest bar.
     """
-    names = [name for name, _ in _AGE_LIMITS] + [_OLDER, _NO_REAL_DATE, _FUTURE]
+    names = [name for name, _ in _AGE_LIMITS] + [_OLDER, _FUTURE]
     older = len(_AGE_LIMITS) + 1
     query = _AGES.format(
         ends=[end for _, end in _AGE_LIMITS],
         older=older,
-        unreal=older + 1,
-        future=older + 2,
+        future=older + 1,
     )
     counts = {row.bucket: row.images for row in lines.rows(query)}
     dated = sum(counts.values())

@@ -5,6 +5,8 @@ one counts. Ages are relative to the last audit in the report, never to today, s
 the same report gives the same page.
 """
 
+# ruff: noqa: S608  (the SQL is made of constants)
+
 from __future__ import annotations
 
 import hashlib
@@ -15,7 +17,12 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from auditor.analysis.duckdb_connection import stream_rows
-from auditor.analysis.reports import keep_last_lines, open_reports, report_paths
+from auditor.analysis.reports import (
+    creation_time,
+    keep_last_lines,
+    open_reports,
+    report_paths,
+)
 from auditor.errors import Blame, FailureKind, UsageError
 from auditor.fast_dataclass import dataclass
 
@@ -129,11 +136,11 @@ _BLAME_TEXT = {
     Blame.NOBODY: "none: run it again",
 }
 
-_LOAD = """
+_LOAD = f"""
     CREATE TABLE line AS
     SELECT reference, registry, repository, tag, kind, digest, size, architectures,
            failure, stage, status, detail, attempts, audited_at,
-           list_max([try_cast(p.created AS TIMESTAMP) FOR p IN platforms]) AS created,
+           list_max([{creation_time("p")} FOR p IN platforms]) AS created,
            [w.code FOR w IN warnings] AS warnings,
            signed, has_sbom, has_provenance,
            list_distinct(flatten([map_entries(p.config.labels) FOR p IN platforms]))

@@ -22,6 +22,7 @@ from auditor.registry.auth.docker_config import (
     enclosing_names,
     parse_docker_config,
 )
+from auditor.util.known_secrets import KnownSecrets
 from auditor.wire.credential import Login
 
 # An entry has some 200 bytes: room for five thousand registries.
@@ -31,13 +32,17 @@ MAX_FILE_BYTES = 1024 * 1024
 class CredentialStore:
     """The credentials of a run. Helpers are run when their credential is needed.
 
-    Reads the files of docker and podman unless the settings disable them. Raises
-    `UsageError` as `read_auth_files` does.
+    Reads the files of docker and podman unless the settings disable them. Adds what it
+    finds to `secrets`. Raises `UsageError` as `read_auth_files` does.
     """
 
     def __init__(
-        self, settings: Settings, environment: Mapping[str, str] = os.environ
+        self,
+        settings: Settings,
+        environment: Mapping[str, str] = os.environ,
+        secrets: KnownSecrets | None = None,
     ) -> None:
+        self._secrets = KnownSecrets() if secrets is None else secrets
         self._registries = settings.registries
         self._namespaces = settings.namespaces
         self._files: tuple[DockerConfig, ...] = ()
@@ -71,6 +76,19 @@ class CredentialStore:
         A `Failure` if a configured credential cannot be used: anonymous requests would
         report private images as missing. `refresh` runs helpers again.
         """
+        found = await self._find(registry, namespace, refresh=refresh)
+        if isinstance(found, FoundCredential):
+            credential = found.credential
+            if isinstance(credential, Login):
+                secret = credential.password
+            else:
+                secret = credential.token
+            self._secrets.add(secret, credential.username)
+        return found
+
+    async def _find(
+        self, registry: str, namespace: str, *, refresh: bool
+    ) -> FoundCredential | Failure | None:
         configured = self._configured(registry, namespace)
         if configured is not None:
             return configured

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import base64
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -32,6 +32,7 @@ from auditor.registry.auth.authorization import (
 from auditor.registry.auth.docker_config import TOKEN_USER, FoundCredential
 from auditor.registry.request import RequestKind, RequestSender
 from auditor.util.clock import Clock
+from auditor.util.known_secrets import KnownSecrets
 from auditor.util.text import safe_url
 from auditor.wire.challenge import parse_scope
 from auditor.wire.credential import Credential, IdentityToken, Login
@@ -75,6 +76,7 @@ class TokenService:
     keys: KeySet | None
     sender: RequestSender
     clock: Clock
+    secrets: KnownSecrets = field(default_factory=KnownSecrets)
 
     def __post_init__(self) -> None:
         self._credential = None if self.found is None else self.found.credential
@@ -257,6 +259,7 @@ class TokenService:
             and refresh_token is not None
             and refresh_token != credential.token
         ):
+            self.secrets.add(refresh_token)
             self._credential = replace(credential, token=refresh_token)
             self._rotates = True
 

@@ -68,8 +68,8 @@ class AiohttpClient:
         self._tls = tls
         self._guard = guard
         self._has_answered = False
-        # By whether the SSRF guard checks the addresses.
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        # By whether the SSRF guard checks the addresses, and connections are reused.
+        self._sessions: dict[tuple[bool, bool], aiohttp.ClientSession] = {}
 
     async def close(self) -> None:
         """Close all connections."""
@@ -83,6 +83,8 @@ class AiohttpClient:
         headers: Mapping[str, str],
         max_bytes: int,
         body: bytes | None,
+        *,
+        new_connection: bool = False,
     ) -> Response | Failure:
         """The response to one request; redirects are returned, not followed."""
         origin = origin_of(url)
@@ -96,7 +98,9 @@ class AiohttpClient:
         # The wait for a look-up's turn is not part of the request's time.
         peer = origin if proxy is None else proxy.origin
         await self._names.start(peer.host, peer.port)
-        session = self._session(guarded=proxy is None and not is_registry)
+        session = self._session(
+            guarded=proxy is None and not is_registry, reuse=not new_connection
+        )
         # The registry and hosts that the user named are shown the client certificate.
         is_named = is_registry or origin.host in self._guard.allowed_hosts
         tls = self._tls if is_named else self._tls.without_certificate()
@@ -147,15 +151,16 @@ class AiohttpClient:
         log.debug("%s %s %s", method, safe_url(url), failure.detail)
         return failure
 
-    def _session(self, *, guarded: bool) -> aiohttp.ClientSession:
-        if guarded in self._sessions:
-            return self._sessions[guarded]
-        session = self._sessions[guarded] = aiohttp.ClientSession(
+    def _session(self, *, guarded: bool, reuse: bool) -> aiohttp.ClientSession:
+        if (guarded, reuse) in self._sessions:
+            return self._sessions[guarded, reuse]
+        session = self._sessions[guarded, reuse] = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 # `ConcurrencyLimiter` limits the requests; this is a second fence.
                 limit=self._max_connections,
                 limit_per_host=self._max_connections,
-                keepalive_timeout=KEEPALIVE_S,
+                keepalive_timeout=KEEPALIVE_S if reuse else None,
+                force_close=not reuse,
                 use_dns_cache=False,  # `NameLookups` caches
                 resolver=self._resolver(guarded=guarded),
             ),

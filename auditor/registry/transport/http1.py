@@ -92,13 +92,14 @@ class Http1Client:
         *,
         headers: Mapping[str, str],
         max_bytes: int,
+        new_connection: bool = False,
     ) -> Response | None:
         """The response, None if it is larger than `max_bytes`.
 
-        `target` is path and query of `url`. A reused connection that ends without a
-        response was closed while the request was written: the request is sent once
-        more, on a new one. Raises ValueError for a target or field that cannot be sent,
-        and the errors of `Connection.request`.
+        `target` is path and query of `url`. `new_connection`: reuse none. A reused
+        connection that ends without a response was closed while the request was
+        written: the request is sent once more, on a new one. Raises ValueError for a
+        target or field that cannot be sent, and the errors of `Connection.request`.
         """
         if not target.isascii() or not target.isprintable() or " " in target:
             raise ValueError("the target of the request contains invalid characters")
@@ -106,7 +107,7 @@ class Http1Client:
         head = f"{method} {target} HTTP/1.1\r\n{self._common_fields}{fields}\r\n"
         request = head.encode()
         deadline = asyncio.get_running_loop().time() + self._request_s
-        connection = self._take_idle()
+        connection = None if new_connection else self._take_idle()
         reused = connection is not None
         while True:
             if connection is None:

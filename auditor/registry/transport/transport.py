@@ -26,6 +26,7 @@ from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.name_lookup import NameLookups
 from auditor.registry.transport.ssrf_guard import SsrfGuard
 from auditor.registry.transport.tls import SYSTEM_TRUST, TlsFiles, tls_context
+from auditor.util.known_secrets import KnownSecrets
 from auditor.util.text import safe_url
 from auditor.wire.proxy import NO_PROXIES, InvalidProxy, Proxies
 from auditor.wire.redirect import follow_redirect
@@ -47,8 +48,8 @@ class Transport:
     """Sends requests to one registry and to the hosts it names.
 
     `allowed_hosts` are those named by the user. `names` are the look-ups that it shares
-    with other transports. `use_http1` is false where every
-    request must go over aiohttp.
+    with other transports. `secrets` are masked in error responses. `use_http1` is false
+    where every request must go over aiohttp.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Transport:
         proxies: Proxies = NO_PROXIES,
         allowed_hosts: frozenset[str] = frozenset(),
         names: NameLookups | None = None,
+        secrets: KnownSecrets | None = None,
         use_http1: bool = True,
     ) -> None:
         self._origin = origin
@@ -71,6 +73,7 @@ class Transport:
         self._timeouts = timeouts
         self._tls = tls
         self._names = NameLookups() if names is None else names
+        self._secrets = KnownSecrets() if secrets is None else secrets
         self._guard = SsrfGuard(
             registry_is_loopback=is_loopback_host(origin.host),
             allowed_hosts=allowed_hosts,
@@ -96,13 +99,16 @@ class Transport:
         max_bytes: int,
         body: bytes | None = None,
         redirects: bool = True,
+        new_connection: bool = False,
         hops: int = 0,
     ) -> Response | Failure:
         """The response to one request, after redirects unless `redirects` is false.
 
         `headers` go to the origin of `url`; after a redirect to another one only
         `Accept` and `Range` are sent. A `body` cannot be redirected. A response above
-        `max_bytes` is the failure `TOO_LARGE`. `hops`: the redirects so far.
+        `max_bytes` is the failure `TOO_LARGE`. `new_connection`: reuse none, so that an
+        answer to another request cannot be taken for this one's. `hops`: the redirects
+        so far.
         """
         assert body is None or not redirects
         client, target = self._client, _target(url, self._base)
@@ -115,12 +121,17 @@ class Transport:
         response: Response | Failure | None
         if client is None or target is None or body is not None:
             response = await self._aiohttp_client().request(
-                method, url, headers, max_bytes, body
+                method, url, headers, max_bytes, body, new_connection=new_connection
             )
         else:
             try:
                 response = await client.request(
-                    method, url, target, headers=headers, max_bytes=max_bytes
+                    method,
+                    url,
+                    target,
+                    headers=headers,
+                    max_bytes=max_bytes,
+                    new_connection=new_connection,
                 )
             except (OSError, ValueError) as error:
                 return self._failure(error, method, url, client)
@@ -133,9 +144,18 @@ class Transport:
             failure = failure_of(TlsExpectedError(), safe_url(url), self._timeouts)
             return replace(failure, status=400)
         if response.status not in REDIRECTS:
-            return response
+            sent = headers.get("Authorization")
+            body = self._secrets.mask(response.body, authorization=sent)
+            return replace(response, body=body)
         if redirects:
-            return await self._follow(method, response, headers, max_bytes, hops + 1)
+            return await self._follow(
+                method,
+                response,
+                headers,
+                max_bytes=max_bytes,
+                new_connection=new_connection,
+                hops=hops + 1,
+            )
         return Failure(
             kind=FailureKind.REDIRECT_REFUSED,
             status=response.status,
@@ -148,7 +168,9 @@ class Transport:
         method: str,
         redirect: Response,
         headers: Mapping[str, str],
+        *,
         max_bytes: int,
+        new_connection: bool,
         hops: int,
     ) -> Response | Failure:
         """The response that redirect number `hops` leads to."""
@@ -166,6 +188,7 @@ class Transport:
             hop.url,
             headers=hop.kept_headers(headers),
             max_bytes=max_bytes,
+            new_connection=new_connection,
             hops=hops,
         )
         if isinstance(outcome, Failure) and outcome.kind is FailureKind.REALM_REFUSED:

@@ -48,6 +48,40 @@ def test_concurrent_callers_share_one_call() -> None:
     anyio.run(main)
 
 
+@pytest.mark.parametrize(
+    ("uncertain", "calls", "expected"),
+    [
+        (0, 1, [1] * 50),
+        (1, 2, [1] + [2] * 49),  # the first caller keeps its own result
+        (2, 2, [1] + [2] * 49),  # the second one is shared, certain or not
+    ],
+)
+def test_an_uncertain_result_is_shared_once_a_second_call_gives_one_too(
+    uncertain: int, calls: int, expected: list[int]
+) -> None:
+    async def main() -> None:
+        flights: SingleFlight[str, int] = SingleFlight()
+        fetch = _Fetch()
+        got: list[int] = []
+
+        async def ask() -> None:
+            got.append(
+                await flights.run(
+                    "key", fetch, is_certain=lambda number: number > uncertain
+                )
+            )
+
+        async with anyio.create_task_group() as group:
+            for _ in range(50):
+                group.start_soon(ask)
+            await settle()
+            fetch.gate.set()
+        assert sorted(got) == expected
+        assert fetch.started == calls
+
+    anyio.run(main)
+
+
 def test_results_are_not_kept() -> None:
     async def main() -> None:
         flights: SingleFlight[str, int] = SingleFlight()

@@ -150,8 +150,11 @@ def test_the_platform_matrix_counts_the_images_of_a_repository(tmp_path: Path) -
         ("2026-11-16T10:00:00Z", "up to a month"),
         ("2025-01-01T00:00:00Z", "up to 2 years"),
         ("2020-01-01T00:00:00Z", "older than 2 years"),
-        ("1970-01-01T00:00:00Z", "dated before 2013"),
-        ("0001-01-01T00:00:00Z", "dated before 2013"),
+        # A week before the audit in UTC, eight days by its own clock.
+        ("2026-11-16T23:00:00-05:00", "up to a week"),
+        # Reproducible builds have no date.
+        ("1970-01-01T00:00:00Z", None),
+        ("0001-01-01T00:00:00Z", None),
         ("2030-01-01T00:00:00Z", "dated after the audit"),
         ("yesterday", None),
         (None, None),
@@ -166,6 +169,18 @@ def test_an_image_is_as_old_as_its_youngest_platform(
     counted = [one.name for one in ages.ages if one.images]
     assert [name.partition(":")[0] for name in counted] == ([age] if age else [])
     assert ages.undated == (0 if age else 1)
+
+
+def test_the_age_is_that_of_the_annotation_if_no_config_was_fetched(
+    tmp_path: Path,
+) -> None:
+    # OCI image-spec, annotations.md.
+    record = image(
+        platforms=(platform("a", created=None),),
+        annotations={"org.opencontainers.image.created": "2025-01-01T00:00:00Z"},
+    )
+    with load_lines([write_report(tmp_path / "r.jsonl", [record])]) as lines:
+        assert read_ages(lines).undated == 0
 
 
 def test_the_tiles_of_the_treemap_add_up_to_what_is_stored(tmp_path: Path) -> None:
