@@ -6,7 +6,7 @@ OCI distribution-spec v1.1. `registries` puts a `Registry` together.
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 
 from auditor.config import RegistrySettings
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
@@ -196,12 +196,13 @@ class Blobs:
     OCI distribution-spec v1.1, "Checking if content exists in the registry": HEAD. A
     redirect to an object store is followed, without Authorization, because only the
     store knows whether the blob still exists. Where HEAD is refused, by the registry or
-    by a store with a URL signed for GET, one byte is requested.
+    by a store with a URL signed for GET, one byte is requested. The same where HEAD
+    says that a blob is empty: some servers send the length of the response's own body.
     """
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._supports_head = True  # until the registry itself refuses one
+        self._supports_head = True  # until the registry refuses one, or gives no size
 
     async def stat(self, repository: str, digest: str) -> BlobStat | Failure:
         """The blob, or a failure: `NOT_FOUND` if it does not exist.
@@ -223,12 +224,24 @@ class Blobs:
         if isinstance(response, Failure):
             return response.at(Stage.BLOB)
         if response.status < 300:
-            return BlobStat(size=_size(response))
+            size = _size(response)
+            if size != 0:
+                return BlobStat(size=size)
+            return await self._stat_empty(repository, url)
         is_redirected = origin_of(response.url) != origin_of(url)
         if response.status not in _NO_HEAD and not is_redirected:
             return failure_from_response(response).at(Stage.BLOB)
         self._supports_head = is_redirected
         return await self._get_first_byte(repository, url)
+
+    async def _stat_empty(self, repository: str, url: str) -> BlobStat | Failure:
+        """A blob that exists and, says HEAD, has no bytes."""
+        blob = await self._get_first_byte(repository, url)
+        if isinstance(blob, Failure):
+            return blob if blob.kind is FailureKind.NOT_FOUND else BlobStat(size=None)
+        if blob.size != 0:
+            self._supports_head = False  # its sizes are of no use
+        return blob
 
     async def _get_first_byte(self, repository: str, url: str) -> BlobStat | Failure:
         response = await self._registry.sender.send(
@@ -259,11 +272,16 @@ def _size(response: Response) -> int | None:
 class Referrers:
     """The referrers API of one registry (spec: "Listing Referrers").
 
-    No `artifactType` filter is sent, so `OCI-Filters-Applied` is not looked at. A
-    registry with the API never answers it with 404 (spec: "Backwards Compatibility").
+    No `artifactType` filter is sent, so `OCI-Filters-Applied` is not looked at. The
+    body decides: an image index is a list of referrers with any `Content-Type` (Harbor
+    2.8 to 2.10 and crane's registry sent another one, harbor#19690,
+    go-containerregistry#1760).
+
+    A registry with the API never answers it with 404 (spec: "Backwards Compatibility").
     Others answer 404 or another client error, a web page, or redirect to one (GHCR).
-    Remembers for each namespace (the first part of the path) whether it has the API:
-    several registries can share one host, each with its own namespaces.
+    That the API is missing is remembered for each namespace (the first part of the
+    path), after a second request: several registries can share one host, each with its
+    own namespaces. Anything else is a failure, after which referrers are unknown.
     """
 
     def __init__(self, registry: Registry) -> None:
@@ -277,57 +295,89 @@ class Referrers:
         namespace = repository.partition("/")[0]
         if self._has_api.get(namespace) is False:
             return None
-        registry = self._registry
-        url: str | None = f"{registry.base_url}/v2/{repository}/referrers/{digest}"
+        url = f"{self._registry.base_url}/v2/{repository}/referrers/{digest}"
+        response = await self._get(repository, url, accepted_statuses=_NO_API)
+        if _is_without_api(response) and response.status not in _THIS_REQUEST_ONLY:
+            response = await self._get(
+                repository, url, accepted_statuses=_NO_API, new_connection=True
+            )
+        if _is_without_api(response):
+            if self._has_api.get(namespace):
+                return _unexpected(response)
+            if response.status not in _THIS_REQUEST_ONLY:
+                self._has_api[namespace] = False
+            return None
         referrers: list[Descriptor] = []
         seen: set[str] = set()
-        while url is not None:
-            is_first = not seen
-            seen.add(url)
-            response = await registry.sender.send(
-                RequestKind.REFERRERS,
-                "GET",
-                url,
-                headers=_REFERRERS_HEADERS,
-                max_bytes=registry.settings.max_manifest_bytes,
-                authorizer=registry.pull_auth(repository),
-                redirects=False,
-                accepted_statuses=_NO_API if is_first else (),
-            )
-            if is_first and _is_without_api(response):
-                # A namespace that listed referrers before has the API.
-                status = response.status
-                if isinstance(response, Failure) or status not in _THIS_REQUEST_ONLY:
-                    self._has_api.setdefault(namespace, False)
-                return None
+        while True:
             if isinstance(response, Failure):
                 return response
-            self._has_api[namespace] = True
+            seen.add(url)
             try:
                 referrers += _parse_referrers(response)
-                url = next_page(response.headers.getall("Link", ()), response.url)
+                self._has_api[namespace] = True
+                next_url = next_page(response.headers.getall("Link", ()), response.url)
             except ProtocolError as error:
                 return Failure(kind=error.kind, detail=error.detail)
+            if next_url is None:
+                return tuple(referrers)
             too_many = len(referrers) > MAX_REFERRERS or len(seen) >= MAX_PAGES
-            if url is not None and (too_many or url in seen):
+            if too_many or next_url in seen:
                 return Failure(
                     kind=FailureKind.INCOMPLETE_LISTING,
                     detail=f"the list of referrers of {digest} does not end"
                     f" (page {len(seen)}, {len(referrers)} referrers so far)",
                 )
-        return tuple(referrers)
+            url = next_url
+            response = await self._get(repository, url)
+
+    async def _get(
+        self,
+        repository: str,
+        url: str,
+        *,
+        accepted_statuses: Container[int] = (),
+        new_connection: bool = False,
+    ) -> Response | Failure:
+        registry = self._registry
+        return await registry.sender.send(
+            RequestKind.REFERRERS,
+            "GET",
+            url,
+            headers=_REFERRERS_HEADERS,
+            max_bytes=registry.settings.max_manifest_bytes,
+            authorizer=registry.pull_auth(repository),
+            redirects=False,
+            new_connection=new_connection,
+            accepted_statuses=accepted_statuses,
+        )
 
 
 def _parse_referrers(response: Response) -> tuple[Descriptor, ...]:
-    index = parse_manifest(response.body, response.content_type)
+    index = parse_manifest(response.body, OCI_INDEX)
     if not isinstance(index, ImageIndex):
         raise ProtocolError("the list of referrers is not an image index")
     return index.children
 
 
 def _is_without_api(response: Response | Failure) -> bool:
+    """Whether a first page shows that the registry has no such API."""
     if isinstance(response, Failure):
         return response.kind is FailureKind.REDIRECT_REFUSED
+    if response.status in _NO_API:
+        return True
     # Web applications answer 200 to any path.
-    media_type = essence(response.content_type)
-    return response.status in _NO_API or media_type != OCI_INDEX
+    is_page = response.body.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<")
+    return is_page and essence(response.content_type) != OCI_INDEX
+
+
+def _unexpected(response: Response | Failure) -> Failure:
+    """The failure of a request to an API that the registry was seen to have."""
+    if isinstance(response, Failure):
+        return response
+    if response.status >= 300:
+        return failure_from_response(response)
+    detail = "the registry returned a web page, not a list of referrers"
+    return Failure(
+        kind=FailureKind.PROTOCOL_VIOLATION, detail=detail, status=response.status
+    )

@@ -181,6 +181,55 @@ async def test_without_head_support_one_byte_of_a_blob_is_requested(
     assert second.warnings == ()
 
 
+EMPTY = Answer(200, {"Content-Length": "0"})
+
+
+@pytest.mark.parametrize("ignores_range", [False, True])
+async def test_a_head_with_the_length_of_its_own_body_says_nothing_about_the_blob(
+    ignores_range: bool,
+) -> None:
+    """RFC 9110 section 9.3.2: HEAD should send the fields of GET; some send 0."""
+    async with lab(of(BOTH, "team/app", "team/copy")) as here:
+        here.faults.on("HEAD", BLOBS, EMPTY, forever=True)
+        if ignores_range:
+            whole = Answer(200, {}, b"x" * 100_000)
+            here.faults.on("GET", f"/v2/*/blobs/{BASE.digest}", whole, forever=True)
+        outcome = await here.audit(
+            here.ref("team/app:1"),
+            here.ref("team/copy:1"),
+            verify_blobs=True,
+            workers=1,
+        )
+        # After the first image HEAD is not tried again.
+        assert len(heads(here)) <= BLOB_COUNT
+    for record in outcome.records:
+        assert isinstance(record, ImageRecord)
+        assert record.warnings == ()
+
+
+async def test_a_blob_that_really_is_empty_differs_in_size() -> None:
+    content = of()
+    content.repository("team/app").layer_sizes[BASE.digest] = 0
+    async with lab(content) as here:
+        outcome = await verified(here)
+        assert len(heads(here)) == BLOB_COUNT  # the other sizes are right
+    (warning,) = outcome.image.warnings
+    assert warning.code is DIFFERS
+    assert "0 bytes, but 1234 in the manifest" in warning.detail
+
+
+@pytest.mark.parametrize(("status", "code"), [(404, MISSING), (403, None), (500, None)])
+async def test_a_get_after_an_empty_head_decides_only_if_it_finds_nothing(
+    status: int, code: WarningCode | None
+) -> None:
+    async with lab(of(CHILDREN[0])) as here:
+        path = f"/v2/*/blobs/{BASE.digest}"
+        here.faults.on("HEAD", path, EMPTY, forever=True)
+        here.faults.on("GET", path, Answer(status), forever=True)
+        outcome = await verified(here)
+    assert codes(outcome) == ([] if code is None else [code])
+
+
 async def test_a_registry_that_ignores_the_range_still_gives_the_blob_size() -> None:
     config = CHILDREN[0].blobs[0]
     async with lab(of()) as here:
