@@ -24,6 +24,7 @@ from auditor.config.settings import (
 )
 from auditor.config.sources import (
     LOGIN_KEYS,
+    PASSWORD_KEYS,
     VARIABLE_KEYS,
     ConfigDocument,
     LoginReader,
@@ -35,7 +36,12 @@ from auditor.config.sources import (
     read_flags,
 )
 from auditor.config.toml_file import read_password, read_toml
-from auditor.config.validation_errors import KeyLocation, Lines, ValidationErrors
+from auditor.config.validation_errors import (
+    KeyLocation,
+    Lines,
+    LoginLocation,
+    ValidationErrors,
+)
 from auditor.util.shard import Shard
 from auditor.util.text import safe_text
 from auditor.wire.credential import Login
@@ -124,9 +130,16 @@ def resolve_settings(
     # Only valid values decide whether flags have an effect.
     _check_scale_flags(flag_values, values, errors)
     errors.raise_if_any()
+    sections = document.registries | document.namespaces
     settings = Settings(
         **_fields(values, OptionScope.RUN),
         namespaces=namespaces,
+        login_locations={
+            name: LoginLocation(key=section.location.at(key), value=str(value))
+            for name, section in sections.items()
+            for key, value in section.values.items()
+            if key in PASSWORD_KEYS
+        },
         registries=registries,
         default_registry=RegistrySettings(**_registry_fields(values)),
     )

@@ -9,6 +9,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import field
 from enum import StrEnum
 
+from auditor.config.validation_errors import LoginLocation
 from auditor.fast_dataclass import dataclass
 from auditor.model import Order, Shape
 from auditor.util.secret import Secret
@@ -150,6 +151,7 @@ class Settings:
     limits of the registries; those in `registries` are already this run's part.
     `registries` is keyed by `Reference.registry`; `default_registry` applies to all
     others. `namespaces` has the logins of parts of registries, by `registry/namespace`.
+    `login_locations`: where logins were configured, by registry or namespace.
     """
 
     references: tuple[str, ...] = ()
@@ -202,6 +204,7 @@ class Settings:
     registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
     default_registry: RegistrySettings = field(default_factory=RegistrySettings)
     namespaces: Mapping[str, Login] = field(default_factory=dict)
+    login_locations: Mapping[str, LoginLocation] = field(default_factory=dict)
 
     @property
     def max_requests(self) -> int | None:

@@ -84,6 +84,7 @@ _PASSWORD = "password"
 # Keys of a section that name an environment variable.
 VARIABLE_KEYS = ("username_env", "password_env")
 LOGIN_KEYS = ("username", *VARIABLE_KEYS, "password_file")
+PASSWORD_KEYS = ("password_env", "password_file")
 
 _TOP_KEYS = frozenset(
     option.name

@@ -35,11 +35,29 @@ class KeyLocation:
             shown=(*self.shown, toml_key(key, quoted=quoted)),
         )
 
-    def __str__(self) -> str:
+    @property
+    def file_and_line(self) -> str:
+        """`nightly.toml:3`."""
         file = self.file_name or "configuration"
         line = self.lines().get(self.path)
-        where = file if line is None else f"{file}:{line}"
-        return f"{where}: {'.'.join(self.shown)}"
+        return file if line is None else f"{file}:{line}"
+
+    def __str__(self) -> str:
+        return f"{self.file_and_line}: {'.'.join(self.shown)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginLocation:
+    """Where a password comes from; as text `password_env REGPW (nightly.toml:4)`.
+
+    `key` is the location of `password_env` or `password_file`, `value` its value.
+    """
+
+    key: KeyLocation
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.key.path[-1]} {self.value} ({self.key.file_and_line})"
 
 
 class ValidationErrors:

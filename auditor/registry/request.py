@@ -447,8 +447,11 @@ def _sent_request(request: _Request, outcome: Response | Failure) -> SentRequest
     if authorization is None:
         # Nothing can authenticate the request, so that a 401 is final.
         return SentRequest(fixed=True, other_origin=other_origin, server=request.server)
+    found = authorization.found
     return SentRequest(
         server=request.server,
+        login=None if found is None else found.name,
+        login_location=None if found is None else found.location,
         fixed=authorization.fixed,
         reauthentications=request.reauthentications,
         other_origin=other_origin,

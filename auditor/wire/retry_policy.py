@@ -55,13 +55,16 @@ class SentRequest:
     `fixed`: the authentication cannot be renewed (a password, a registry token).
     `reauthentications`: how often this request already followed an `Authenticate`.
     `other_origin`: a redirect led to another origin, so the challenge is not the
-    registry's. `server` names the service in messages.
+    registry's. `server` names the service in messages, `login` the credential that was
+    sent, and `login_location` where that is configured.
     """
 
     fixed: bool = False
     reauthentications: int = 0
     other_origin: bool = False
     server: str = REGISTRY
+    login: str | None = None
+    login_location: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +162,12 @@ def failure_from_response(
     return Failure(kind=kind, detail=detail, status=response.status, attempts=attempt)
 
 
+def with_login(failure: Failure, login: str, location: str | None) -> Failure:
+    """The failure for a 401, with the credential that was rejected and its location."""
+    detail = failure.detail.replace("the login or requires one", login, 1)
+    return replace(failure, detail=f"{detail}; check the credential in {location}")
+
+
 def full_jitter(attempt: int, *, random: float) -> float:
     """Seconds to wait after attempt number `attempt` (from 1); `random` in [0, 1).
 
@@ -198,6 +207,8 @@ def _unauthorized(response: Response, *, attempt: int, sent: SentRequest) -> Dec
     challenge = preferred_challenge(parse_challenges(values))
     failure = failure_from_response(response, attempt=attempt, server=sent.server)
     is_last = sent.reauthentications >= MAX_REAUTHENTICATIONS
+    if sent.login is not None and not sent.other_origin:
+        failure = with_login(failure, sent.login, sent.login_location)
     if sent.fixed or sent.other_origin or is_last:
         return Fail(failure=failure)
     return Authenticate(challenge=challenge, failure=failure)

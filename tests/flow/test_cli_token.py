@@ -65,7 +65,7 @@ async def test_a_grant_is_shown_with_a_ping_and_a_token_request(tmp_path: Path) 
         "service     demo",
         "scope       repository:team/app:pull",
         "account     robot",
-        f'credential  configuration: [registry."{here.host}"]',
+        f"credential  password_env SECRET ({tmp_path}/night.toml:3)",
         "subject     robot",
         "issuer      demo token service",
         "grants      pull on repository team/app",
@@ -126,7 +126,7 @@ async def test_the_json_of_a_token(tmp_path: Path) -> None:
     assert document["access"]["state"] == "granted"
     assert document["access"]["actions"] == ["pull"]
     assert document["account"] == "robot"
-    assert document["credential"] == f'configuration: [registry."{here.host}"]'
+    assert document["credential"] == (f"password_env SECRET ({tmp_path}/night.toml:3)")
     assert document["access"]["credential"] == "config"
     assert document["scope"] == "repository:team/app:pull"
     assert document["token"]["payload"]["members"] == tokens.issued[-1]
@@ -198,8 +198,8 @@ async def test_a_wrong_password_is_one_message(tmp_path: Path) -> None:
         )
     sentence = (
         f"{here.ref('team/app:latest')}: denied: the token service rejected the"
-        " login of 'robot' (401); check the credential in configuration:"
-        f' [registry."{here.host}"]'
+        " login of 'robot' (401); check the credential in password_env SECRET"
+        f" ({tmp_path}/night.toml:3)"
     )
     assert (plain.code, json.code) == (1, 1)
     assert plain.out == b""

@@ -6,17 +6,21 @@ password is sent a few times at most, because directories lock accounts.
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import parse_qs
 
+import orjson
 import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from auditor.demo.demo_tokens import ANONYMOUS, DemoAccount
+from auditor.demo.demo_tokens import ANONYMOUS, BearerAccess, DemoAccount
 from auditor.errors import Stage
 from auditor.model import FailureRecord
 from auditor.registry.auth.authorization import REFUSAL_HOLD_S
+from tests.flow.commands import auditor
 from tests.flow.harness import (
     MANIFESTS,
     TOKENS,
@@ -28,6 +32,7 @@ from tests.flow.harness import (
     tokens_sent,
 )
 from tests.support.fault_actions import Answer, Edit, Pass
+from tests.support.registry import Basic
 
 pytestmark = pytest.mark.anyio
 
@@ -157,3 +162,45 @@ async def test_the_token_service_is_named_in_its_failures(
         here.faults.on("GET", TOKENS, Answer(status), forever=True)
         failure = (await here.audit(here.ref(NAMES[0]))).failure
     assert detail in failure.detail
+
+
+@pytest.mark.parametrize(
+    ("lines", "location"),
+    [
+        ('password_env = "SECRET"', "password_env SECRET ({file}:3)"),
+        ('# why\npassword_file = "word"', "password_file {folder}/word ({file}:4)"),
+    ],
+)
+@pytest.mark.parametrize("section", ["{host}", "{host}/team"])
+@pytest.mark.parametrize("bearer", [True, False])
+async def test_a_wrong_password_is_named_with_its_user_and_source(
+    tmp_path: Path, lines: str, location: str, section: str, bearer: bool
+) -> None:
+    (tmp_path / "word").write_text("guess\n")
+    config = tmp_path / "night.toml"
+    access = BearerAccess(service(LOGIN)) if bearer else Basic([LOGIN])
+    async with lab(simple(NAMES[:1]), access=access) as here:
+        name = section.format(host=here.host)
+        config.write_text(f'[registry."{name}"]\nusername = "robot"\n{lines}\n')
+        done = await auditor(
+            "audit", "--config", str(config), "--no-cache", here.ref(NAMES[0]),
+            environment={"SECRET": "guess"},
+        )  # fmt: skip
+    detail = orjson.loads(done.out)["detail"]
+    assert "rejected the login of 'robot' (401" in detail
+    where = location.format(file=config, folder=tmp_path)
+    assert detail.endswith(f"; check the credential in {where}")
+
+
+async def test_a_wrong_password_of_docker_s_file_is_named_with_its_key(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "config.json"
+    async with lab(simple(NAMES[:1]), access=Basic([LOGIN])) as here:
+        entry = {"auth": base64.b64encode(b"robot:guess").decode()}
+        file.write_bytes(orjson.dumps({"auths": {here.host: entry}}))
+        done = await auditor(
+            "audit", "--authfile", str(file), "--no-cache", here.ref(NAMES[0])
+        )
+        where = f'{file}: auths."{here.host}"'
+    assert orjson.loads(done.out)["detail"].endswith(f"check the credential in {where}")

@@ -15,11 +15,16 @@ import anyio
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
 from auditor.model import Access, AccessState
+from auditor.registry.auth.docker_config import FoundCredential
 from auditor.util.clock import Clock
 from auditor.util.single_flight import SingleFlight
 from auditor.wire.challenge import Challenge, Scope
 from auditor.wire.response import Response
-from auditor.wire.retry_policy import RETRYABLE_STATUSES, failure_from_response
+from auditor.wire.retry_policy import (
+    RETRYABLE_STATUSES,
+    failure_from_response,
+    with_login,
+)
 
 # Wrong passwords in a row after which a login is no longer sent. Directories lock an
 # account after five; a proxy may also answer 401 for one path only.
@@ -39,13 +44,14 @@ class Authorization:
 
     `header` is the value of the Authorization field; None sends none. `token` and
     `scope` belong to a token that can be renewed. `fixed` marks a password or a
-    registry token, which cannot be renewed. `trial` is set while the registry has not
-    accepted the password yet.
+    registry token, which cannot be renewed, and `found` where it comes from. `trial` is
+    set while the registry has not accepted the password yet.
     """
 
     header: str | None = field(repr=False)
     access: Access
     fixed: bool = False
+    found: FoundCredential | None = None
     scope: Scope | None = None
     token: CachedToken | None = None
     trial: LoginTrial | None = None
@@ -109,8 +115,9 @@ class LoginTrial:
     `MAX_REFUSALS` refusals none is sent.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, found: FoundCredential | None = None) -> None:
         self.accepted = False
+        self._found = found
         self._turn = anyio.Lock()
         self._refusals = 0
         self._rejected: Failure | None = None
@@ -134,6 +141,8 @@ class LoginTrial:
         self._refusals += 1
         if self._refusals >= MAX_REFUSALS:
             failure = failure_from_response(outcome)
+            if self._found is not None:
+                failure = with_login(failure, self._found.name, self._found.location)
             detail = (
                 f"{failure.detail}; the login is not sent again: the registry refused"
                 f" all {self._refusals} requests with it"

@@ -45,6 +45,7 @@ class CredentialStore:
         self._secrets = KnownSecrets() if secrets is None else secrets
         self._registries = settings.registries
         self._namespaces = settings.namespaces
+        self._login_locations = settings.login_locations
         self._files: tuple[DockerConfig, ...] = ()
         if settings.docker_config:
             self._files = read_auth_files(settings.authfile, environment)
@@ -126,7 +127,10 @@ class CredentialStore:
                 return FoundCredential(
                     credential=login,
                     source=CredentialSource.CONFIG,
-                    location=f'configuration: [registry."{name}"]',
+                    location=str(
+                        self._login_locations.get(name)
+                        or f'configuration: [registry."{name}"]'
+                    ),
                 )
         return None
 

@@ -45,6 +45,13 @@ _HELPER_NAME = LazyPattern(r"[A-Za-z0-9._-]+")
 _API_PATHS = frozenset({"", "/", "/v1", "/v1/", "/v2", "/v2/"})
 
 
+_NAMES: dict[type[Credential], str] = {
+    Login: "login",
+    IdentityToken: "identity token",
+    RegistryToken: "registry token",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundCredential:
     """A credential and where it was found. `location` is for messages."""
@@ -52,6 +59,14 @@ class FoundCredential:
     credential: Credential
     source: CredentialSource
     location: str
+
+    @property
+    def name(self) -> str:
+        """The credential in messages, such as `the login of 'robot'`."""
+        username = self.credential.username
+        return f"the {_NAMES[type(self.credential)]}" + (
+            f" of {username!r}" if username else ""
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

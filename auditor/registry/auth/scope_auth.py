@@ -8,7 +8,7 @@ of the repository's namespace has the credential.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import field, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 
 from auditor.errors import Failure, FailureKind, Stage
@@ -154,6 +154,7 @@ class HostAuth:
             found=found,
             service=self.service(found),
             asked_at=self.clock.monotonic(),
+            trial=LoginTrial(found),
         )
 
 
@@ -238,7 +239,9 @@ class ScopeAuth:
                 resource=self.scope.type,
                 credential=account.source,
             )
-            return Authorization(header=f"Bearer {value}", fixed=True, access=access)
+            return Authorization(
+                header=f"Bearer {value}", fixed=True, found=account.found, access=access
+            )
         token = await self._host.tokens.get(self._host.token_key(plan, self.scope))
         if isinstance(token, Failure):
             return token
@@ -350,7 +353,7 @@ class Account:
     found: FoundCredential | None
     service: TokenService
     asked_at: float
-    trial: LoginTrial = field(default_factory=LoginTrial)
+    trial: LoginTrial
 
     @property
     def credential(self) -> Credential | None:
@@ -374,6 +377,7 @@ def _basic(account: Account) -> Authorization | Failure:
         return Authorization(
             header=basic_header(credential),
             fixed=True,
+            found=account.found,
             trial=None if account.trial.accepted else account.trial,
             access=Access(
                 state=AccessState.UNVERIFIABLE,

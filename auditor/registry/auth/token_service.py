@@ -195,7 +195,7 @@ class TokenService:
                 detail = f"{TOKEN_SERVICE} requires a login (401)"
                 return replace(failure, detail=detail)
             return failure
-        name, now = self._credential_name(), self.clock.monotonic()
+        name, now = self.found.name, self.clock.monotonic()
         is_first_401 = response.status == 401 and self._accepted_at is None
         if not is_first_401 and await self._is_only_the_scope(realm, key, now):
             message = error_sentence(
@@ -243,12 +243,6 @@ class TokenService:
         with suppress(ProtocolError):
             self._adopt(parse_token_response(response.body).refresh_token)
         return True
-
-    def _credential_name(self) -> str:
-        credential = self._credential
-        kind = "login" if isinstance(credential, Login) else "identity token"
-        username = None if credential is None else credential.username
-        return f"the {kind}" + (f" of {username!r}" if username else "")
 
     def _adopt(self, refresh_token: Secret | None) -> None:
         """Use the identity token that replaces the one sent (RFC 6749 section 6)."""
