@@ -29,6 +29,7 @@ from auditor.wire.challenge import CATALOG_SCOPE, pull_scope
 from auditor.wire.response import (
     Response,
     complete_length,
+    content_codings,
     content_length,
     next_page,
 )
@@ -264,7 +265,7 @@ class Blobs:
 
 def _size(response: Response) -> int | None:
     """The size of the blob; None with a content coding, which has another length."""
-    if (response.headers.get("Content-Encoding") or "identity") != "identity":
+    if content_codings(response.headers):
         return None
     return content_length(response.headers.get("Content-Length"))
 

@@ -77,6 +77,22 @@ class Response:
         return self.headers.get("Content-Type")
 
 
+# `aws-chunked` is how an object was uploaded. Several S3 stores keep it in the metadata
+# of the object, which has no such framing (localstack#12167, noobaa-core#9138).
+_NO_CODINGS = frozenset({"", "identity", "aws-chunked"})
+
+
+def content_codings(headers: Headers) -> str:
+    """The codings of the content in the order of RFC 9110 section 8.4, such as "gzip".
+
+    Empty without a coding.
+    """
+    codings = ",".join(headers.getall("Content-Encoding", ())).lower().split(",")
+    return ",".join(
+        coding for part in codings if (coding := part.strip()) not in _NO_CODINGS
+    )
+
+
 def content_length(value: str | None) -> int | None:
     """The value of a Content-Length header, or None."""
     text = (value or "").strip()

@@ -22,7 +22,7 @@ from auditor.demo.schema1_builder import schema1_image
 from auditor.model import ImageRecord, WarningCode
 from auditor.report.summary_text import summary_lines
 from tests.flow.harness import ADMIN, BLOBS, Lab, Outcome, lab, service
-from tests.support.fault_actions import Answer
+from tests.support.fault_actions import Answer, Edit
 from tests.support.faults import Faults
 
 pytestmark = pytest.mark.anyio
@@ -114,6 +114,20 @@ async def test_a_different_blob_size_is_a_warning() -> None:
     assert warning.code is DIFFERS
     assert "1000 bytes, but 1234 in the manifest" in warning.detail
     assert outcome.summary.to_json()["blobs"]["size_differs"] == 1
+
+
+@pytest.mark.parametrize(
+    ("coding", "is_size"),
+    [("identity", True), ("aws-chunked", True), ("gzip", False), ("br", False)],
+)
+async def test_the_length_of_coded_content_is_not_the_size_of_a_blob(
+    coding: str, is_size: bool
+) -> None:
+    headers = {"Content-Encoding": coding, "Content-Length": "1000"}
+    async with lab(of()) as here:
+        here.faults.on("HEAD", BLOBS, Edit(headers=headers), forever=True)
+        outcome = await verified(here)
+    assert codes(outcome) == [DIFFERS] * (BLOB_COUNT if is_size else 0)
 
 
 async def test_schema_1_layers_have_no_sizes_to_compare() -> None:

@@ -584,9 +584,14 @@ async def test_an_unrequested_coding_is_a_failure_or_left_alone(
     assert isinstance(outcome, Failure) or outcome.body == b"hello"
 
 
-async def test_compressed_content_is_read_although_not_requested(ask: Ask) -> None:
+@pytest.mark.parametrize(
+    "coding", [b"gzip", b"aws-chunked,gzip", b"aws-chunked\r\nContent-Encoding: x-gzip"]
+)
+async def test_compressed_content_is_read_although_not_requested(
+    coding: bytes, ask: Ask
+) -> None:
     packed = gzip.compress(b'{"tags":[]}')
-    outcome = await ask(respond(http_response(packed, b"Content-Encoding: gzip")))
+    outcome = await ask(respond(http_response(packed, b"Content-Encoding: " + coding)))
     assert isinstance(outcome, Response)
     assert outcome.body == b'{"tags":[]}'
 

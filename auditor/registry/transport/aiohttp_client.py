@@ -29,6 +29,7 @@ from auditor.registry.transport.failures import (
     too_large,
     with_reason,
 )
+from auditor.registry.transport.http1_parser import decode_content
 from auditor.registry.transport.http_defaults import (
     HEADERS,
     KEEPALIVE_S,
@@ -40,7 +41,7 @@ from auditor.registry.transport.ssrf_guard import RefusedAddressError, SsrfGuard
 from auditor.registry.transport.tls import TlsFiles, tls_context
 from auditor.util.text import safe_text, safe_url
 from auditor.wire.proxy import InvalidProxy, Proxies, Proxy
-from auditor.wire.response import TLS_ALERT, Response
+from auditor.wire.response import TLS_ALERT, Response, content_codings
 from auditor.wire.url_policy import Origin, origin_of
 
 log = logging.getLogger("auditor.http")
@@ -124,6 +125,9 @@ class AiohttpClient:
                 self._has_answered = True
                 cap = max_bytes if is_good else MAX_ERROR_BYTES
                 content = await _read(response, cap)
+                if content:
+                    coding = content_codings(response.headers)
+                    content = decode_content(content, coding, cap)
                 if content is None:
                     response.close()
                     if is_good:
@@ -172,6 +176,7 @@ class AiohttpClient:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=HEADERS,
             trust_env=False,  # no netrc
+            auto_decompress=False,  # it knows one coding only: `decode_content`
         )
         return session
 
@@ -268,7 +273,7 @@ def _proxy_arguments(
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes | None:
-    """The decoded body; None as soon as it is larger than `max_bytes`."""
+    """The body; None as soon as it is larger than `max_bytes`."""
     declared = response.content_length
     if declared is not None and declared > max_bytes and response.method != "HEAD":
         return None

@@ -13,7 +13,7 @@ from enum import Enum
 
 import httptools
 
-from auditor.wire.response import expects_tls
+from auditor.wire.response import content_codings, expects_tls
 
 # Status line and header fields together, interim responses included. aiohttp takes
 # 8 KiB per line and 128 lines; registries send some 0.5 KiB.
@@ -211,8 +211,7 @@ class ResponseParser:
         content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if not self._is_coded:
             return content
-        coding = self.headers.get("Content-Encoding") or ""
-        return decode_content(content, coding, self._max_bytes)
+        return decode_content(content, content_codings(self.headers), self._max_bytes)
 
     def feed(self, data: bytes) -> None:
         """Parse the bytes. After `NotHttpError` the connection must be closed."""
@@ -337,15 +336,15 @@ class ResponseParser:
 def decode_content(content: bytes, coding: str, max_bytes: int) -> bytes | None:
     """The content without its coding (RFC 9110 section 8.4); None above `max_bytes`.
 
-    Some servers compress although no request accepts that. Content with an unknown
-    coding is returned unchanged. Raises `BrokenOffError` for damaged or incomplete
-    content, `NotHttpError` for a coding that is known and not supported.
+    `coding` is what `content_codings` returns. Some servers compress although no
+    request accepts that. Content with an unknown coding is returned unchanged. Raises
+    `BrokenOffError` for damaged or incomplete content, `NotHttpError` for a coding that
+    is known and not supported.
     """
-    coding = coding.lower()
+    if not content:
+        return content  # such as that of HEAD
     if coding in _UNSUPPORTED_CODINGS or "," in coding:
         raise NotHttpError("its content coding is not supported")
-    if not content:
-        return content
     if coding in {"gzip", "x-gzip"}:
         window = _GZIP_WINDOW
     elif coding == "deflate":

@@ -7,10 +7,12 @@ from hypothesis import strategies as st
 from auditor.errors import FailureKind, ProtocolError
 from auditor.wire.response import (
     complete_length,
+    content_codings,
     content_length,
     expects_tls,
     next_page,
 )
+from tests.responses import HeaderFields
 
 PAGE = "https://h.example/v2/a/tags/list?n=2"
 NEXT = "https://h.example/v2/a/tags/list?last=b&n=2"
@@ -120,6 +122,27 @@ def test_a_content_range_has_the_complete_length(
     value: str | None, size: int | None
 ) -> None:
     assert complete_length(value) == size
+
+
+@pytest.mark.parametrize(
+    ("lines", "codings"),
+    [
+        ([], ""),
+        (["identity"], ""),
+        (["gzip"], "gzip"),
+        (["GZIP, identity"], "gzip"),
+        (["aws-chunked"], ""),
+        (["aws-chunked,gzip"], "gzip"),
+        (["gzip , AWS-Chunked ,"], "gzip"),
+        (["aws-chunked", "gzip"], "gzip"),
+        (["gzip", "zstd"], "gzip,zstd"),  # applied in this order
+    ],
+)
+def test_what_is_no_coding_of_the_content_is_left_out(
+    lines: list[str], codings: str
+) -> None:
+    fields = HeaderFields({"Content-Encoding": lines} if lines else {})
+    assert content_codings(fields) == codings
 
 
 @given(st.text(), st.integers(0, 2**63 - 1))

@@ -380,6 +380,18 @@ def _coded(coding: str, content: bytes) -> bytes:
         (_coded("br", b"\x0b\x01\x80{}\x03"), "protocol_violation"),
         (_coded("gzip, gzip", b"{}"), "protocol_violation"),
         (_coded("utf-8", b"{}"), "{}"),
+        (_coded("identity", b"{}"), "{}"),
+        # S3 stores keep how an object was uploaded (neuroglancer#795).
+        (_coded("aws-chunked,gzip", gzip.compress(b"{}")), "{}"),
+        (_coded("aws-chunked", b"{}"), "{}"),
+        (
+            _coded(
+                "aws-chunked\r\nContent-Encoding: GZIP , identity",
+                gzip.compress(b"{}"),
+            ),
+            "{}",
+        ),
+        (_coded("aws-chunked, zstd", b"{}"), "protocol_violation"),
     ],
     ids=[
         "gzip",
@@ -390,6 +402,11 @@ def _coded(coding: str, content: bytes) -> bytes:
         "brotli",
         "two",
         "none at all",
+        "identity",
+        "aws-chunked, gzip",
+        "aws-chunked",
+        "in two lines",
+        "aws-chunked, zstd",
     ],
 )
 def test_compressed_content_is_decoded_although_not_requested(
