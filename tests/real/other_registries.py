@@ -97,7 +97,7 @@ def olareg(place: Path, *arguments: str, port: int | None = None) -> Iterator[st
     command = [
         *(built(OLAREG), "serve", "--addr", "127.0.0.1", "--port", str(port)),
         *("--external-url", f"http://127.0.0.1:{port}"),
-        *("--store-type", "mem", "--api-delete", *arguments),
+        *("--store-type", "mem", "--api-delete", "--api-blob-delete", *arguments),
     ]
     with _started(command, place, port=port):
         yield f"127.0.0.1:{port}"

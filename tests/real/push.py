@@ -63,6 +63,11 @@ class Pusher:
         path = f"/v2/{repository}/manifests/{digest}"
         self._send("DELETE", repository, path, b"", {}, 202)
 
+    def delete_blob(self, repository: str, digest: str) -> None:
+        """Delete a layer or config, whatever lists it."""
+        path = f"/v2/{repository}/blobs/{digest}"
+        self._send("DELETE", repository, path, b"", {}, 202)
+
     def _parts(self, repository: str, descriptor: Descriptor) -> None:
         document = self._document(descriptor)
         for child in document.get("manifests") or []:
