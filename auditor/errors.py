@@ -128,6 +128,7 @@ class FailureReason(StrEnum):
     PROXY_UNREACHABLE = "proxy_unreachable"
     PROXY_LOGIN_REQUIRED = "proxy_login_required"
     PROXY_REFUSED = "proxy_refused"
+    NO_DESCRIPTOR = "no_descriptor"
 
     @property
     def advice(self) -> str | None:
@@ -150,6 +151,8 @@ _ADVICE = {
     " newer insist: issue a new certificate, or run auditor with Python 3.12",
     FailureReason.CLIENT_CERTIFICATE_REQUIRED: _CLIENT_CERTIFICATE,
     FailureReason.CLIENT_CERTIFICATE_REJECTED: _CLIENT_CERTIFICATE,
+    FailureReason.NO_DESCRIPTOR: "raise the limit of open files (ulimit -n), or end"
+    " programs that hold many files open",
     FailureReason.PROXY_LOGIN_REQUIRED: "put the proxy's user name and password into"
     " HTTPS_PROXY (http://USER:PASSWORD@HOST:PORT)",
 }

@@ -136,12 +136,17 @@ def invalid_argument(prefix: str = "") -> Iterator[None]:
 def run_async(
     function: Callable[..., Awaitable[Result]], settings: Settings, *arguments: object
 ) -> Result:
-    """Run `function(settings, *arguments)` with logging, on uvloop if installed."""
+    """Run `function(settings, *arguments)` with logging, on uvloop if installed.
+
+    The limit of open files is raised as far as the system allows.
+    """
     import anyio
 
     from auditor.cli.logs import start_logging
+    from auditor.util.open_files import raise_open_files_limit
 
     start_logging(settings)
+    raise_open_files_limit()
     gc.freeze()  # loaded modules are never collected
     return anyio.run(
         function,

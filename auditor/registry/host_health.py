@@ -246,6 +246,10 @@ class HostHealth:
         elif here.waited_s >= SILENCE_PATIENCE_S:
             self._give_up_silent(here, repository, failure)
 
+    def excuse(self, seconds: float) -> None:
+        """Do not count this time, which a probe waited for this program's resources."""
+        self._suspected_at += seconds
+
     def leave_alone(
         self,
         failure: Failure,

@@ -14,6 +14,7 @@ import logging
 
 from auditor.config import RateLimitPolicy
 from auditor.errors import Failure, FailureKind
+from auditor.registry.transport.connection_budget import ConnectionBudget
 from auditor.util.clock import Clock
 from auditor.util.resizable_semaphore import ResizableSemaphore
 from auditor.util.text import format_count, format_duration
@@ -88,19 +89,23 @@ class HostLimits:
 class ConcurrencyLimiter:
     """Slots for requests in flight: additive increase, multiplicative decrease.
 
+    Each slot comes with a permit of `budget`, the connections that all hosts share.
+
     `is_reduced`: the limit is below `max_in_flight`; only then must `succeeded` be
     called. `hold_back` pauses the whole host, as a Retry-After demands.
     """
 
-    def __init__(self, *, max_in_flight: int, clock: Clock) -> None:
-        self._max = max_in_flight
+    def __init__(
+        self, *, max_in_flight: int, budget: ConnectionBudget, clock: Clock
+    ) -> None:
+        self._max = min(max_in_flight, budget.max_per_host)
         self._clock = clock
-        self._slots = ResizableSemaphore(max_in_flight)
+        self._slots = ResizableSemaphore(self._max)
+        self._permits = budget.requests
         self._not_before = 0.0
         self._halved_at = float("-inf")
         self._successes = 0
         self.is_reduced = False
-        self.release = self._slots.release
 
     @property
     def limit(self) -> int:
@@ -110,7 +115,12 @@ class ConcurrencyLimiter:
     def try_acquire(self) -> float | None:
         """Take a free slot and return the monotonic time; None if no slot is free."""
         now = self._clock.monotonic()
-        return now if now >= self._not_before and self._slots.take() else None
+        if now < self._not_before or not self._slots.take():
+            return None
+        if self._permits.take():
+            return now
+        self._slots.release()
+        return None
 
     async def acquire(self) -> float:
         """Wait for a slot. Returns the monotonic time at which it was taken."""
@@ -120,10 +130,20 @@ class ConcurrencyLimiter:
                 await self._clock.sleep(wait_s)
                 continue
             await self._slots.acquire()
+            try:
+                await self._permits.acquire()
+            except BaseException:
+                self._slots.release()
+                raise
             now = self._clock.monotonic()
             if now >= self._not_before:
                 return now
-            self._slots.release()
+            self.release()
+
+    def release(self) -> None:
+        """Give a slot back."""
+        self._permits.release()
+        self._slots.release()
 
     def hold_back(self, seconds: float) -> None:
         """Grant no slot for this long."""

@@ -19,8 +19,9 @@ from auditor.registry.client import Registry
 from auditor.registry.host_limits import RateLimiter, RequestQuota
 from auditor.registry.host_plan import HostPlan
 from auditor.registry.request import RequestCounts, RequestObserver, RequestSender
+from auditor.registry.transport.connection_budget import ConnectionBudget
 from auditor.registry.transport.http_defaults import Timeouts
-from auditor.registry.transport.name_lookup import NameLookups
+from auditor.registry.transport.name_lookup import MAX_LOOKUPS, NameLookups
 from auditor.registry.transport.tls import TlsFiles, check_files, tls_files
 from auditor.registry.transport.transport import Transport
 from auditor.util.clock import Clock
@@ -71,7 +72,8 @@ class Registries:
         self._clock = clock
         self._environment = environment
         self._observer = observer
-        self._names = NameLookups()
+        self._budget = ConnectionBudget()
+        self._names = NameLookups(min(MAX_LOOKUPS, self._budget.max_lookups))
         self.stack = AsyncExitStack()
         self._open: dict[str, Registry] = {}
         self.counts = RequestCounts()
@@ -116,6 +118,7 @@ class Registries:
             proxies=proxies,
             allowed_hosts=_allowed_hosts(settings),
             secrets=self._secrets,
+            budget=self._budget,
             names=self._names,
         )
         quota = self.quota
@@ -126,6 +129,7 @@ class Registries:
             RequestSender,
             settings=settings,
             transport=transport,
+            budget=self._budget,
             quota=quota,
             clock=clock,
             counts=self.counts,

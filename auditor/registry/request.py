@@ -39,6 +39,7 @@ from auditor.registry.host_limits import (
     RateLimiter,
     RequestQuota,
 )
+from auditor.registry.transport.connection_budget import ConnectionBudget
 from auditor.registry.transport.transport import Transport
 from auditor.util.clock import Clock
 from auditor.util.text import safe_url
@@ -143,6 +144,7 @@ class RequestSender:
         transport: Transport,
         clock: Clock,
         counts: RequestCounts,
+        budget: ConnectionBudget | None = None,
         quota: RequestQuota | None = None,
         rate_limiter: RateLimiter | None = None,
         observer: RequestObserver | None = None,
@@ -157,7 +159,10 @@ class RequestSender:
         # The slash keeps out hosts whose names only begin alike.
         self._credential_base = credential_base and f"{credential_base}/"
         max_in_flight = settings.requests_at_once
-        self.concurrency = ConcurrencyLimiter(max_in_flight=max_in_flight, clock=clock)
+        self._budget = ConnectionBudget() if budget is None else budget
+        self.concurrency = ConcurrencyLimiter(
+            max_in_flight=max_in_flight, budget=self._budget, clock=clock
+        )
         rate = settings.requests_per_second
         pacer = None if rate is None else Pacer(1 / rate, clock=clock)
         self._limits = HostLimits(pacer=pacer, quota=quota, rate_limiter=rate_limiter)
@@ -245,10 +250,16 @@ class RequestSender:
         """One small request without credentials, for `HostHealth`."""
         if failure := self._limits.count(is_manifest=False):
             return failure
-        self._counts.sent[_PING] += 1
-        return await self._transport.request(
-            "GET", url, headers={}, max_bytes=MAX_PROBE_BYTES, redirects=False
-        )
+        asked_at = self._clock.monotonic()
+        await self._budget.requests.acquire()
+        try:
+            self._health.excuse(self._clock.monotonic() - asked_at)
+            self._counts.sent[_PING] += 1
+            return await self._transport.request(
+                "GET", url, headers={}, max_bytes=MAX_PROBE_BYTES, redirects=False
+            )
+        finally:
+            self._budget.requests.release()
 
     def _may_authorize(self, url: str) -> bool:
         base = self._credential_base
@@ -370,6 +381,8 @@ class RequestSender:
             return await self._authenticate(decision, request)
         if decision.failure.kind in _DISTRESS:
             self.concurrency.distressed(request.sent_at)
+        if decision.failure.kind is FailureKind.INTERRUPTED:
+            return decision.failure  # not sent: says nothing about the host
         if request.is_ping:
             if isinstance(decision, Fail):
                 self._health.leave_alone(decision.failure, DEAD_HOST_S)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import heapq
 import os
-import resource
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from itertools import chain, groupby, pairwise
@@ -29,6 +28,7 @@ from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA, InputPosition, Order, Shape
 from auditor.report.locked_journal import write_all
 from auditor.util.atomic_file import replace_durably
+from auditor.util.open_files import raise_open_files_limit
 from auditor.util.shard import Shard
 from auditor.version import __version__
 
@@ -233,7 +233,8 @@ def merge_records(reports: Sequence[ShardReport], open_file: Opener) -> Iterator
 
     Raises `UsageError` for a report that does not match its shard file.
     """
-    _raise_open_files_limit(2 * len(reports) + _OTHER_FILES)
+    # If that is refused, opening a report fails with a clear error.
+    raise_open_files_limit(2 * len(reports) + _OTHER_FILES)
     records, positions = [], []
     with ExitStack() as stack:
         for number, report in enumerate(reports):
@@ -304,16 +305,6 @@ def _check_complete(reports: Sequence[ShardReport]) -> None:
             f"{len(missing)} of the {of} shards {verb} missing: {named}; give the"
             " reports of all shards"
         )
-
-
-def _raise_open_files_limit(files: int) -> None:
-    """Raise the limit of open files, which is 1,024 on most systems."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < files:
-        new = files if hard == resource.RLIM_INFINITY else min(files, hard)
-        # If that is refused, opening a report fails with a clear error.
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (new, hard))
 
 
 def _records(report: ShardReport, stream: BinaryIO) -> Iterator[bytes]:

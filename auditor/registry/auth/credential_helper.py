@@ -33,6 +33,8 @@ from auditor.registry.auth.docker_config import (
     CredentialHelper,
     FoundCredential,
 )
+from auditor.util.open_files import free_descriptors
+from auditor.util.resizable_semaphore import ResizableSemaphore
 from auditor.util.secret import Secret
 from auditor.util.single_flight import SingleFlight
 from auditor.wire.credential import (
@@ -48,6 +50,10 @@ from auditor.wire.token import is_bearer_token
 TIMEOUT_S = 60.0
 # The longest tokens in use have some 4 KiB; this is sixteen times as much.
 MAX_OUTPUT_BYTES = 64 * 1024
+# Processes at a time: a run over hundreds of registries may need one for each. They use
+# a tenth of the free descriptors at most.
+MAX_PROCESSES = 16
+_DESCRIPTORS_EACH = 5
 
 # The output, with a non-zero exit code, for a server without a login
 # (credentials/error.go: errCredentialsNotFoundMessage).
@@ -65,6 +71,8 @@ class HelperRunner:
     ) -> None:
         self._environment = environment
         self._timeout_s = timeout_s
+        processes = free_descriptors() // 10 // _DESCRIPTORS_EACH
+        self._turns = ResizableSemaphore(max(1, min(MAX_PROCESSES, processes)))
         self._results: dict[tuple[str, str], FoundCredential | Failure | None] = {}
         self._flights = SingleFlight[
             tuple[str, str], FoundCredential | Failure | None
@@ -81,11 +89,20 @@ class HelperRunner:
         """
         key = helper.name, helper.server
         if refresh or key not in self._results:
-            result = await self._flights.run(key, lambda: self._run(helper))
+            result = await self._flights.run(key, lambda: self._run_in_turn(helper))
             if refresh and isinstance(result, Failure):
                 return result
             self._results[key] = result
         return self._results[key]
+
+    async def _run_in_turn(
+        self, helper: CredentialHelper
+    ) -> FoundCredential | Failure | None:
+        await self._turns.acquire()
+        try:
+            return await self._run(helper)
+        finally:
+            self._turns.release()
 
     async def _run(self, helper: CredentialHelper) -> FoundCredential | Failure | None:
         program = f"docker-credential-{helper.name}"

@@ -6,7 +6,8 @@ Theory of operation
 2. `Http1Client` (`http1.py`) sends GET and HEAD to one origin. It reuses an idle
    `Connection` or lets the `Dialer` make one; `ResponseParser` (`http1_parser.py`)
    reads the response with llhttp. `NameLookups` (`name_lookup.py`) resolves the names
-   of all hosts, for both clients.
+   of all hosts, for both clients, and `ConnectionBudget` (`connection_budget.py`)
+   shares the descriptors of the process among them.
 3. `AiohttpClient` sends requests over a proxy or with a body; imported on first use.
 4. `SsrfGuard` checks the addresses of hosts that only a registry named, for both
    clients. `tls.py` has the CAs and the client certificate.

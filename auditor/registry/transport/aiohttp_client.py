@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import socket
 import ssl
 from collections.abc import Mapping
 from errno import ECONNREFUSED
 from typing import Any
 
+import aiohappyeyeballs
 import aiohttp
 import yarl
 from aiohttp.abc import ResolveResult
+from aiohttp.client_proto import ResponseHandler
 
 from auditor.errors import Failure, FailureKind, FailureReason
 from auditor.registry.transport import http1_parser
+from auditor.registry.transport.connection_budget import (
+    ConnectionBudget,
+    NoDescriptorError,
+)
 from auditor.registry.transport.failures import (
     failure_of,
     failure_of_type,
@@ -39,6 +46,7 @@ from auditor.registry.transport.http_defaults import (
 from auditor.registry.transport.name_lookup import LookupTimeoutError, NameLookups
 from auditor.registry.transport.ssrf_guard import RefusedAddressError, SsrfGuard
 from auditor.registry.transport.tls import TlsFiles, tls_context
+from auditor.util.open_files import is_out_of_descriptors
 from auditor.util.text import safe_text, safe_url
 from auditor.wire.proxy import InvalidProxy, Proxies, Proxy
 from auditor.wire.response import TLS_ALERT, Response, content_codings
@@ -59,8 +67,10 @@ class AiohttpClient:
         tls: TlsFiles,
         proxies: Proxies,
         guard: SsrfGuard,
+        budget: ConnectionBudget,
         names: NameLookups,
     ) -> None:
+        self._budget = budget
         self._names = names
         self._origin = origin
         self._proxies = proxies
@@ -71,11 +81,28 @@ class AiohttpClient:
         self._has_answered = False
         # By whether the SSRF guard checks the addresses, and connections are reused.
         self._sessions: dict[tuple[bool, bool], aiohttp.ClientSession] = {}
+        self._in_flight = 0
+        self._idle_since = 0.0
+        self._open: set[ResponseHandler] = set()
+        budget.holders.add(self)
 
     async def close(self) -> None:
         """Close all connections."""
+        self._budget.holders.discard(self)
         for session in self._sessions.values():
             await session.close()
+
+    def idle_expiry(self) -> float:
+        """`ConnectionHolder`"""
+        is_idle = self._open and not self._in_flight
+        return self._idle_since + KEEPALIVE_S if is_idle else math.inf
+
+    async def close_idle(self) -> None:
+        """`ConnectionHolder`: all of them, as aiohttp does not name the idle ones."""
+        closed = [connection.closed for connection in self._open]
+        for connection in self._open:
+            connection.abort()
+        await asyncio.wait(list(filter(None, closed)))
 
     async def request(
         self,
@@ -88,6 +115,35 @@ class AiohttpClient:
         new_connection: bool = False,
     ) -> Response | Failure:
         """The response to one request; redirects are returned, not followed."""
+        loop = asyncio.get_running_loop()
+        started_at = loop.time()
+        while True:
+            self._in_flight += 1
+            try:
+                return await self._request(
+                    method, url, headers, max_bytes, body, new_connection=new_connection
+                )
+            except OSError as error:
+                shortage = error
+            finally:
+                self._in_flight -= 1
+                self._idle_since = loop.time()
+            try:
+                await self._budget.wait_for_descriptor(shortage, since=started_at)
+            except NoDescriptorError as gone:
+                return failure_of(gone, safe_url(url), self._timeouts)
+
+    async def _request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        max_bytes: int,
+        body: bytes | None,
+        *,
+        new_connection: bool,
+    ) -> Response | Failure:
+        """`request`; raises `OSError` if no descriptor is free for a connection."""
         origin = origin_of(url)
         is_registry = origin == self._origin
         proxy = self._proxies.choose(origin)
@@ -99,6 +155,8 @@ class AiohttpClient:
         # The wait for a look-up's turn is not part of the request's time.
         peer = origin if proxy is None else proxy.origin
         await self._names.start(peer.host, peer.port)
+        if self._budget.is_short:
+            headers = {**headers, "Connection": "close"}
         session = self._session(
             guarded=proxy is None and not is_registry, reuse=not new_connection
         )
@@ -121,24 +179,12 @@ class AiohttpClient:
                     log.debug("%s %s %d", method, safe_url(url), response.status)
                 if proxy is not None and response.status == 407:
                     return _proxy_failure(proxy, 407)
-                is_good = response.status < 300
                 self._has_answered = True
-                cap = max_bytes if is_good else MAX_ERROR_BYTES
-                content = await _read(response, cap)
-                if content:
-                    coding = content_codings(response.headers)
-                    content = decode_content(content, coding, cap)
-                if content is None:
-                    response.close()
-                    if is_good:
-                        return too_large(max_bytes)
-                return Response(
-                    status=response.status,
-                    headers=response.headers,
-                    body=content or b"",
-                    url=url,
-                )
+                return await _response(response, url, max_bytes)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            cause = getattr(error, "os_error", None) or error
+            if is_out_of_descriptors(cause):
+                raise cause from None
             if proxy is not None and isinstance(error, aiohttp.ClientHttpProxyError):
                 return _proxy_failure(proxy, error.status)
             return self._failure(error, method, url, proxy)
@@ -159,7 +205,9 @@ class AiohttpClient:
         if (guarded, reuse) in self._sessions:
             return self._sessions[guarded, reuse]
         session = self._sessions[guarded, reuse] = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+            connector=_Connector(
+                budget=self._budget,
+                open_connections=self._open,
                 # `ConcurrencyLimiter` limits the requests; this is a second fence.
                 limit=self._max_connections,
                 limit_per_host=self._max_connections,
@@ -205,6 +253,56 @@ class AiohttpClient:
                     f"{origin.host} does not resolve on this machine, so its address"
                     " cannot be checked; allow the host with realm_host"
                 ) from None
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Counts its connections in the budget, and keeps them in `open_connections`."""
+
+    def __init__(
+        self,
+        *,
+        budget: ConnectionBudget,
+        open_connections: set[ResponseHandler],
+        **arguments: Any,
+    ) -> None:
+        super().__init__(socket_factory=self._new_socket, **arguments)
+        self._budget = budget
+        self._shortage: OSError | None = None  # the last one
+        self._open_connections = open_connections
+
+    async def _create_connection(self, *arguments: Any) -> ResponseHandler:
+        await self._budget.reserve()
+        shortage = self._shortage
+        try:
+            connection = await super()._create_connection(*arguments)
+        except BaseException as error:
+            self._budget.release()
+            if self._shortage is not shortage and isinstance(error, Exception):
+                # The error may be that of another address, or one for all of them.
+                assert self._shortage is not None
+                raise self._shortage from None
+            raise
+
+        def forget(closed: asyncio.Future[None] | None) -> None:
+            if closed is not None:
+                closed.exception()  # how it ended does not matter
+            self._open_connections.discard(connection)
+            self._budget.release()
+
+        self._open_connections.add(connection)
+        if (closed := connection.closed) is None:
+            forget(None)
+        else:
+            closed.add_done_callback(forget)
+        return connection
+
+    def _new_socket(self, info: aiohappyeyeballs.AddrInfoType) -> socket.socket:
+        try:
+            return socket.socket(*info[:3])
+        except OSError as error:
+            if is_out_of_descriptors(error):
+                self._shortage = error
+            raise
 
 
 class AiohttpResolver(aiohttp.abc.AbstractResolver):
@@ -270,6 +368,24 @@ def _proxy_arguments(
         else:
             headers = {**headers, **field}
     return arguments, headers
+
+
+async def _response(
+    response: aiohttp.ClientResponse, url: str, max_bytes: int
+) -> Response | Failure:
+    """The response with its decoded body."""
+    is_good = response.status < 300
+    cap = max_bytes if is_good else MAX_ERROR_BYTES
+    content = await _read(response, cap)
+    if content:
+        content = decode_content(content, content_codings(response.headers), cap)
+    if content is None:
+        response.close()
+        if is_good:
+            return too_large(max_bytes)
+    return Response(
+        status=response.status, headers=response.headers, body=content or b"", url=url
+    )
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes | None:

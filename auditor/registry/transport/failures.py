@@ -15,9 +15,11 @@ from errno import ECONNREFUSED
 
 from auditor.errors import Failure, FailureKind, FailureReason
 from auditor.registry.transport import http1_parser
+from auditor.registry.transport.connection_budget import NoDescriptorError
 from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.name_lookup import LookupTimeoutError
 from auditor.registry.transport.ssrf_guard import RefusedAddressError
+from auditor.util.open_files import is_out_of_descriptors
 from auditor.util.text import safe_text
 
 # OpenSSL's verification errors (x509_vfy.h, X509_V_ERR_...). Any other one means that
@@ -40,6 +42,8 @@ def failure_of(error: Exception, where: str, timeouts: Timeouts) -> Failure:
     """
     if isinstance(error, ssl.SSLError):
         return tls_failure(where, error)
+    if is_out_of_descriptors(error):
+        error = NoDescriptorError(*error.args)
     return failure_of_type(
         type(error),
         where,
@@ -110,6 +114,7 @@ def too_large(max_bytes: int) -> Failure:
 _KINDS: dict[type, FailureKind] = {
     RefusedAddressError: FailureKind.REALM_REFUSED,
     TimeoutError: FailureKind.TIMEOUT,
+    NoDescriptorError: FailureKind.INTERRUPTED,
     socket.gaierror: FailureKind.DNS,
     OSError: FailureKind.CONNECT,
     Exception: FailureKind.PROTOCOL_VIOLATION,
@@ -119,6 +124,7 @@ _REASONS: dict[type, FailureReason] = {
     http1_parser.SilentError: FailureReason.READ_TIMEOUT,
     http1_parser.TlsExpectedError: FailureReason.PLAIN_HTTP_TO_TLS,
     LookupTimeoutError: FailureReason.LOOKUP_TIMEOUT,
+    NoDescriptorError: FailureReason.NO_DESCRIPTOR,
     socket.gaierror: FailureReason.UNKNOWN_HOST,
 }
 _DETAILS: dict[type, str] = {
@@ -126,6 +132,8 @@ _DETAILS: dict[type, str] = {
     " {connect_s:g} s",
     http1_parser.SilentError: "{where} sent nothing for {read_s:g} s",
     TimeoutError: "{where} took longer than {request_s:g} s to respond",
+    NoDescriptorError: "not requested: no connection to {where} could be opened:"
+    " {cause}",
     LookupTimeoutError: "the host name in {where} did not resolve within"
     " {connect_s:g} s: no DNS server answered",
     socket.gaierror: "the host name in {where} does not resolve: {cause}",

@@ -20,6 +20,7 @@ from typing import cast
 
 import aiohappyeyeballs
 
+from auditor.registry.transport.connection_budget import ConnectionBudget
 from auditor.registry.transport.http1_parser import (
     BrokenOffError,
     NoConnectionError,
@@ -44,6 +45,7 @@ from auditor.registry.transport.name_lookup import (
     NameLookups,
 )
 from auditor.registry.transport.ssrf_guard import RefusedAddressError, SsrfGuard
+from auditor.util.open_files import is_out_of_descriptors
 from auditor.util.text import safe_url
 from auditor.wire.response import Response
 from auditor.wire.url_policy import Origin
@@ -69,9 +71,16 @@ class Http1Client:
     """
 
     def __init__(
-        self, origin: Origin, dialer: Dialer, *, request_s: float, max_idle: int
+        self,
+        origin: Origin,
+        dialer: Dialer,
+        *,
+        budget: ConnectionBudget,
+        request_s: float,
+        max_idle: int,
     ) -> None:
         self._dialer = dialer
+        self._budget = budget
         self._request_s = request_s
         self._max_idle = max_idle
         self.is_tls = origin.scheme == "https"
@@ -83,6 +92,7 @@ class Http1Client:
         self._format_fields = functools.lru_cache(maxsize=64)(_format_fields)
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
+        budget.holders.add(self)
 
     async def request(
         self,
@@ -144,6 +154,7 @@ class Http1Client:
 
     async def close(self) -> None:
         """Close all connections."""
+        self._budget.holders.discard(self)
         for connection in self._open:
             connection.abort()
         if self._open:
@@ -157,18 +168,45 @@ class Http1Client:
                 return connection
         return None
 
+    def idle_expiry(self) -> float:
+        """`ConnectionHolder`"""
+        while self._idle and not self._idle[0].is_open:
+            del self._idle[0]
+        return self._idle[0].due if self._idle else math.inf
+
+    async def close_idle(self) -> None:
+        """`ConnectionHolder`"""
+        connection = self._idle.pop(0)
+        connection.abort()
+        await connection.closed
+
     async def _dial(self) -> tuple[Connection, float]:
         """A new connection, and the deadline of its first request in the loop's time.
 
         The request's time starts when the host can have a part in it.
         """
-        lookup = await self._dialer.start_lookup()
-        deadline = asyncio.get_running_loop().time() + self._request_s
-        async with asyncio.timeout_at(deadline):
-            connection = await self._dialer.dial(lookup)
+        loop = asyncio.get_running_loop()
+        started_at = loop.time()
+        while True:
+            lookup = await self._dialer.start_lookup()
+            await self._budget.reserve()
+            deadline = loop.time() + self._request_s
+            try:
+                async with asyncio.timeout_at(deadline):
+                    connection = await self._dialer.dial(lookup)
+                break
+            except BaseException as error:
+                self._budget.release()
+                if not is_out_of_descriptors(error):
+                    raise
+                await self._budget.wait_for_descriptor(error, since=started_at)
         self._open.add(connection)
-        connection.closed.add_done_callback(lambda _: self._open.discard(connection))
+        connection.closed.add_done_callback(lambda _: self._forget(connection))
         return connection, deadline
+
+    def _forget(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        self._budget.release()
 
 
 def _format_fields(fields: tuple[tuple[str, str], ...]) -> str:
@@ -216,7 +254,8 @@ class Dialer:
         """Bound the steps of a connection to `connect_s`, and unify their errors.
 
         Raises `LookupTimeoutError`, `NoConnectionInTimeError`, `NoConnectionError`,
-        `socket.gaierror`, `RefusedAddressError` or `ssl.SSLError`.
+        `socket.gaierror`, `RefusedAddressError` or `ssl.SSLError`; the lack of
+        descriptors as it is.
         """
         try:
             async with asyncio.timeout(self._timeouts.connect_s):
@@ -228,6 +267,8 @@ class Dialer:
         except (ssl.SSLError, socket.gaierror, RefusedAddressError):
             raise
         except OSError as error:
+            if is_out_of_descriptors(error):
+                raise
             # The address may have changed.
             self._names.forget(self._origin.host, self._origin.port)
             raise NoConnectionError(error.errno, error.strerror) from error
@@ -243,9 +284,29 @@ class Dialer:
 
     async def connect(self, addresses: Addresses) -> socket.socket:
         """A TCP connection to the first of these addresses that accepts it."""
-        return await aiohappyeyeballs.start_connection(
-            addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S, interleave=1
-        )
+        shortage: OSError | None = None
+
+        def new_socket(info: aiohappyeyeballs.AddrInfoType) -> socket.socket:
+            nonlocal shortage
+            try:
+                return socket.socket(*info[:3])
+            except OSError as error:
+                if is_out_of_descriptors(error):
+                    shortage = error
+                raise
+
+        try:
+            return await aiohappyeyeballs.start_connection(
+                addresses,
+                happy_eyeballs_delay=_NEXT_ADDRESS_S,
+                interleave=1,
+                socket_factory=new_socket,
+            )
+        except OSError:
+            # Of several addresses, the errors are put into one without a number.
+            if shortage is not None:
+                raise shortage from None
+            raise
 
     async def secure(self, connected: socket.socket) -> Connection:
         """The connection over a socket, after the TLS handshake if there is one."""
@@ -263,7 +324,8 @@ class Dialer:
 class Connection(asyncio.Protocol):
     """One connection, with one request in flight at a time.
 
-    `is_open`: the next request may be sent. `closed` is done once it is closed.
+    `is_open`: the next request may be sent. `closed` is done once it is closed. `due`:
+    when the time of its request, or of being idle, is over.
 
     A single timer watches it. Moving the due time costs nothing: when the timer fires
     too early, it is set again.
@@ -271,7 +333,6 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_deadline",
-        "_due",
         "_loop",
         "_parser",
         "_read_s",
@@ -280,6 +341,7 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_waiter",
         "closed",
+        "due",
         "is_open",
     )
 
@@ -290,7 +352,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[_Parsed] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._due = self._deadline = 0.0
+        self.due = self._deadline = 0.0
         self._timer_at = math.inf
         self.is_open = False
         self.closed = loop.create_future()
@@ -364,7 +426,7 @@ class Connection(asyncio.Protocol):
         if parser.state is _COMPLETE or parser.state is _TOO_LARGE:
             self._finish(waiter)
         else:
-            self._due = min(self._loop.time() + self._read_s, self._deadline)
+            self.due = min(self._loop.time() + self._read_s, self._deadline)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """`asyncio.Protocol`"""
@@ -408,7 +470,7 @@ class Connection(asyncio.Protocol):
     # -- timer -----------------------------------------------------------------
 
     def _watch(self, due: float) -> None:
-        self._due = due
+        self.due = due
         if due < self._timer_at:
             if self._timer is not None:
                 self._timer.cancel()
@@ -418,8 +480,8 @@ class Connection(asyncio.Protocol):
     def _tick(self) -> None:
         self._timer, self._timer_at = None, math.inf
         now = self._loop.time()
-        if now < self._due:
-            self._watch(self._due)
+        if now < self.due:
+            self._watch(self.due)
             return
         waiter = self._waiter
         if waiter is not None and not waiter.done():

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 import threading
 from collections.abc import Sequence
@@ -133,7 +134,14 @@ def _getaddrinfo(name: _Name) -> _Outcome:
         return socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
         )
-    except (OSError, UnicodeError) as error:
+    except UnicodeError as error:
+        return error
+    except OSError as error:
+        # The resolver may call a lack of descriptors "name resolution failed".
+        try:
+            os.close(os.open(os.devnull, os.O_RDONLY))
+        except OSError as shortage:
+            return shortage
         return error
 
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from auditor.errors import Failure, FailureKind, FailureReason, ProtocolError
+from auditor.registry.transport.connection_budget import ConnectionBudget
 from auditor.registry.transport.connection_probe import ConnectionProbe
 from auditor.registry.transport.failures import (
     failure_of,
@@ -47,8 +48,8 @@ MAX_OTHER_ORIGINS = 32
 class Transport:
     """Sends requests to one registry and to the hosts it names.
 
-    `allowed_hosts` are those named by the user. `names` are the look-ups that it shares
-    with other transports. `secrets` are masked in error responses. `use_http1` is false
+    `allowed_hosts` are those named by the user. `budget` and `names` are shared with
+    other transports. `secrets` are masked in error responses. `use_http1` is false
     where every request must go over aiohttp.
     """
 
@@ -61,6 +62,7 @@ class Transport:
         tls: TlsFiles = SYSTEM_TRUST,
         proxies: Proxies = NO_PROXIES,
         allowed_hosts: frozenset[str] = frozenset(),
+        budget: ConnectionBudget | None = None,
         names: NameLookups | None = None,
         secrets: KnownSecrets | None = None,
         use_http1: bool = True,
@@ -72,6 +74,7 @@ class Transport:
         self._max_in_flight = max_in_flight
         self._timeouts = timeouts
         self._tls = tls
+        self._budget = ConnectionBudget() if budget is None else budget
         self._names = NameLookups() if names is None else names
         self._secrets = KnownSecrets() if secrets is None else secrets
         self._guard = SsrfGuard(
@@ -220,6 +223,7 @@ class Transport:
                 timeouts=self._timeouts,
                 guard=guard,
             ),
+            budget=self._budget,
             request_s=self._timeouts.request_s,
             max_idle=2 * self._max_in_flight,
         )
@@ -254,6 +258,7 @@ class Transport:
                 tls=self._tls,
                 proxies=self._proxies,
                 guard=self._guard,
+                budget=self._budget,
                 names=self._names,
             )
         return self._aiohttp

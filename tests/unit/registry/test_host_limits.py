@@ -18,6 +18,7 @@ from auditor.registry.host_limits import (
     RateLimiter,
     RequestQuota,
 )
+from auditor.registry.transport.connection_budget import ConnectionBudget
 from tests.clock import ManualClock, settle
 from tests.responses import response
 
@@ -27,7 +28,9 @@ class _Host:
 
     def __init__(self, group: TaskGroup, max_in_flight: int) -> None:
         self.clock = ManualClock()
-        self.slots = ConcurrencyLimiter(max_in_flight=max_in_flight, clock=self.clock)
+        self.slots = ConcurrencyLimiter(
+            max_in_flight=max_in_flight, budget=ConnectionBudget(8000), clock=self.clock
+        )
         self.had_at: list[float] = []
         self._group = group
         self._back: list[anyio.Event] = []

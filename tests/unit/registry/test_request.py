@@ -18,7 +18,9 @@ from auditor.registry.auth.authorization import (
     CachedToken,
     TokenKey,
 )
+from auditor.registry.host_health import PATIENCE_S
 from auditor.registry.request import RequestCounts, RequestKind, RequestSender
+from auditor.registry.transport.connection_budget import ConnectionBudget
 from auditor.wire.challenge import Challenge
 from auditor.wire.response import Response
 from auditor.wire.retry_policy import MAX_REAUTHENTICATIONS
@@ -43,7 +45,12 @@ ACCESS = Access(
 class _ScriptedHost:
     """A host that answers by script, and an authorizer with tokens t1, t2, ..."""
 
-    def __init__(self, *script: Response | Failure, anonymous: bool = False) -> None:
+    def __init__(
+        self,
+        *script: Response | Failure,
+        anonymous: bool = False,
+        descriptors: int = 16,
+    ) -> None:
         self.clock = ManualClock(random=0.0)
         self.script = list(script)
         self.sent: list[str | None] = []
@@ -56,12 +63,14 @@ class _ScriptedHost:
         self.anonymous = anonymous
         self.counts = RequestCounts()
         transport: Any = self
+        self.budget = ConnectionBudget(descriptors)
         self.sender = RequestSender(
             "registry.example.com",
             settings=RegistrySettings(requests_at_once=2, tries=3),
             transport=transport,
             clock=self.clock,
             counts=self.counts,
+            budget=self.budget,
             credential_base="https://registry.example.com",
             probe_url=PING,
         )
@@ -387,3 +396,75 @@ def test_failures_between_good_responses_send_no_probe() -> None:
 
 
 _BROKEN = Failure(kind=FailureKind.CONNECT, detail="broke")
+
+
+# -- when this program is short of connections -------------------------------------
+
+NO_DESCRIPTOR = Failure(kind=FailureKind.INTERRUPTED, detail="too many open files")
+
+
+def test_a_lack_of_descriptors_says_nothing_about_the_host() -> None:
+    host = _ScriptedHost(*[NO_DESCRIPTOR] * 4, response(200, url=URL))
+    for _ in range(4):
+        assert outcome(host) is not None
+    assert isinstance(outcome(host), Response)
+    assert host.probed == []
+    assert len(host.sent) == 5
+    assert host.concurrency.limit == 2
+
+
+def test_failures_before_and_after_a_lack_of_descriptors_are_in_a_row() -> None:
+    # The lack is no sign of life either: two failures, the lack, and the third.
+    host = _ScriptedHost(REFUSED, REFUSED, NO_DESCRIPTOR, REFUSED, response(200))
+    assert isinstance(outcome(host, 1, 1), Failure)
+    assert host.probed == []
+    assert isinstance(outcome(host, 1, 1), Response)
+    assert host.probed == [PING]
+
+
+def test_a_ping_without_a_descriptor_does_not_close_the_host() -> None:
+    async def main() -> None:
+        host = _ScriptedHost(response(200, url=URL))
+        host.probes = [NO_DESCRIPTOR]
+        found = await host.sender.send(
+            RequestKind.PING, "GET", PING, headers={}, max_bytes=100
+        )
+        assert isinstance(found, Failure)
+        assert isinstance(await host.send(), Response)
+
+    anyio.run(main)
+
+
+def test_a_probe_that_waits_for_a_connection_gives_no_host_up() -> None:
+    async def main() -> None:
+        got: list[Response | Failure] = []
+
+        class Host(_ScriptedHost):
+            async def request(
+                self, method: str, url: str, **more: Any
+            ) -> Response | Failure:
+                if len(self.sent) == 2 and url == URL:
+                    # Another host waits for the only connection, and gets it next.
+                    group.start_soon(self.budget.requests.acquire)
+                    await settle()
+                return await super().request(method, url, **more)
+
+        async def ask() -> None:
+            got.append(await host.send())
+
+        host = Host(*[REFUSED] * 3, response(200, url=URL), descriptors=2)
+        host.probes = [REFUSED, response(401)]
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask)
+            for _ in range(10):
+                await settle()
+                await host.clock.advance(PATIENCE_S)
+            assert (len(host.sent), host.probed) == (3, [])
+            host.budget.requests.release()
+            for _ in range(5):
+                await settle()
+                await host.clock.advance(1)
+        assert isinstance(got[0], Response)
+        assert host.probed == [PING, PING]
+
+    anyio.run(main)

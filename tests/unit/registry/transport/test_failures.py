@@ -145,7 +145,7 @@ def test_every_exception_of_aiohttp_is_caught() -> None:
         (aiohttp.SocketTimeoutError(), TIMEOUT, "sent nothing for 30 s"),
         (aiohttp.ConnectionTimeoutError("x"), TIMEOUT, "within 10 s"),
         (ConnectionResetError(104, "Connection reset by peer"), CONNECT, "reset"),
-        (OSError(24, "Too many open files"), CONNECT, "Too many open files"),
+        (OSError(24, "Too many open files"), FailureKind.INTERRUPTED, "ulimit -n"),
         (ValueError("bad"), VIOLATION, "ValueError"),
         (UnicodeError("label too long"), VIOLATION, "UnicodeError"),
         (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number"), TLS,

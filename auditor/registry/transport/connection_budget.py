@@ -1,0 +1,102 @@
+"""The connections of a run: all its hosts share the descriptors of the process.
+
+A request holds one permit of `ConnectionBudget.requests` while it is sent, and has at
+most one connection then. There are as many permits as connections may be open, so for a
+new connection there is always room, or an idle one that can be closed instead: the one
+of any host that has been idle longest. What waits is a request, before it is sent. The
+time counts neither as a request's nor against its host.
+
+Descriptors can be short all the same: other programs use up the system's, or files
+those of the process. Then a connection waits, and is never made the host's failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from contextlib import suppress
+from errno import EMFILE
+from typing import Protocol
+
+from auditor.util.open_files import free_descriptors
+from auditor.util.resizable_semaphore import ResizableSemaphore
+
+# A host that answers slowly holds its permits for long: four such hosts at a time
+# before others have to wait for them.
+_HOSTS_AT_ONCE = 4
+# How often a descriptor is tried again if no connection was closed meanwhile.
+RETRY_S = 0.5
+# Other programs mostly need their descriptors for seconds. After this the request
+# fails; the run goes on.
+PATIENCE_S = 60.0
+
+
+class NoDescriptorError(OSError):
+    """No descriptor was free for a connection within `PATIENCE_S`."""
+
+
+class ConnectionHolder(Protocol):
+    """A client whose idle connections can be closed to make room."""
+
+    def idle_expiry(self) -> float:
+        """When its longest idle connection expires, loop time; inf without one."""
+
+    async def close_idle(self) -> None:
+        """Close its longest idle connection."""
+
+
+class ConnectionBudget:
+    """Permits for requests, and the number of open connections.
+
+    `descriptors` may be used for connections: half of them at a time, as others are
+    needed for look-ups and for the second address of a host. `max_per_host` and
+    `max_lookups` are the parts of one host and of look-ups.
+    """
+
+    def __init__(self, descriptors: int | None = None) -> None:
+        if descriptors is None:
+            descriptors = free_descriptors()
+        self._max_open = max(1, descriptors // 2)
+        self.requests = ResizableSemaphore(self._max_open)
+        self.max_per_host = max(1, self._max_open // _HOSTS_AT_ONCE)
+        self.max_lookups = max(1, descriptors // 4)
+        self.open = 0
+        self.holders: set[ConnectionHolder] = set()
+        self._closed = asyncio.Event()
+
+    @property
+    def is_short(self) -> bool:
+        """Whether a new connection takes the place of an idle one."""
+        return self.open >= self._max_open
+
+    async def reserve(self) -> None:
+        """Count a connection that is about to be made; make room for it."""
+        self.open += 1
+        while self.open > self._max_open and await self._close_longest_idle():
+            pass
+
+    def release(self) -> None:
+        """Count a connection that is closed, or was not made."""
+        self.open -= 1
+        self._closed.set()
+
+    async def wait_for_descriptor(self, error: OSError, *, since: float) -> None:
+        """Return when a descriptor may be free, after `error` said that none was.
+
+        Raises `NoDescriptorError` if that is so since `since`, `PATIENCE_S` ago.
+        """
+        if asyncio.get_running_loop().time() - since >= PATIENCE_S:
+            raise NoDescriptorError(error.errno or EMFILE, error.strerror) from None
+        if await self._close_longest_idle():
+            return
+        self._closed.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._closed.wait(), RETRY_S)
+
+    async def _close_longest_idle(self) -> bool:
+        """Close the connection that has been idle longest; false if none is idle."""
+        holder = min(self.holders, key=lambda one: one.idle_expiry(), default=None)
+        if holder is None or holder.idle_expiry() == math.inf:
+            return False
+        await holder.close_idle()
+        return True
