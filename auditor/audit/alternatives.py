@@ -26,27 +26,30 @@ def fold_alternatives(
     Children for the same platform in the same compression remain separate platforms:
     nothing says what they are.
     """
-    folded: list[PlatformRecord] = []
     if not any(platform.layer_traits for platform in platforms):
         return tuple(platforms)  # the usual case: gzip only
+    chosen: list[PlatformRecord] = []
+    alternatives: dict[int, list[Alternative]] = {}
     first: dict[Platform, int] = {}
     for platform in platforms:
         key = platform_of(platform)
-        index = first.setdefault(normalize(key), len(folded))
+        index = first.setdefault(normalize(key), len(chosen))
         if (
-            index < len(folded)
+            index < len(chosen)
             and key.is_real
             and platform.layers is not None
-            and folded[index].layers is not None
-            and _compression(platform) != _compression(folded[index])
+            and chosen[index].layers is not None
+            and _compression(platform) != _compression(chosen[index])
         ):
-            chosen = folded[index]
-            folded[index] = replace(
-                chosen, alternatives=(*chosen.alternatives, _alternative(platform))
-            )
+            alternatives.setdefault(index, []).append(_alternative(platform))
         else:
-            folded.append(platform)
-    return tuple(folded)
+            chosen.append(platform)
+    return tuple(
+        replace(platform, alternatives=tuple(alternatives[index]))
+        if index in alternatives
+        else platform
+        for index, platform in enumerate(chosen)
+    )
 
 
 def platform_of(record: PlatformRecord) -> Platform:

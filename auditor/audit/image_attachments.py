@@ -44,6 +44,7 @@ from auditor.oci.attachments import (
     is_digest_tag,
     needs_manifest,
 )
+from auditor.oci.content_kind import is_image, referrers_of
 from auditor.oci.manifest import ImageIndex
 from auditor.oci.reference import Reference
 from auditor.registry.client import BlobStat, Registry
@@ -245,12 +246,13 @@ class _AttachmentSearch:
                 self._warn(f"tag {tag}", verified)
             return
         manifest = verified.manifest
-        if isinstance(manifest, ImageIndex) and not tag.endswith(_COSIGN_SUFFIXES):
+        is_cosign = tag.endswith(_COSIGN_SUFFIXES)
+        if isinstance(manifest, ImageIndex) and not is_cosign:
             self._add(
                 attachment_from_descriptor(child, subject)
-                for child in manifest.children
+                for child in referrers_of(manifest)
             )
-        else:
+        elif is_cosign or not is_image(manifest):
             self._add([attachment_from_manifest(verified.digest, subject, manifest)])
 
     async def _read_manifest(self, attachment: Attachment) -> None:

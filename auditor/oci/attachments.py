@@ -11,6 +11,7 @@ distribution-spec, "Referrers Tag Schema".
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
@@ -160,6 +161,7 @@ def evidence_of(attachment: Attachment) -> AttachmentEvidence:
     return AttachmentEvidence(certain=certain, possible=possible)
 
 
+@functools.lru_cache(maxsize=256)  # few are in use; a hostile registry can send many
 def is_attachment_type(media_type: str | None) -> bool:
     """Whether a layer of this media type is a signature, a statement or an SBOM."""
     kind = _kind({essence(media_type) or ""}, (), set(), attested=False)

@@ -33,7 +33,7 @@ from auditor.oci.descriptor import (
     Descriptor,
     essence,
 )
-from auditor.oci.manifest import ImageManifest
+from auditor.oci.manifest import ImageIndex, ImageManifest, Manifest
 from auditor.oci.platform import Platform
 from auditor.oci.schema1 import Schema1Manifest
 
@@ -88,6 +88,28 @@ def manifest_kind(
     if has_platform and (config_type is None or config_type in DEFAULTED_CONFIG_TYPES):
         return ContentKind.IMAGE  # a registry lost the type
     return ContentKind.ARTIFACT if manifest.subject is None else ContentKind.ATTACHMENT
+
+
+def is_image(manifest: Manifest) -> bool:
+    """Whether a manifest is not an index, and an image by itself."""
+    return (
+        not isinstance(manifest, ImageIndex)
+        and manifest_kind(manifest, None) is ContentKind.IMAGE
+    )
+
+
+def referrers_of(index: ImageIndex) -> list[Descriptor]:
+    """The referrers that a fallback tag lists.
+
+    It can also name an index of images, which some tools keep under such a tag.
+    """
+    return [
+        child
+        for child in index.children
+        if child.platform is None
+        or child.artifact_type is not None
+        or child_kind(child) is not None
+    ]
 
 
 def index_kind(

@@ -379,3 +379,23 @@ async def test_the_manifest_of_an_artifact_completes_its_referrers_entry() -> No
     assert attachment.kind is AttachmentKind.SBOM
     assert attachment.artifact_type == "application/spdx+json"
     assert record.has_sbom is True
+
+
+@pytest.mark.parametrize(
+    "tagged",
+    [CHILDREN[0], PLAIN, CHILDREN[1], index([CHILDREN[1], image("other")])],
+    ids=["itself", "its-own-index", "another-image", "another-index"],
+)
+async def test_an_image_under_a_digest_tag_is_no_attachment(
+    tagged: BuiltImage,
+) -> None:
+    # Only lists of referrers are attachments (distribution-spec, "Referrers Tag
+    # Schema"); some tools keep images under such tags.
+    content = of(CHILDREN[0])
+    repository = content.repository("team/app")
+    repository.add(tagged, [digest_tag(CHILDREN[0].root)])
+    async with lab(content, behaviour=NO_API) as here:
+        record = await audited(here)
+    assert record.attachments == ()
+    assert answers(record) == (False, False, False)
+    assert record.warnings == ()
