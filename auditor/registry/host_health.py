@@ -33,7 +33,7 @@ from auditor.wire.response import Response
 from auditor.wire.retry_policy import (
     RETRYABLE_STATUSES,
     failure_from_response,
-    retry_after_s,
+    requested_wait_s,
 )
 
 log = logging.getLogger("auditor.registry")
@@ -326,9 +326,7 @@ class HostHealth:
     def _retry_after_s(self, outcome: Response | Failure) -> float:
         if isinstance(outcome, Failure):
             return 0.0
-        value, date = map(outcome.headers.get, ("Retry-After", "Date"))
-        now = self._clock.epoch()
-        return retry_after_s(value, response_date=date, now=now) or 0.0
+        return requested_wait_s(outcome, now=self._clock.epoch()) or 0.0
 
     # -- state -----------------------------------------------------------------
 

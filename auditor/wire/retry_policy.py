@@ -39,6 +39,9 @@ BACKOFF_CAP_S = 30.0
 # Longest Retry-After that is waited for, in seconds; beyond it the reference is
 # reported as rate limited.
 RETRY_AFTER_CAP_S = 300.0
+# 2001-09-09 as Unix time; as a delay, 31 years. Docker Hub sends the time at which
+# requests are allowed again (docker/hub-feedback#2459).
+_UNIX_TIME = 1e9
 # 2.0**63 exceeds every cap and does not overflow.
 _MAX_DOUBLINGS = 63
 
@@ -127,12 +130,7 @@ def decide(
     if outcome.status in RETRYABLE_STATUSES:
         throttled = outcome.status == 429
         limit = max(tries, THROTTLED_TRIES) if throttled and tries > 1 else tries
-        requested_s = retry_after_s(
-            outcome.headers.get("Retry-After"),
-            response_date=outcome.headers.get("Date"),
-            now=now,
-            cap_s=math.inf,
-        )
+        requested_s = requested_wait_s(outcome, now=now, cap_s=math.inf)
         if requested_s is not None and requested_s > RETRY_AFTER_CAP_S:
             detail = f"{failure.detail}; retry after {requested_s:.0f} s"
             failure = replace(failure, detail=detail)
@@ -178,6 +176,23 @@ def full_jitter(attempt: int, *, random: float) -> float:
     return random * min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2.0**doublings)
 
 
+def requested_wait_s(
+    response: Response, *, now: float, cap_s: float = RETRY_AFTER_CAP_S
+) -> float | None:
+    """The wait that a response asks for (see `retry_after_s`); None for none.
+
+    Docker Hub's API documents its field as `X-Retry-After`.
+    """
+    headers = response.headers
+    date = headers.get("Date")
+    for name in ("Retry-After", "X-Retry-After"):
+        value = headers.get(name)
+        seconds = retry_after_s(value, response_date=date, now=now, cap_s=cap_s)
+        if seconds is not None:
+            return seconds
+    return None
+
+
 def retry_after_s(
     value: str | None,
     *,
@@ -188,15 +203,20 @@ def retry_after_s(
     """Seconds to wait for a Retry-After header (RFC 9110 section 10.2.3), 0 to `cap_s`.
 
     A date is relative to the Date of the response, so that wrong clocks do not matter,
-    or to `now` (epoch seconds) without one. None if the value is missing or invalid.
+    or to `now` (epoch seconds) without one. A number that can only be a Unix time, in
+    seconds or milliseconds, is a date. None if the value is missing or invalid.
     """
     text = (value or "").strip()
-    if _SECONDS.fullmatch(text):
-        seconds = float(text)
-    else:
+    until = None
+    if not _SECONDS.fullmatch(text):
         until = _epoch(text)
         if until is None:
             return None
+    elif _UNIX_TIME <= (seconds := float(text)) < 1000 * _UNIX_TIME:
+        until = seconds
+    elif 1000 * _UNIX_TIME <= seconds < 1_000_000 * _UNIX_TIME:
+        until = seconds / 1000
+    if until is not None:
         sent = _epoch((response_date or "").strip())
         seconds = until - (now if sent is None else sent)
     return min(max(seconds, 0.0), cap_s)

@@ -25,7 +25,7 @@ def test_later_attempts_wait_no_less(attempt: int, random: float) -> None:
     )
 
 
-@given(st.integers(0, 10**9))
+@given(st.integers(0, 10**9 - 1))
 def test_seconds_are_capped(seconds: int) -> None:
     found = retry_after_s(str(seconds), response_date=None, now=0.0)
     assert found == min(seconds, 300)
@@ -39,6 +39,15 @@ def test_a_date_is_relative_to_the_date_of_the_response(
     sent = format_datetime(START, usegmt=True)
     found = retry_after_s(until, response_date=sent, now=now)
     assert found == min(max(seconds, 0), 300)
+
+
+@given(st.integers(10**9, 10**11), st.integers(0, 2000), st.booleans())
+def test_a_unix_time_is_the_date_that_it_means(
+    now: int, seconds: int, in_milliseconds: bool
+) -> None:
+    until = (now + seconds) * (1000 if in_milliseconds else 1)
+    found = retry_after_s(str(until), response_date=None, now=float(now))
+    assert found == min(seconds, 300)
 
 
 @settings(max_examples=300)

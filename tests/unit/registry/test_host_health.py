@@ -207,8 +207,18 @@ def test_the_first_probe_waits_for_the_hosts_retry_after() -> None:
     assert host.probed == [(PING, 20)]
 
 
-def test_the_next_probe_waits_for_the_retry_after_of_the_last() -> None:
-    host = _Host(response(503, Retry_After="12"), response(401))
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"Retry_After": "12"},
+        {"Retry_After": "1795479612"},  # the clock begins at 1795479600
+        {"X_Retry_After": "1795479612000"},
+    ],
+)
+def test_the_next_probe_waits_for_the_retry_after_of_the_last(
+    fields: dict[str, Any],
+) -> None:
+    host = _Host(response(503, **fields), response(401))
     run(host, *[host.fail] * SUSPECTED, 11, 1)
     assert [time for _, time in host.probed] == [0, 12]
     assert host.states[-1] is HostState.RECOVERED

@@ -200,6 +200,27 @@ def test_retry_after_delays_all_requests_to_the_host(
         assert decision.host_wide
 
 
+@pytest.mark.parametrize(
+    ("fields", "asked_s"),
+    [
+        ({"X_Retry_After": "7"}, 7),
+        ({"X_Retry_After": "1746136938"}, 60),
+        ({"Retry_After": "1746136938"}, 60),
+        ({"Retry_After": "soon", "X_Retry_After": "1746136938"}, 60),
+        ({"Retry_After": "7", "X_Retry_After": "1746136938"}, 7),
+    ],
+)
+def test_docker_hub_sends_a_unix_time_in_either_field(
+    fields: dict[str, str], asked_s: float
+) -> None:
+    # https://docs.docker.com/reference/api/hub/latest/ (Rate limiting), and what it
+    # sends: docker/hub-feedback#2459
+    date = "Thu, 01 May 2025 22:01:18 GMT"
+    decision = after(response(429, Date=date, **fields), random=0.0)  # type: ignore[arg-type]
+    assert isinstance(decision, Wait)
+    assert (decision.seconds, decision.host_wide) == (asked_s, True)
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_long_retry_after_fails_all_requests_to_the_host(status: int) -> None:
     decision = after(response(status, Retry_After="21600"))
@@ -290,6 +311,17 @@ def test_the_wait_doubles_up_to_a_cap(
         ("-3", None, 0.0),
         ("301", None, 300.0),
         ("9" * 300, None, 300.0),
+        # A Unix time: docker/hub-feedback#2459, in milliseconds:
+        # rancher/charts-build-scripts#230
+        ("784111807", None, 300.0),  # less than 1e9 is a delay
+        (str(10**9 - 1), None, 300.0),
+        ("1746136938", "Thu, 01 May 2025 22:01:18 GMT", 60.0),
+        ("1746136938.5", "Thu, 01 May 2025 22:01:18 GMT", 60.5),
+        ("1746136938000", "Thu, 01 May 2025 22:01:18 GMT", 60.0),
+        ("1746136938", "Thu, 01 May 2025 22:03:18 GMT", 0.0),  # it is over
+        ("1746136938000", "Thu, 01 May 2025 22:03:18 GMT", 0.0),
+        ("1746136938", None, 300.0),  # far from `now`
+        (str(10**15), None, 300.0),  # neither
         ("9" * 5000, None, None),
         ("1e3", None, None),
         ("nan", None, None),
