@@ -30,11 +30,11 @@ from auditor.config.values import (
     HOST,
     LABEL,
     MIRROR,
+    NAMESPACE,
     PATH,
     PLATFORM,
     PROXY,
     REFERENCE,
-    REPOSITORY,
     REPOSITORY_PATTERN,
     SHARD,
     SINCE,
@@ -373,7 +373,7 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
             URL, "The URL of the product's API, if it is not on the registry's host."
         ),
         "list_namespace": Option(
-            list_of(REPOSITORY),
+            list_of(NAMESPACE),
             "A namespace to list when everything in the registry is requested.",
             plural="list_namespaces",
         ),

@@ -373,6 +373,9 @@ SINCE = text_type(
     _checked(parse_since),
     is_shown=True,
 )
-REPOSITORY = text_type(
-    "NAME", "the name of a namespace or repository", _checked(is_repository)
+# Owners with capitals exist in Gitea and Forgejo; their repositories have none.
+NAMESPACE = text_type(
+    "NAME",
+    "the name of a namespace",
+    _checked(lambda text: is_repository(text.lower())),
 )

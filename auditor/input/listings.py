@@ -47,11 +47,19 @@ class CatalogListing:
         self._seen: set[int] = set()
 
     def matching(self, page: Page[str]) -> Iterator[str]:
-        """The repositories of a page that match the pattern, each once."""
+        """The repositories of a page that match the pattern.
+
+        A repository that is listed again, because pages shift or namespaces overlap, is
+        counted and returned once.
+        """
         listing = self.listing
         _count_page(page, listing)
         listing.invalid += page.unreadable
         for repository in page.entries:
+            # 64 bits each: the chance that two of a million collide is 1 in 10^7.
+            if (key := hash(repository)) in self._seen:
+                continue
+            self._seen.add(key)
             if not is_repository(repository):
                 listing.invalid += 1
                 continue
@@ -60,9 +68,7 @@ class CatalogListing:
                 continue
             if not self._selection.allows_repository(repository):
                 listing.excluded += 1
-            # 64 bits each: the chance that two of a million collide is 1 in 10^7.
-            elif (key := hash(repository)) not in self._seen:
-                self._seen.add(key)
+            else:
                 listing.chosen += 1
                 yield repository
 

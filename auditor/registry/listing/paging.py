@@ -9,6 +9,7 @@ was truncated. A registry that ignores the parameter starts again, which proves 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from enum import Enum
 from itertools import islice, pairwise
 from typing import Any
@@ -67,7 +68,7 @@ async def read_pages(
             return
         seen_urls.add(hash(response.url))
         del response
-        tally.add(page)
+        page = tally.add(page)
         next_url = page.next_url
         end = await truncation.check(page)
         has_more = isinstance(next_url, str) or isinstance(end, Response)
@@ -175,10 +176,21 @@ class _Tally:
     def __init__(self) -> None:
         self._total: int | None = None
         self._seen: set[int] = set()
+        self._seen_entries: set[int] = set()
         self._uncompared = 0
         self._entries = 0
 
-    def add(self, page: ParsedPage[Entry]) -> None:
+    def add(self, page: ParsedPage[Entry]) -> ParsedPage[Entry]:
+        """Count a page; return it without the entries that came before.
+
+        Only where the product counts other items, of which an entry can have several on
+        several pages: elsewhere a listing can be too long to remember.
+        """
+        if page.total is not None and page.counted is not None:
+            new = {hash(entry): entry for entry in page.entries}
+            new = {key: new[key] for key in new if key not in self._seen_entries}
+            self._seen_entries.update(new)
+            page = replace(page, entries=tuple(new.values()))
         # Unreadable entries are in the product's count, too, if it counts entries.
         unreadable = page.unreadable if page.counted is None else 0
         self._entries += len(page.entries) + page.unreadable
@@ -190,6 +202,7 @@ class _Tally:
             # An entry that comes twice, because pages shift, counts once.
             self._seen.update(map(hash, page.items))
             self._uncompared += unreadable
+        return page
 
     def missing(self, listing: str) -> Failure | None:
         """The failure of a listing that ends before all entries are received."""

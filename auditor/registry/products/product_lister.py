@@ -129,7 +129,8 @@ class ProductLister:
                 " before the first * or into list_namespaces"
             )
             return
-        auth = replace(self._auth, name=namespace or "")
+        # The owner of a namespace may have capitals, the repositories have none.
+        auth = replace(self._auth, name=(namespace or "").lower())
         listing = "repositories" + (f" of {namespace}" if namespace else "")
         failed = False
         async for page in self._pages(

@@ -16,7 +16,8 @@ def gitea_api(content: DemoContent, accounts: Iterable[DemoAccount] = ()) -> Rou
     """Gitea: a package for each version of an image, `Link`, `X-Total-Count`."""
 
     def packages(request: web.Request) -> web.Response:
-        owner = request.match_info["owner"]
+        # Gitea, models/user: owners are looked up by their name in lower case.
+        owner = request.match_info["owner"].lower()
         entries = [
             {
                 "owner": {"login": owner.title()},

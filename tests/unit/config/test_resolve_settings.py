@@ -616,6 +616,14 @@ def test_an_error_in_a_repeated_flag_describes_one_value() -> None:
     ]
 
 
+def test_a_namespace_to_list_may_have_capitals() -> None:
+    """Owners of Gitea and Forgejo have; their repositories are in lower case."""
+    found = settings(section(list_namespace=["Team", "Group/Sub-Group"]))
+    assert found.registry(HOST).list_namespaces == ("Team", "Group/Sub-Group")
+    assert len(errors(section(list_namespace=["Te am"]))) == 1
+    assert len(errors(section(list_namespace=["/Team"]))) == 1
+
+
 @pytest.mark.parametrize(
     ("name", "wrong", "right"),
     [
