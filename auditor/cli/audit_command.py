@@ -16,7 +16,7 @@ from auditor.cli.command_support import (
     settings_from,
     settings_options,
 )
-from auditor.cli.main import print_message
+from auditor.cli.main import information, print_message
 from auditor.cli.output import print_line
 from auditor.cli.side_outputs import check_file, check_side_outputs, write_side_outputs
 from auditor.config import EngineName, OptionGroup, ProgressMode, Settings
@@ -82,15 +82,14 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
     from auditor.report.summary_text import EMPTY_INPUT, is_empty_input, summary_lines
     from auditor.util.clock import SystemClock
 
+    say = information(settings)
     clock = SystemClock()
     started_s = clock.monotonic()
     items = await await_first_item(input_items(settings), settings)
     if settings.deadline_s is not None:
         left_s = settings.deadline_s - (clock.monotonic() - started_s)
         settings = replace(settings, deadline_s=max(0.0, left_s))
-    async with open_job(
-        settings, clock=clock, notify=print_message, items=items
-    ) as job:
+    async with open_job(settings, clock=clock, notify=say, items=items) as job:
         run, report = job.run, job.report
         interruption.begin(run, report)
         with _progress(settings, run), unwrap_exception_group():
@@ -103,9 +102,9 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
             await job.commit()
     summary = run.summary().to_json()
     for line in summary_lines(summary):
-        print_message(line)
+        say(line)
     if (hint := report.resume_hint) is not None:
-        print_message(hint)
+        say(hint)
     elif settings.shard is None and is_empty_input(summary):
         print_message(EMPTY_INPUT)
     write_side_outputs(settings, summary)
@@ -118,7 +117,7 @@ def _progress(settings: Settings, run: AuditRun) -> AbstractContextManager[None]
     shown = settings.progress is ProgressMode.ALWAYS or (
         settings.progress is ProgressMode.AUTO and sys.stderr.isatty()
     )
-    if not shown:
+    if not shown or settings.quiet:
         return nullcontext()
     from auditor.cli.progress import terminal_progress
     from auditor.input.lists import count_lines

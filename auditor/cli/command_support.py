@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import gc
-import importlib.util
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any, ParamSpec, TypeVar
 
 import click
@@ -147,13 +147,17 @@ def run_async(
 
     start_logging(settings)
     raise_open_files_limit()
-    gc.freeze()  # loaded modules are never collected
-    return anyio.run(
-        function,
-        settings,
-        *arguments,
-        backend_options={"use_uvloop": importlib.util.find_spec("uvloop") is not None},
-    )
+    gc.freeze()  # loaded modules are not examined
+    try:
+        return anyio.run(
+            function,
+            settings,
+            *arguments,
+            backend_options={"use_uvloop": find_spec("uvloop") is not None},
+        )
+    finally:
+        # DuckDB's module reports frozen objects as leaks when the program ends.
+        gc.unfreeze()
 
 
 # -- extras ----------------------------------------------------------------------
@@ -167,6 +171,7 @@ EXTRAS = {
     "prometheus_client": "analysis",
     "distributed": "dask",
     "fsspec": "dask",
+    "apprise": "notify",
 }
 
 

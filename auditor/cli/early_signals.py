@@ -41,10 +41,16 @@ class EarlyInterrupt(BaseException):
 
 _raises = False
 _exit_code: int | None = None
+_when = ""
 
 
-def install() -> None:
-    """Make each signal end the program; an ignored signal stays ignored."""
+def install(message: str = "before the audit began") -> None:
+    """Make each signal end the program; an ignored signal stays ignored.
+
+    `message` ends the sentence "interrupted by SIGTERM ...".
+    """
+    global _exit_code, _when
+    _exit_code, _when = None, message
     for number, default in _DEFAULT_HANDLERS.items():
         if signal.getsignal(number) is default:
             signal.signal(number, _end)
@@ -93,4 +99,4 @@ def _end(number: int, _: FrameType | None) -> None:
 
 
 def _message(number: int) -> str:
-    return f"interrupted by {signal.Signals(number).name} before the audit began"
+    return f"interrupted by {signal.Signals(number).name} {_when}"

@@ -11,7 +11,7 @@ import time
 from datetime import UTC, datetime
 
 from auditor.cli import main
-from auditor.config import LogFormat, Settings
+from auditor.config import LogFormat, LogLevel, Settings
 from auditor.util.text import safe_text
 
 # Longer messages are truncated.
@@ -65,6 +65,9 @@ def json_line(
 
 def start_logging(settings: Settings) -> None:
     """Log messages of at least the configured level, and errors of libraries."""
+    level = LogLevel.DEBUG if settings.verbose else settings.log_level
+    if settings.quiet:
+        level = LogLevel.ERROR
     handler = logging.StreamHandler()
     if settings.log_format is LogFormat.JSON:
         handler.setFormatter(_Json())
@@ -72,4 +75,4 @@ def start_logging(settings: Settings) -> None:
     else:
         handler.setFormatter(_Text("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.ERROR, handlers=[handler])
-    logging.getLogger("auditor").setLevel(settings.log_level.upper())
+    logging.getLogger("auditor").setLevel(level.upper())

@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,9 +20,13 @@ from auditor.cli.output import occupy_closed_streams, stdout_errors
 from auditor.errors import AuditorError, ExitCode
 from auditor.version import __version__
 
+if TYPE_CHECKING:
+    from auditor.config import Settings
+
 # Each command with its line in the overview; it is in `NAME_command.py`.
 COMMANDS = {
     "audit": "Audit references: one JSON line each, with layers and architectures.",
+    "nightly": "Audit, compare, check, publish and notify: the whole night.",
     "ls": "List a registry's repositories, or a repository's tags.",
     "merge": "Merge the reports of a sharded audit (audit --shard).",
     "doctor": "Check a registry step by step, with advice for each problem.",
@@ -39,6 +43,9 @@ COMMANDS = {
     "cache": "Manage the digest cache: info, prune, verify.",
     "schema": "Print the JSON Schema of report lines and other documents.",
 }
+
+# Commands that handle signals themselves.
+_HANDLE_SIGNALS = {"audit", "nightly"}
 
 # Allocated objects before a garbage collection (Python's default is 700): about 12 MB
 # of documents and records. An audit has hardly any reference cycles and keeps a bounded
@@ -58,7 +65,7 @@ class _Commands(click.Group):
             return None
         module = importlib.import_module(f"auditor.cli.{cmd_name}_command")
         command: click.Command = module.command
-        if cmd_name != "audit":  # which handles signals itself
+        if cmd_name not in _HANDLE_SIGNALS:
             early_signals.uninstall()
         return command
 
@@ -140,6 +147,11 @@ def print_message(sentence: str) -> None:
     """Print one line for a person on stderr; ignore a closed or full stderr."""
     with suppress(OSError):
         click.echo(_format_message(sentence), err=True)
+
+
+def information(settings: Settings) -> Callable[[str], None]:
+    """The function that prints what is neither a result nor an error."""
+    return (lambda _: None) if settings.quiet else print_message
 
 
 def set_message_format(format_message: Callable[[str], str]) -> None:

@@ -57,6 +57,10 @@ SCHEMAS = {
         "auditor.analysis.layers:Usage,SharedLayer,Base,NamedBase,LayerTotals"
         " auditor.analysis.find_digest:DigestUse,DigestTotals",
     ),
+    "night": (
+        "a line of auditor nightly status --format json",
+        "auditor.nightly.night_folder:Night",
+    ),
     "check": (
         "a line of auditor check --format jsonl",
         "auditor.analysis.check.formats:ViolationLine,CheckLine",

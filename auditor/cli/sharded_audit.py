@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from auditor.cli import early_signals
-from auditor.cli.main import print_message
+from auditor.cli.main import information, print_message
 from auditor.cli.side_outputs import check_side_outputs, write_side_outputs
 from auditor.cli.signals import EXIT_CODES, interrupted_text, receive_signals
 from auditor.config import EngineName, Settings, sharded_run_settings
@@ -98,8 +98,9 @@ async def _audit(
             group.cancel_scope.cancel()
     output.is_complete = summary is not None
     totals = run.unfinished_summary() if summary is None else summary
+    say = information(run.settings)
     for line in summary_lines(totals):
-        print_message(line)
+        say(line)
     if summary is None:
         _print_resume_hint(run)
     elif is_empty_input(summary):

@@ -265,6 +265,16 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
             member_of(ProgressMode),
             "When to show progress on standard error; auto: if it is a terminal.",
         ),
+        "quiet": Option(
+            BOOLEAN,
+            "Print errors only: no progress, no summary, no warnings.",
+            short_flag="-q",
+        ),
+        "verbose": Option(
+            BOOLEAN,
+            "Log every request; the same as --log-level debug.",
+            short_flag="-v",
+        ),
         "log_level": Option(
             member_of(LogLevel), "Minimum severity of log messages on standard error."
         ),

@@ -140,6 +140,7 @@ def resolve_settings(
             for key, value in section.values.items()
             if key in PASSWORD_KEYS
         },
+        nightly=document.nightly,
         registries=registries,
         default_registry=RegistrySettings(**_registry_fields(values)),
     )

@@ -89,6 +89,63 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+class FailOn(StrEnum):
+    """The least severity of a policy violation that fails a night."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NEVER = "never"
+
+
+class NotifyOn(StrEnum):
+    """When a night sends a notification."""
+
+    CHANGE = "change"  # something failed, changed, or breaks the policy
+    FAILURE = "failure"  # the exit code is not 0
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepRules:
+    """How many nights are kept, by restic's rules: the newest of each period.
+
+    `last` counts nights, the others days, weeks, months and years that have a night.
+    """
+
+    last: int = 0
+    daily: int = 30
+    weekly: int = 12
+    monthly: int = 12
+    yearly: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotifySettings:
+    """Where notifications go: a variable or a file with the services' URLs."""
+
+    urls_env: str | None = None
+    urls_file: str | None = None
+    on: NotifyOn = NotifyOn.CHANGE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NightlySettings:
+    """What `auditor nightly` does besides the audit. `folder` is the state folder.
+
+    `run_after` is a command with its arguments. `keep` of None keeps every night.
+    """
+
+    folder: str
+    policy: str | None = None
+    fail_on: FailOn = FailOn.ERROR
+    keep: KeepRules | None = None
+    notify: NotifySettings | None = None
+    run_after: tuple[str, ...] = ()
+    ping_url: str | None = None
+    push_url: str | None = None
+    page: bool = True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrySettings:
     """How to send requests to one registry.
@@ -152,6 +209,7 @@ class Settings:
     `registries` is keyed by `Reference.registry`; `default_registry` applies to all
     others. `namespaces` has the logins of parts of registries, by `registry/namespace`.
     `login_locations`: where logins were configured, by registry or namespace.
+    `nightly` is the table of that name, for `auditor nightly`.
     """
 
     references: tuple[str, ...] = ()
@@ -199,12 +257,15 @@ class Settings:
     scheduler: str | None = None
     shard_dir: str | None = None
     progress: ProgressMode = ProgressMode.AUTO
+    quiet: bool = False
+    verbose: bool = False
     log_level: LogLevel = LogLevel.WARNING
     log_format: LogFormat = LogFormat.TEXT
     registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
     default_registry: RegistrySettings = field(default_factory=RegistrySettings)
     namespaces: Mapping[str, Login] = field(default_factory=dict)
     login_locations: Mapping[str, LoginLocation] = field(default_factory=dict)
+    nightly: NightlySettings | None = None
 
     @property
     def max_requests(self) -> int | None:

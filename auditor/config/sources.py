@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import field
 from pathlib import PurePath
 
+from auditor.config.nightly_settings import read_nightly
 from auditor.config.option_table import (
     ENVIRONMENT_PREFIX,
     OPTION_BY_NAME,
@@ -23,6 +24,7 @@ from auditor.config.option_table import (
     Option,
     OptionScope,
 )
+from auditor.config.settings import NightlySettings
 from auditor.config.validation_errors import KeyLocation, ValidationErrors, unknown
 from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
@@ -79,6 +81,7 @@ class OptionReader:
 # -- configuration file ----------------------------------------------------------
 
 _REGISTRY = "registry"
+_NIGHTLY = "nightly"
 _SECTION = f'[{_REGISTRY}."HOST"]'
 _PASSWORD = "password"
 # Keys of a section that name an environment variable.
@@ -122,17 +125,28 @@ class ConfigDocument:
     top: OptionValues = field(default_factory=dict)
     registries: dict[str, RegistrySection] = field(default_factory=dict)
     namespaces: dict[str, RegistrySection] = field(default_factory=dict)
+    nightly: NightlySettings | None = None
 
 
 def read_document(
     toml: Mapping[str, object], *, location: KeyLocation, reader: OptionReader
 ) -> ConfigDocument:
     """Read a parsed TOML document; `location` is its file."""
-    document = ConfigDocument()
+    nightly = None
+    if _NIGHTLY in toml:
+        nightly = read_nightly(
+            toml[_NIGHTLY],
+            location.at(_NIGHTLY),
+            errors=reader.errors,
+            absolute=reader.absolute,
+        )
+    document = ConfigDocument(nightly=nightly)
     for key, value in toml.items():
         here = location.at(key)
         if key == _REGISTRY:
             _read_sections(value, document, here, reader)
+        elif key == _NIGHTLY:
+            continue
         elif key in _TOP_KEYS:
             reader.read(document.top, OPTION_BY_NAME[key], value, location=here)
         elif key in _SECTION_KEYS or key == _PASSWORD:
@@ -140,7 +154,9 @@ def read_document(
         elif key in OPTION_BY_NAME:
             reader.errors.add(here, "not valid in a file; use the flag or variable")
         else:
-            reader.errors.add(here, unknown("key", key, _TOP_KEYS | {_REGISTRY}))
+            reader.errors.add(
+                here, unknown("key", key, _TOP_KEYS | {_REGISTRY, _NIGHTLY})
+            )
     return document
 
 

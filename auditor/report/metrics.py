@@ -56,6 +56,11 @@ _HELP = {
     "auditor_check_violations": "Violations of the policy that are not waived, by"
     " rule.",
     "auditor_check_waived": "Violations of the policy that are waived, by rule.",
+    "auditor_night_finished_timestamp_seconds": "When the last night ended, also if it"
+    " failed.",
+    "auditor_night_exit_code": "The exit code of the last night.",
+    "auditor_night_complete": "1 if the last night is complete, else 0.",
+    "auditor_night_changes": "Differences from the previous complete night, by change.",
 }
 
 
@@ -134,6 +139,22 @@ def check_metrics(
         _one("auditor_check_finished_timestamp_seconds", _epoch(finished_at)),
         _counts("auditor_check_violations", "rule", violations),
         _counts("auditor_check_waived", "rule", waived),
+    ]
+
+
+def night_metrics(
+    *,
+    exit_code: int,
+    finished_s: float,
+    complete: bool = False,
+    changes: Mapping[str, int] | None = None,
+) -> list[Metric]:
+    """The metrics of a whole night; `finished_s` is in epoch seconds."""
+    return [
+        _one("auditor_night_finished_timestamp_seconds", finished_s),
+        _one("auditor_night_exit_code", exit_code),
+        _one("auditor_night_complete", complete),
+        _counts("auditor_night_changes", "change", changes or {}),
     ]
 
 

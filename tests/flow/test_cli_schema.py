@@ -63,6 +63,7 @@ COMMANDS = [
     ("diff", ("diff", "old.jsonl", "new.jsonl", "--format", "jsonl")),
     ("layers", ("layers", "new.jsonl", "--format", "jsonl")),
     ("layers", ("layers", "new.jsonl", "--digest", "{layer}", "--format", "jsonl")),
+    ("night", ("nightly", "status", "-c", "night.toml", "--format", "json")),
     ("check", ("check", "new.jsonl", "--policy", "policy.toml", "--format", "jsonl")),
 ]
 
@@ -91,6 +92,12 @@ async def test_the_output_of_each_command_conforms_to_its_schema(
         tokens.clock = time.time
         await auditor("audit", here.ref("team/app:1"), "--cache=cache", place=tmp_path,
                       environment={"AUDITOR_NO_CACHE": ""})  # fmt: skip
+        (tmp_path / "night.toml").write_text(
+            f'reference = ["{here.ref("team/app:1")}"]\n'
+            '[nightly]\nfolder = "state"\npage = false\n'
+        )
+        if name == "night":
+            await auditor("nightly", "-c", "night.toml", place=tmp_path)
         values = {
             "host": here.host,
             "token": tokens.issue(anyone, ["repository:team/app:pull"]),

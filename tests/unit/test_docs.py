@@ -117,6 +117,8 @@ def _command(words: list[str]) -> tuple[click.Command, list[str]]:
     """The command that the words name, and its arguments."""
     command: click.Command = cli
     while isinstance(command, click.Group):
+        if command.invoke_without_command and words[:1] and words[0].startswith("-"):
+            break
         subcommand = command.get_command(click.Context(command), words[0])
         assert subcommand is not None, f"there is no command {words[0]!r}"
         command, words = subcommand, words[1:]

@@ -38,11 +38,12 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "audit": (*READS, "registry", "cache", "input", "report"),
     "diagnose": (*READS, "registry", "cache", "input", "report", "audit"),
     "scale": (*READS, "registry", "cache", "input", "report", "audit"),
+    "nightly": (*READS, "report", "analysis"),
     "demo": (*READS,),
     "api": (*READS, "registry", "cache", "input", "report", "audit"),
     "cli": (
         *READS, "registry", "cache", "input", "report", "audit", "analysis",
-        "diagnose", "scale", "demo",
+        "diagnose", "scale", "nightly", "demo",
     ),
     "__main__": ("cli",),
     "__init__": ("api", *READS),

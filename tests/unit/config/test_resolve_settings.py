@@ -97,8 +97,13 @@ def test_each_setting_belongs_to_an_option_or_is_made_from_options() -> None:
     names = {option.field for option in OPTIONS}
     run = {field.name for field in fields(Settings)}
     registry = {field.name for field in fields(RegistrySettings)}
-    made = {"registries", "default_registry", "namespaces", "login_locations"}
-    assert run - names == made
+    assert run - names == {
+        "registries",
+        "default_registry",
+        "namespaces",
+        "login_locations",
+        "nightly",
+    }
     assert registry - names == {"password"}
     assert names - run - registry == {
         "config",

@@ -1,0 +1,240 @@
+"""`auditor nightly`"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from auditor.cli import early_signals
+from auditor.cli.command_support import (
+    json_option,
+    needs_extras,
+    run_async,
+    settings_from,
+)
+from auditor.cli.main import print_message
+from auditor.cli.output import json_text, print_lines
+from auditor.config import (
+    EngineName,
+    NightlySettings,
+    Settings,
+    load_settings,
+    read_toml,
+    record_settings,
+)
+from auditor.errors import AuditorError, ExitCode, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from auditor.nightly.night_run import NightRun
+
+_SIGNAL_CODES = {ExitCode.HANGUP, ExitCode.INTERRUPTED, ExitCode.TERMINATED}
+
+_EPILOG = """
+The configuration is that of auditor audit with a table [nightly]. Nothing is printed
+when there is nothing to act on, so that cron sends no mail.
+"""
+
+_config_option = click.option(
+    "-c", "--config", metavar="FILE", help="The configuration file."
+)
+
+
+@click.group("nightly", invoke_without_command=True, epilog=_EPILOG)
+@_config_option
+@click.pass_context
+@needs_extras
+def command(context: click.Context, config: str | None) -> int | None:
+    """Do the whole night: audit, compare, check, publish, notify, clean up.
+
+    A night that was killed is continued by the next run. Exit code 1: references
+    failed, or the policy is violated.
+    """
+    context.obj = config
+    if context.invoked_subcommand is not None:
+        return None
+    return _run_night(config)
+
+
+def _run_night(config: str | None) -> int:
+    from auditor.nightly.night_folder import open_night_folder
+    from auditor.nightly.night_run import NightRun
+    from auditor.util.clock import SystemClock
+
+    settings, nightly = _settings(config)
+    with open_night_folder(nightly.folder) as folder:
+        run = NightRun(
+            folder,
+            nightly,
+            options=record_settings(settings),
+            metrics=settings.metrics,
+            environment=os.environ,
+            now=SystemClock().epoch,
+        )
+        with _told_others(run):
+            night = run.begin()
+            code = _audit({"config": config, **run.audit_options()})
+            if code in _SIGNAL_CODES:
+                print_message("the next auditor nightly continues this night")
+                run.failed(code, "interrupted")
+                return code
+            early_signals.install("after the audit; the next run finishes this night")
+            summary = folder.read_summary()
+            if summary is None:
+                raise OutputError(f"{nightly.folder}: the audit left no report")
+            result = run.finish(night, summary)
+    if result.exit_code:
+        print_lines(result.lines)
+    return result.exit_code
+
+
+@contextmanager
+def _told_others(run: NightRun) -> Iterator[None]:
+    """Tell the dead man's switch that the night starts, and an error that ends it."""
+    run.started()
+    try:
+        yield
+    except AuditorError as error:
+        run.failed(error.exit_code, str(error))
+        raise
+
+
+def _audit(flags: dict[str, Any]) -> int:
+    settings = replace(settings_from(flags), metrics=None, quiet=True)
+    if settings.processes > 1 or settings.engine is not EngineName.LOCAL:
+        from auditor.cli.sharded_audit import audit_sharded
+
+        return run_async(audit_sharded, settings, flags)
+    from auditor.cli.audit_command import audit
+
+    return run_async(audit, settings)
+
+
+def _settings(
+    config: str | None, environment: Mapping[str, str] = os.environ
+) -> tuple[Settings, NightlySettings]:
+    """The settings of the configuration; raises `UsageError` if no night can be run."""
+    settings = load_settings(environment=environment, flags={"config": config})
+    if settings.nightly is None:
+        raise UsageError(
+            "auditor nightly needs a configuration (-c FILE) with a table [nightly]:"
+            ' [nightly], then folder = "/var/lib/auditor"'
+        )
+    if settings.output != "-":
+        raise UsageError(
+            "output: auditor nightly keeps the reports in its folder; remove it from"
+            " the configuration"
+        )
+    if settings.summary is not None:
+        raise UsageError(
+            "summary: auditor nightly has the summary of a night in its folder; remove"
+            " it from the configuration"
+        )
+    if settings.shard is not None or settings.dry_run:
+        raise UsageError("auditor nightly audits everything: remove shard and dry_run")
+    if not settings.references and not settings.lists:
+        raise UsageError(
+            "nothing to audit: the configuration has neither reference nor list"
+        )
+    return settings, settings.nightly
+
+
+def _variables(table: object) -> Iterator[str]:
+    """The environment variables that a configuration names: `password_env`, ..."""
+    if isinstance(table, dict):
+        for key, value in table.items():
+            if key.endswith("_env") and isinstance(value, str):
+                yield value
+            else:
+                yield from _variables(value)
+
+
+@command.command("status")
+@_config_option
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=14,
+    show_default=True,
+    help="Show the last N nights.",
+)
+@json_option
+@click.pass_obj
+def status_command(
+    parent_config: str | None, *, config: str | None, limit: int, as_json: bool
+) -> int:
+    """Show the last nights: when, how long, what failed and changed."""
+    from auditor.nightly.night_folder import read_nights
+    from auditor.nightly.night_text import status_lines
+
+    _, nightly = _settings(config or parent_config)
+    nights = read_nights(nightly.folder)[-limit:]
+    if as_json:
+        print_lines(json_text(night) for night in nights)
+    else:
+        print_lines(status_lines(nights, nightly.folder))
+    return ExitCode.OK
+
+
+@command.command("prune")
+@_config_option
+@click.option(
+    "--dry-run", is_flag=True, help="Only print the nights that would be removed."
+)
+@click.pass_obj
+@needs_extras
+def prune_command(
+    parent_config: str | None, *, config: str | None, dry_run: bool
+) -> int:
+    """Remove the nights that the rules in `keep` do not keep."""
+    from auditor.nightly.night_folder import open_night_folder
+    from auditor.nightly.retention import expired_nights
+
+    _, nightly = _settings(config or parent_config)
+    if nightly.keep is None:
+        raise UsageError(
+            "[nightly] has no keep: every night is kept; add for example"
+            " keep = { daily = 30, weekly = 12, monthly = 12 }"
+        )
+    with open_night_folder(nightly.folder) as folder:
+        expired = expired_nights(folder.nights(), nightly.keep)
+        for night in expired:
+            if not dry_run:
+                folder.remove(night)
+            verb = "would remove" if dry_run else "removed"
+            click.echo(f"{verb} {night.name}")
+    if not expired:
+        click.echo("no night to remove")
+    return ExitCode.OK
+
+
+@command.command("install")
+@click.argument("scheduler", type=click.Choice(("systemd", "cron", "kubernetes")))
+@_config_option
+@click.pass_obj
+def install_command(
+    parent_config: str | None, *, scheduler: str, config: str | None
+) -> int:
+    """Print the files that run this configuration every night; nothing is written."""
+    import sys
+    from pathlib import Path
+
+    from auditor.nightly.install_files import INSTALL_TEXTS, InstallPlan
+
+    given = config or parent_config or os.environ.get("AUDITOR_CONFIG")
+    given = str(Path(given).absolute()) if given else None
+    variables = sorted(_variables(read_toml(given).document)) if given else []
+    # The variables are set where the night runs, not here.
+    _, nightly = _settings(given, {**dict.fromkeys(variables, "-"), **os.environ})
+    plan = InstallPlan(
+        program=str(Path(sys.argv[0]).absolute()),
+        config=given or "",
+        settings=nightly,
+        variables=variables,
+    )
+    click.echo(INSTALL_TEXTS[scheduler](plan), nl=False)
+    return ExitCode.OK

@@ -1,0 +1,128 @@
+"""The table `[nightly]` of a configuration file, for `auditor nightly`.
+
+[nightly]
+folder = "/var/lib/auditor"
+policy = "policy.toml"
+keep = { daily = 30, weekly = 12, monthly = 12 }
+notify = { urls_env = "AUDITOR_NOTIFY_URLS", on = "change" }
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from auditor.config.settings import (
+    FailOn,
+    KeepRules,
+    NightlySettings,
+    NotifyOn,
+    NotifySettings,
+)
+from auditor.config.validation_errors import KeyLocation, ValidationErrors, unknown
+from auditor.config.values import (
+    BOOLEAN,
+    PATH,
+    TEXT,
+    URL,
+    VARIABLE,
+    ValueType,
+    integer,
+    list_of,
+    member_of,
+)
+
+# More than a century of nights.
+_COUNT = integer(0, 100_000)
+_KEEP: dict[str, ValueType] = {
+    "last": _COUNT,
+    "daily": _COUNT,
+    "weekly": _COUNT,
+    "monthly": _COUNT,
+    "yearly": _COUNT,
+}
+_NOTIFY: dict[str, ValueType] = {
+    "urls_env": VARIABLE,
+    "urls_file": PATH,
+    "on": member_of(NotifyOn),
+}
+_NIGHTLY: dict[str, ValueType] = {
+    "folder": PATH,
+    "policy": PATH,
+    "fail_on": member_of(FailOn),
+    "run_after": list_of(TEXT),
+    "ping_url": URL,
+    "push_url": URL,
+    "page": BOOLEAN,
+}
+_TABLES = {"keep": _KEEP, "notify": _NOTIFY}
+
+
+def read_nightly(
+    value: object,
+    location: KeyLocation,
+    *,
+    errors: ValidationErrors,
+    absolute: Callable[[str], str],
+) -> NightlySettings | None:
+    """Read the table, or return None; every mistake is added to `errors`.
+
+    `absolute` returns the path to open for a path of the file.
+    """
+    read_table = functools.partial(_read_table, errors=errors, absolute=absolute)
+    if not isinstance(value, Mapping):
+        errors.add(location, "must be a section: [nightly]")
+        return None
+    tables = {
+        name: read_table(value[name], keys, location.at(name))
+        for name, keys in _TABLES.items()
+        if name in value
+    }
+    rest = {name: one for name, one in value.items() if name not in _TABLES}
+    fields = read_table(rest, _NIGHTLY, location, others=_TABLES.keys())
+    if "folder" not in value:
+        errors.add(location, "needs folder, where the nights are kept")
+    if "folder" not in fields:
+        return None
+    if "keep" in tables:
+        fields["keep"] = KeepRules(**(dict.fromkeys(_KEEP, 0) | tables["keep"]))
+        if not any(tables["keep"].values()):
+            errors.add(location.at("keep"), "would keep no night")
+    if "notify" in tables:
+        notify = tables["notify"]
+        if not notify.keys() & {"urls_env", "urls_file"}:
+            errors.add(
+                location.at("notify"), "needs urls_env or urls_file, with the URLs"
+            )
+        fields["notify"] = NotifySettings(**notify)
+    return NightlySettings(**fields)
+
+
+def _read_table(
+    value: object,
+    keys: Mapping[str, ValueType],
+    location: KeyLocation,
+    *,
+    errors: ValidationErrors,
+    absolute: Callable[[str], str],
+    others: Collection[str] = (),
+) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        example = ", ".join(f"{key} = ..." for key in list(keys)[:2])
+        errors.add(location, f"must be a table: {{ {example} }}")
+        return {}
+    fields: dict[str, Any] = {}
+    for key, one in value.items():
+        here = location.at(key)
+        if key not in keys:
+            sentence = unknown("key", key, {*keys, *others})
+            errors.add(here, sentence)
+            continue
+        try:
+            read = keys[key].read(one, as_text=False)
+        except ValueError as error:
+            errors.add(here, error)
+            continue
+        fields[key] = absolute(str(read)) if keys[key].is_path else read
+    return fields

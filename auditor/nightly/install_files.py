@@ -1,0 +1,246 @@
+"""The files that run `auditor nightly` from systemd, cron or Kubernetes.
+
+They are made for one configuration, and printed, never written.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from auditor.config import NightlySettings
+from auditor.fast_dataclass import dataclass
+from auditor.version import __version__
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstallPlan:
+    """What the files are made for.
+
+    `program` is the absolute path of auditor, `config` that of its configuration.
+    `variables` are the environment variables that the configuration reads.
+    """
+
+    program: str
+    config: str
+    settings: NightlySettings
+    variables: Sequence[str]
+
+
+def systemd_text(plan: InstallPlan) -> str:
+    """A hardened service and a timer, each after a comment with its path."""
+    folder = _systemd_path(plan.settings.folder)
+    settings = ["EnvironmentFile=/etc/auditor/environment"] if plan.variables else []
+    lines = [
+        *_variables_comment("/etc/auditor/environment, mode 600", plan.variables),
+        "# /etc/systemd/system/auditor-nightly.service",
+        "[Unit]",
+        "Description=Audit of container registries",
+        "Wants=network-online.target",
+        "After=network-online.target",
+        "# Also for exit code 1: references failed, or the policy is violated.",
+        "# OnFailure=your-mail@%n.service",
+        "",
+        "[Service]",
+        "Type=oneshot",
+        f"ExecStart={_systemd_path(plan.program)} nightly -c"
+        f" {_systemd_path(plan.config)}",
+        *settings,
+        "DynamicUser=yes",
+        "StateDirectory=auditor",
+        "CacheDirectory=auditor",
+        "Environment=XDG_CACHE_HOME=%C/auditor",
+        f"ReadWritePaths=-{folder}",
+        *_HARDENING,
+        "",
+        "# /etc/systemd/system/auditor-nightly.timer",
+        "[Unit]",
+        "Description=Nightly audit of container registries",
+        "",
+        "[Timer]",
+        "OnCalendar=*-*-* 02:00:00",
+        "RandomizedDelaySec=15m",
+        "Persistent=true",
+        "",
+        "[Install]",
+        "WantedBy=timers.target",
+        "",
+        "# Enable it:",
+        "#   systemctl daemon-reload",
+        "#   systemctl enable --now auditor-nightly.timer",
+        "#   systemctl start auditor-nightly.service   # one night now",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+# systemd.exec(5). `systemd-analyze security` rates the service with these.
+_HARDENING = (
+    "CapabilityBoundingSet=",
+    "AmbientCapabilities=",
+    "NoNewPrivileges=yes",
+    "LockPersonality=yes",
+    "PrivateDevices=yes",
+    "PrivateTmp=yes",
+    "PrivateUsers=yes",
+    "ProcSubset=pid",
+    "ProtectClock=yes",
+    "ProtectControlGroups=yes",
+    "ProtectHome=read-only",
+    "ProtectHostname=yes",
+    "ProtectKernelLogs=yes",
+    "ProtectKernelModules=yes",
+    "ProtectKernelTunables=yes",
+    "ProtectProc=invisible",
+    "ProtectSystem=strict",
+    "RemoveIPC=yes",
+    "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX",
+    "RestrictNamespaces=yes",
+    "RestrictRealtime=yes",
+    "RestrictSUIDSGID=yes",
+    "SystemCallArchitectures=native",
+    "SystemCallFilter=@system-service",
+    "SystemCallFilter=~@privileged @resources",
+    "UMask=0027",
+)
+
+
+def cron_text(plan: InstallPlan) -> str:
+    """A file for /etc/cron.d; cron mails what a night prints."""
+    command = f"{shlex.quote(plan.program)} nightly -c {shlex.quote(plan.config)}"
+    # crontab(5): an unquoted % ends the command.
+    command = command.replace("%", r"\%")
+    user = "auditor"
+    source = "set -a; . /etc/auditor/environment; " if plan.variables else ""
+    lines = [
+        *_variables_comment("/etc/auditor/environment, mode 600", plan.variables),
+        "# /etc/cron.d/auditor",
+        "MAILTO=root",
+        "PATH=/usr/local/bin:/usr/bin:/bin",
+        f"0 2 * * *  {user}  {source}{command}",
+        "",
+        "# Enable it:",
+        f"#   useradd --system {user}",
+        f"#   install -d -o {user} {shlex.quote(plan.settings.folder)}",
+        f"#   sudo -u {user} {command}   # one night now",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def kubernetes_text(plan: InstallPlan) -> str:
+    """A CronJob with its volume, for an image of auditor in your registry."""
+    name = "auditor-nightly"
+    environment = [
+        line
+        for variable in plan.variables
+        for line in (
+            f"                - name: {variable}",
+            "                  valueFrom:",
+            "                    secretKeyRef:",
+            f"                      name: {name}",
+            f"                      key: {variable}",
+        )
+    ]
+    lines = [
+        f"# {name}.yaml: the folder in the configuration must be /var/lib/auditor.",
+        *_MANIFESTS.format(
+            name=name, version=__version__, config=Path(plan.config).name
+        ).splitlines(),
+    ]
+    if environment:
+        at = lines.index("              volumeMounts:")
+        lines[at:at] = ["              env:", *environment]
+    secret = " ".join(f"--from-literal={one}=..." for one in plan.variables)
+    lines += [
+        "# Enable it:",
+        f"#   kubectl create configmap {name} --from-file={shlex.quote(plan.config)}",
+        *([f"#   kubectl create secret generic {name} {secret}"] if secret else []),
+        f"#   kubectl apply -f {name}.yaml",
+        f"#   kubectl create job --from=cronjob/{name} {name}-now   # one night now",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+_MANIFESTS = """\
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata:
+  name: {name}
+spec:
+  accessModes: [ReadWriteOnce]
+  resources:
+    requests:
+      storage: 10Gi
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata:
+  name: {name}
+spec:
+  schedule: "0 2 * * *"
+  concurrencyPolicy: Forbid
+  jobTemplate:
+    spec:
+      # The next night continues; a retry at once would only ask a dead registry again.
+      backoffLimit: 0
+      template:
+        spec:
+          restartPolicy: Never
+          automountServiceAccountToken: false
+          securityContext:
+            runAsNonRoot: true
+            runAsUser: 65532
+            fsGroup: 65532
+            seccompProfile:
+              type: RuntimeDefault
+          containers:
+            - name: auditor
+              image: registry.example.com/auditor:{version}
+              args: [nightly, -c, /etc/auditor/{config}]
+              securityContext:
+                allowPrivilegeEscalation: false
+                readOnlyRootFilesystem: true
+                capabilities:
+                  drop: [ALL]
+              resources:
+                requests:
+                  cpu: 250m
+                  memory: 256Mi
+                limits:
+                  memory: 1Gi
+              volumeMounts:
+                - name: config
+                  mountPath: /etc/auditor
+                  readOnly: true
+                - name: state
+                  mountPath: /var/lib/auditor
+                - name: tmp
+                  mountPath: /tmp
+          volumes:
+            - name: config
+              configMap:
+                name: {name}
+            - name: state
+              persistentVolumeClaim:
+                claimName: {name}
+            - name: tmp
+              emptyDir: {{}}
+"""
+
+INSTALL_TEXTS: Mapping[str, Callable[[InstallPlan], str]] = {
+    "systemd": systemd_text,
+    "cron": cron_text,
+    "kubernetes": kubernetes_text,
+}
+
+
+def _variables_comment(file: str, variables: Sequence[str]) -> list[str]:
+    if not variables:
+        return []
+    return [f"# {file}:", *(f"#   {variable}=..." for variable in variables), ""]
+
+
+def _systemd_path(path: str) -> str:
+    """A path in a unit file (systemd.service(5), "Command lines")."""
+    escaped = path.replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"' if " " in escaped else escaped

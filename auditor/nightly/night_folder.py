@@ -1,0 +1,257 @@
+"""The state folder of `auditor nightly`.
+
+    FOLDER/lock                          held while a night runs
+    FOLDER/tonight.json                  the night in progress
+    FOLDER/tonight.jsonl                 its report, while it is written and processed
+    FOLDER/tonight.summary.json          the summary of its audit
+    FOLDER/reports/2026-11-30.jsonl.zst  the report of each night
+    FOLDER/nights/2026-11-30.json        what happened in each night
+    FOLDER/history/                      the data set of `auditor history`
+    FOLDER/latest.jsonl.zst, latest.html, latest.md    the newest complete night
+
+Every file is replaced atomically. A night is named after the day it started, UTC; a
+second one of a day gets a number. Nights are in the order of their numbers: the clock
+may be set back.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from auditor.errors import LockedError, OutputError, UsageError
+from auditor.fast_dataclass import dataclass
+from auditor.model import SCHEMA
+from auditor.report.locked_journal import lock_file
+from auditor.util.atomic_file import atomic_file, replace_durably
+from auditor.util.compressed_file import ZSTD, compress_file
+from auditor.util.text import safe_text
+
+_SUFFIX = f".jsonl{ZSTD}"
+_TONIGHT = "tonight"
+_LATEST = "latest"
+_PID_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Night:
+    """What happened in one night.
+
+    `changes` are counts by change (`auditor diff`) from the night `compared_with`;
+    `violations` are counts by severity. Both are None if there was nothing to compare,
+    or no policy. `report` is relative to the folder. `remark` says why a night is not
+    complete, or what it left out. `notified` is None without notifications. The
+    content of the records depends on `options`.
+    """
+
+    schema: int = SCHEMA
+    kind: str = "night"
+    number: int
+    name: str
+    started_at: str
+    finished_at: str | None = None
+    duration_s: float = 0.0
+    complete: bool = False
+    references: int = 0
+    audited: int = 0
+    failed: int = 0
+    compared_with: str | None = None
+    changes: dict[str, int] | None = None
+    violations: dict[str, int] | None = None
+    report: str | None = None
+    exit_code: int | None = None
+    remark: str | None = None
+    notified: bool | None = None
+    options: dict[str, Any] | None = None
+
+    @property
+    def date(self) -> date:
+        """The day on which it started, UTC."""
+        return date.fromisoformat(self.started_at[:10])
+
+
+class NightFolder:
+    """The folder, locked by this process: see `open_night_folder`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.history = path / "history"
+        self.output = path / f"{_TONIGHT}.jsonl"
+        self.summary = path / f"{_TONIGHT}.summary.json"
+        self.latest_report = path / f"{_LATEST}{_SUFFIX}"
+        self.latest_page = path / f"{_LATEST}.html"
+        self.latest_text = path / f"{_LATEST}.md"
+        self._tonight = path / f"{_TONIGHT}.json"
+        self._nights = path / "nights"
+        self._reports = path / "reports"
+
+    def nights(self) -> list[Night]:
+        """Every night that is known, in order. Raises `UsageError`."""
+        nights = [_read_night(file) for file in self._nights.glob("*.json")]
+        return sorted(nights, key=lambda night: night.number)
+
+    def unfinished(self) -> Night | None:
+        """The night that a run left unfinished, or None."""
+        return _read_night(self._tonight) if self._tonight.exists() else None
+
+    def begin(self, started_at: str, options: Mapping[str, Any]) -> Night:
+        """Begin a night now (RFC 3339), whose records depend on these options."""
+        nights = self.nights()
+        number = nights[-1].number + 1 if nights else 1
+        day = started_at[:10]
+        same_day = sum(night.started_at[:10] == day for night in nights)
+        name = f"{day}-{same_day + 1}" if same_day else day
+        while (self._nights / f"{name}.json").exists():  # some of the day were removed
+            same_day += 1
+            name = f"{day}-{same_day + 1}"
+        night = Night(
+            number=number, name=name, started_at=started_at, options=dict(options)
+        )
+        write_bytes(self._tonight, _json(night))
+        return night
+
+    def forget_summary(self) -> None:
+        """Remove the summary of an audit that was interrupted and is continued."""
+        with writing(self.summary):
+            self.summary.unlink(missing_ok=True)
+
+    def report_of(self, night: Night) -> Path:
+        """The file of a night's report."""
+        return self._reports / f"{night.name}{_SUFFIX}"
+
+    def keep_report(self, night: Night) -> Night:
+        """Keep tonight's report under the name of the night."""
+        file = self.report_of(night)
+        if self.output.exists():
+            with writing(file):
+                file.parent.mkdir(exist_ok=True)
+                compress_file(self.output, file)
+        return replace(night, report=str(file.relative_to(self.path)))
+
+    def publish(self, night: Night) -> None:
+        """Let `latest.jsonl.zst` lead to the report of this night."""
+        link = self.latest_report.with_name(f"{self.latest_report.name}.partial")
+        with writing(self.latest_report):
+            link.unlink(missing_ok=True)
+            link.symlink_to(self.report_of(night).relative_to(self.path))
+            replace_durably(link, self.latest_report)
+
+    def finish(self, night: Night) -> None:
+        """Record what happened in this night. The night stays in progress."""
+        with writing(self._nights):
+            self._nights.mkdir(exist_ok=True)
+        write_bytes(self._nights / f"{night.name}.json", _json(night))
+
+    def end(self) -> None:
+        """End the night in progress: remove its files, the state last."""
+        with writing(self.path):
+            for suffix in (".jsonl.journal", ".jsonl.partial", ".jsonl.partial.sorted"):
+                self.path.joinpath(_TONIGHT + suffix).unlink(missing_ok=True)
+            for file in (self.output, self.summary, self._tonight):
+                file.unlink(missing_ok=True)
+
+    def remove(self, night: Night) -> None:
+        """Remove a night: its report, then its record."""
+        with writing(self._nights):
+            self.report_of(night).unlink(missing_ok=True)
+            (self._nights / f"{night.name}.json").unlink(missing_ok=True)
+
+    def read_summary(self) -> dict[str, Any] | None:
+        """The summary of tonight's audit, if it came to its end."""
+        if not self.output.exists() or not self.summary.exists():
+            return None
+        return _read_json(self.summary)
+
+
+def read_nights(path: str) -> list[Night]:
+    """The nights of a folder, in order, with the one in progress last.
+
+    Reads only: another process may work in the folder. Raises `UsageError`.
+    """
+    folder = NightFolder(Path(path))
+    if not folder.path.is_dir():
+        raise UsageError(f"{safe_text(path)}: no such folder; no night was run yet")
+    nights = folder.nights()
+    unfinished = folder.unfinished()
+    if unfinished is not None and unfinished.name not in {n.name for n in nights}:
+        nights.append(unfinished)
+    return nights
+
+
+@contextmanager
+def open_night_folder(path: str) -> Iterator[NightFolder]:
+    """The state folder, made if it is missing and locked until the end.
+
+    Raises `LockedError` if another night runs in it, `OutputError` if it is unusable.
+    """
+    folder = Path(path).absolute()
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        descriptor = os.open(folder / "lock", flags, 0o600)
+    try:
+        try:
+            lock_file(descriptor, path)
+        except LockedError:
+            holder = (
+                os.pread(descriptor, _PID_BYTES, 0).decode(errors="replace").strip()
+            )
+            raise LockedError(
+                f"{safe_text(path)}: another auditor nightly works in this folder"
+                + (f" (process {safe_text(holder)})" if holder else "")
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield NightFolder(folder)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def writing(file: Path) -> Iterator[None]:
+    """Turn an `OSError` of the body into an `OutputError` about the file."""
+    try:
+        yield
+    except OSError as error:
+        name = safe_text(str(error.filename or file))
+        reason = error.strerror or error
+        raise OutputError(f"{name}: cannot be written: {reason}") from None
+
+
+def write_bytes(file: Path, content: bytes) -> None:
+    """Replace a file atomically. Raises `OutputError`."""
+    with writing(file), atomic_file(file) as stream:
+        stream.write(content)
+
+
+def _json(night: Night) -> bytes:
+    return orjson.dumps(night, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _read_night(file: Path) -> Night:
+    document = _read_json(file)
+    names = Night.__slots__
+    with suppress(TypeError):
+        return Night(**{name: document[name] for name in names if name in document})
+    raise UsageError(f"{safe_text(str(file))}: not the record of a night; remove it")
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        document = orjson.loads(file.read_bytes())
+    except OSError as error:
+        raise UsageError(
+            f"{safe_text(str(file))}: cannot be read: {error.strerror}"
+        ) from None
+    except orjson.JSONDecodeError:
+        document = None
+    if not isinstance(document, dict):
+        raise UsageError(f"{safe_text(str(file))}: not valid JSON; remove it")
+    return document

@@ -1,0 +1,470 @@
+"""One night, from the audit to the retention.
+
+    begin     continue the unfinished night, or start a new one
+    (audit)   by the command, into `audit_options()`
+    finish    keep the report -> history -> comparison -> policy -> page -> record
+              -> publish -> metrics -> notifications -> retention
+
+The audit's report stays in the folder until every step is done, and every step replaces
+whole files, so a night that was killed is finished by repeating the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from auditor.analysis.check.evaluate import check_reports
+from auditor.analysis.check.findings import Findings, findings_metrics
+from auditor.analysis.check.formats import output_formats
+from auditor.analysis.check.policy import Policy, Severity, Subject
+from auditor.analysis.check.policy_file import load_policy
+from auditor.analysis.diff import Change, Comparison, Difference, compare
+from auditor.analysis.diff_text import diff_lines
+from auditor.analysis.history import add
+from auditor.analysis.html.page import make_page
+from auditor.config import FailOn, NightlySettings, NotifyOn
+from auditor.errors import ExitCode
+from auditor.fast_dataclass import dataclass
+from auditor.nightly import notifications
+from auditor.nightly.night_folder import Night, NightFolder, write_bytes
+from auditor.nightly.night_text import (
+    MAX_LINES,
+    action_lines,
+    headline,
+    markdown_text,
+)
+from auditor.nightly.retention import expired_nights
+from auditor.report.metrics import (
+    Metric,
+    audit_metrics,
+    night_metrics,
+    render_textfile,
+    write_textfile,
+)
+from auditor.util.clock import rfc3339
+from auditor.util.text import format_count, safe_text
+
+# An unfinished audit is continued for half a day: afterwards its records are more
+# yesterday's than today's, and the digest cache makes a new audit cheap.
+MAX_RESUME_S = 12 * 3600.0
+# Rows of each table in the Markdown text.
+_TABLE_ROWS = 20
+
+# Changes that somebody may have to act on, the worst first.
+_CHANGES_SHOWN = (Change.FAILING, Change.REMOVED, Change.MOVED, Change.ALTERED)
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NightResult:
+    """A finished night: its exit code, and the lines to print if that is not 0."""
+
+    night: Night
+    lines: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0 if there is nothing to act on, else 1."""
+        return ExitCode(self.night.exit_code or 0)
+
+
+class NightRun:
+    """One night in a locked folder: `begin`, the audit, `finish`."""
+
+    def __init__(
+        self,
+        folder: NightFolder,
+        settings: NightlySettings,
+        *,
+        options: Mapping[str, Any],
+        metrics: str | None,
+        environment: Mapping[str, str],
+        now: Callable[[], float],
+    ) -> None:
+        """`options` are those that the content of the records depends on.
+
+        `metrics` is the textfile to write; `now` returns epoch seconds.
+
+        Raises `UsageError` for a policy that cannot be used.
+        """
+        self._folder = folder
+        self._settings = settings
+        self._options = dict(options)
+        self._metrics = metrics
+        self._environment = environment
+        self._now = now
+        self._warnings: list[str] = []
+        self._policy = load_policy(settings.policy) if settings.policy else None
+
+    def begin(self) -> Night:
+        """Start a night, or continue one whose audit is unfinished and recent.
+
+        A night that is too old to continue is recorded with what it leaves out. A night
+        whose audit came to its end is finished first.
+        """
+        night = self._folder.unfinished()
+        if night is not None:
+            summary = self._folder.read_summary()
+            if summary is not None:
+                self.finish(night, summary)
+            elif night.options != self._options:
+                self._abandon(night, "the configuration was changed")
+            elif abs(self._now() - _epoch(night.started_at)) > MAX_RESUME_S:
+                limit = f"{MAX_RESUME_S / 3600:.0f} hours"
+                self._abandon(night, f"it was not continued within {limit}")
+            else:
+                self._folder.forget_summary()
+                return night
+        return self._folder.begin(rfc3339(self._now()), self._options)
+
+    def audit_options(self) -> dict[str, Any]:
+        """The options of the audit, by name, besides those of the configuration."""
+        return {
+            "output": str(self._folder.output),
+            "summary": str(self._folder.summary),
+            "resume": True,
+        }
+
+    def finish(self, night: Night, summary: Json) -> NightResult:
+        """Do the steps after the audit; raises `AuditorError` if one is impossible."""
+        night = _with_summary(night, summary)
+        previous = self._previous(night)
+        night = self._folder.keep_report(night)
+        report = str(self._folder.report_of(night))
+        if night.complete:
+            add(self._folder.history, [report])
+        with (
+            self._comparison(previous, report) as comparison,
+            self._findings(previous, report) as findings,
+        ):
+            night = self._judged(night, previous, comparison, findings)
+            text = markdown_text(
+                night,
+                failures=summary["failures"],
+                changes=_diff_text(comparison),
+                findings=_findings_text(findings),
+            )
+            page = self._page(night, previous, report)
+            lines = action_lines(
+                night,
+                failures=summary["failures"],
+                changes=_change_lines(comparison),
+                violations=_violation_lines(findings),
+                warnings=self._warnings,
+                page=page,
+            )
+            metrics = self._night_metrics(night, summary, findings)
+        self._folder.finish(night)
+        if night.complete:
+            self._folder.publish(night)
+            write_bytes(self._folder.latest_text, text.encode())
+        self._write_metrics(metrics)
+        night = self._notify(night, text)
+        self._folder.finish(night)
+        self._folder.end()
+        for expired in self.expired():
+            self._folder.remove(expired)
+        return NightResult(night=night, lines=(*lines, *self._warnings)[:MAX_LINES])
+
+    def expired(self) -> list[Night]:
+        """The nights that the retention rules remove now."""
+        if self._settings.keep is None:
+            return []
+        return expired_nights(self._folder.nights(), self._settings.keep)
+
+    def started(self) -> None:
+        """Tell the dead man's switch that a night begins."""
+        self._ping("/start")
+
+    def failed(self, code: int, sentence: str) -> None:
+        """Tell others that a night ended with an exit code of 2 or more."""
+        self._ping("/fail", sentence)
+        self._write_metrics(night_metrics(exit_code=code, finished_s=self._now()))
+
+    # -- steps -------------------------------------------------------------------
+
+    def _abandon(self, night: Night, reason: str) -> None:
+        partial = self._folder.output.with_name(f"{self._folder.output.name}.partial")
+        try:
+            with partial.open("rb") as stream:
+                records = sum(line.endswith(b"\n") for line in stream)
+        except OSError:
+            records = 0
+        remark = f"its audit ended after {format_count(records, 'record')}: {reason}"
+        self._warnings.append(f"the night {night.name} is left out: {remark}")
+        self._folder.finish(replace(night, audited=records, remark=remark))
+        self._folder.end()
+
+    def _previous(self, night: Night) -> Night | None:
+        """The newest complete night before this one whose report exists."""
+        for one in reversed(self._folder.nights()):
+            is_before = one.complete and one.number < night.number
+            if is_before and self._folder.report_of(one).exists():
+                return one
+        return None
+
+    @contextmanager
+    def _comparison(
+        self, previous: Night | None, report: str
+    ) -> Iterator[Comparison | None]:
+        if previous is None:
+            yield None
+            return
+        with compare([str(self._folder.report_of(previous))], [report]) as comparison:
+            yield comparison
+
+    @contextmanager
+    def _findings(
+        self, previous: Night | None, report: str
+    ) -> Iterator[Findings | None]:
+        if self._policy is None:
+            yield None
+            return
+        policy = self._policy
+        earlier: tuple[str, ...] = ()
+        if previous is not None:
+            earlier = (str(self._folder.report_of(previous)),)
+        else:
+            policy = _without_earlier(policy)
+        if not policy.rules:
+            yield None
+            return
+        with check_reports(
+            [report], policy, today=self._today(), earlier=earlier
+        ) as findings:
+            yield findings
+
+    def _judged(
+        self,
+        night: Night,
+        previous: Night | None,
+        comparison: Comparison | None,
+        findings: Findings | None,
+    ) -> Night:
+        """The night with what changed, what breaks the policy, and the exit code."""
+        changes = violations = None
+        if comparison is not None:
+            changes = {
+                change.value: count
+                for change, count in comparison.totals.changes.items()
+                if change.is_difference and count
+            }
+        if findings is not None:
+            violations = {
+                severity.value: findings.total(severity) for severity in Severity
+            }
+        code = ExitCode.OK
+        if not night.complete or night.failed or self._is_broken(violations):
+            code = ExitCode.FAILED
+        return replace(
+            night,
+            compared_with=previous.name if previous else None,
+            changes=changes,
+            violations=violations,
+            finished_at=rfc3339(self._now()),
+            exit_code=code,
+        )
+
+    def _is_broken(self, violations: Mapping[str, int] | None) -> bool:
+        match violations, self._settings.fail_on:
+            case None, _:
+                return False
+            case _, FailOn.NEVER:
+                return False
+            case counts, FailOn.ERROR:
+                return bool(counts[Severity.ERROR.value])
+        return any(violations.values()) if violations else False
+
+    def _page(self, night: Night, previous: Night | None, report: str) -> str | None:
+        """Make the page of a complete night; return its file."""
+        if not self._settings.page or not night.complete:
+            return None
+        policy = self._settings.policy if previous or self._can_check_alone else None
+        page = make_page(
+            [report],
+            previous=[str(self._folder.report_of(previous))] if previous else [],
+            policy_file=policy,
+            today=self._today(),
+        )
+        write_bytes(self._folder.latest_page, page.encode())
+        return str(self._folder.latest_page)
+
+    @property
+    def _can_check_alone(self) -> bool:
+        """Whether no rule of the policy needs an earlier report."""
+        policy = self._policy
+        return policy is None or _without_earlier(policy).rules == policy.rules
+
+    def _night_metrics(
+        self, night: Night, summary: Json, findings: Findings | None
+    ) -> list[Metric]:
+        metrics = audit_metrics(summary)
+        if findings is not None:
+            metrics += findings_metrics(
+                findings, datetime.fromtimestamp(self._now(), UTC)
+            )
+        return metrics + night_metrics(
+            exit_code=night.exit_code or 0,
+            finished_s=self._now(),
+            complete=night.complete,
+            changes={
+                change.value: (night.changes or {}).get(change.value, 0)
+                for change in Change
+                if change.is_difference
+            },
+        )
+
+    def _write_metrics(self, metrics: list[Metric]) -> None:
+        if self._metrics is not None:
+            write_textfile(self._metrics, metrics)
+        if self._settings.push_url is not None:
+            text = render_textfile(metrics, name=self._job)
+            self._warn(
+                notifications.push_metrics(
+                    self._settings.push_url, text, job=f"auditor-{self._job}"
+                )
+            )
+
+    @property
+    def _job(self) -> str:
+        if self._metrics is not None:
+            return Path(self._metrics).name.removesuffix(".prom")
+        return "nightly"
+
+    def _notify(self, night: Night, text: str) -> Night:
+        """Send what the settings ask for; return the night with the outcome."""
+        event = "" if night.exit_code == ExitCode.OK else "/fail"
+        if self._settings.run_after:
+            problem = notifications.run_command(
+                self._settings.run_after, night, self._folder.path
+            )
+            self._warn(problem)
+        notify = self._settings.notify
+        if notify is not None and _is_news(night, notify.on):
+            problem = notifications.send_notification(
+                notify,
+                title=f"auditor: {headline(night)}",
+                markdown=text,
+                environment=self._environment,
+            )
+            self._warn(problem)
+            night = replace(night, notified=problem is None)
+        self._ping(event, headline(night))
+        return night
+
+    def _ping(self, event: str, sentence: str = "") -> None:
+        if self._settings.ping_url is not None:
+            body = sentence.encode()
+            self._warn(notifications.ping(self._settings.ping_url, event, body=body))
+
+    def _warn(self, problem: str | None) -> None:
+        if problem is not None:
+            self._warnings.append(f"warning: {problem}")
+
+    def _today(self) -> date:
+        return datetime.fromtimestamp(self._now(), UTC).date()
+
+
+def _with_summary(night: Night, summary: Json) -> Night:
+    """The night with the counts of its audit, and whether it is complete."""
+    references = summary["references"]
+    remark = None
+    if summary["interrupted"]:
+        remark = "its audit was interrupted"
+    elif summary["deadline_reached"]:
+        count = summary["failures"].get("interrupted", {}).get("count", 0)
+        remark = (
+            "its audit reached the deadline:"
+            f" {format_count(count, 'reference')} not audited"
+        )
+    elif not references["audited"]:
+        remark = f"no image could be audited ({references['failed']} failed)"
+    return replace(
+        night,
+        duration_s=summary["duration_s"],
+        complete=remark is None,
+        references=references["asked"],
+        audited=references["audited"],
+        failed=references["failed"],
+        remark=remark,
+    )
+
+
+def _is_news(night: Night, on: NotifyOn) -> bool:
+    if on is NotifyOn.ALWAYS:
+        return True
+    if night.exit_code != ExitCode.OK:
+        return True
+    return on is NotifyOn.CHANGE and bool(night.changes)
+
+
+def _without_earlier(policy: Policy) -> Policy:
+    """The policy without the rules that need an earlier report."""
+    return replace(
+        policy,
+        rules=tuple(
+            rule
+            for rule in policy.rules
+            if rule.definition.subject is not Subject.EARLIER
+        ),
+    )
+
+
+def _change_lines(comparison: Comparison | None) -> list[str]:
+    """A sentence for each of the first changes to act on."""
+    if comparison is None:
+        return []
+    return [
+        _change_line(difference)
+        for change in _CHANGES_SHOWN
+        for difference in comparison.differences(change, limit=MAX_LINES)
+    ][:MAX_LINES]
+
+
+def _change_line(difference: Difference) -> str:
+    change = difference.change.value.replace("_", " ")
+    line = f"{change}: {safe_text(difference.reference, 300)}"
+    if difference.architectures_lost:
+        lost = ", ".join(difference.architectures_lost)
+        line += f", lost {safe_text(lost)}"
+    return line
+
+
+def _violation_lines(findings: Findings | None) -> list[str]:
+    """A sentence for each of the first violations."""
+    if findings is None:
+        return []
+    violations = (
+        one
+        for one in findings.violations(waived=False)
+        # These lines are in the failures already.
+        if one.rule.definition.name != "forbid_failures"
+    )
+    return [
+        f"{one.rule.id}: {one.safe_reference}: {one.detail}"
+        for one in islice(violations, MAX_LINES)
+    ]
+
+
+def _diff_text(comparison: Comparison | None) -> list[str]:
+    if comparison is None:
+        return []
+    return list(diff_lines(comparison, "markdown", _TABLE_ROWS))
+
+
+def _findings_text(findings: Findings | None) -> list[str]:
+    if findings is None:
+        return []
+    pieces = output_formats(_TABLE_ROWS)["markdown"](findings)
+    return "".join(pieces).splitlines()
+
+
+def _epoch(time: str) -> float:
+    return datetime.fromisoformat(time).timestamp()

@@ -1,0 +1,139 @@
+"""The texts of a night: ten lines for cron's mail, Markdown for others, `status`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from auditor.analysis.text_tables import (
+    TitledTable,
+    code_column,
+    number_column,
+    text_column,
+    text_lines,
+)
+from auditor.nightly.night_folder import Night
+from auditor.util.text import format_count, format_duration, safe_text
+
+# Lines that a person reads in a mail at breakfast.
+MAX_LINES = 10
+# Examples of failures in these lines.
+_MAX_FAILURES = 3
+_REFERENCE_CHARS = 300
+
+Json = Mapping[str, Any]
+
+
+def headline(night: Night) -> str:
+    """One line: what a person has to know."""
+    if not night.complete:
+        return f"the night {night.name} is incomplete: {night.remark}"
+    parts = [f"{night.failed} of {format_count(night.references, 'reference')} failed"]
+    if night.changes:
+        parts.append(format_changes(night.changes))
+    if night.violations and (count := sum(night.violations.values())):
+        parts.append(format_count(count, "policy violation"))
+    return f"night {night.name}: {'; '.join(parts)}"
+
+
+def format_changes(changes: Mapping[str, int]) -> str:
+    """`3 moved, 1 removed`; `no changes` without any."""
+    shown = [f"{n} {change.replace('_', ' ')}" for change, n in changes.items() if n]
+    return ", ".join(shown) or "no changes"
+
+
+def action_lines(
+    night: Night,
+    *,
+    failures: Json,
+    changes: Sequence[str],
+    violations: Sequence[str],
+    warnings: Sequence[str],
+    page: str | None,
+) -> list[str]:
+    """At most `MAX_LINES` lines to act on.
+
+    `failures` are those of the audit's summary; `changes` and `violations` have one
+    sentence for each example, `warnings` are about the steps after the audit.
+    """
+    footer = [f"page: {page}" if page else f"report: {night.report}"]
+    lines = [headline(night), *warnings]
+    groups = [list(_failure_lines(failures)), list(violations), list(changes)]
+    room = MAX_LINES - len(lines) - len(footer)
+    while room > 0 and any(groups):
+        for group in groups:
+            if group and room > 0:
+                lines.append(group.pop(0))
+                room -= 1
+    return [*lines[: MAX_LINES - len(footer)], *footer]
+
+
+def _failure_lines(failures: Json) -> Iterator[str]:
+    for kind, failure in list(failures.items())[:_MAX_FAILURES]:
+        example = failure["example"]
+        reference = safe_text(example["reference"], _REFERENCE_CHARS)
+        yield f"{failure['count']} {kind}: {reference}: {safe_text(example['detail'])}"
+
+
+def markdown_text(
+    night: Night, *, failures: Json, changes: Iterable[str], findings: Iterable[str]
+) -> str:
+    """The night as Markdown; `changes` and `findings` are lines of their commands."""
+    lines = [
+        f"# Night {night.name}",
+        "",
+        f"{headline(night)}.",
+        "",
+        f"- {night.audited} of {format_count(night.references, 'reference')} audited in"
+        f" {format_duration(night.duration_s)}",
+    ]
+    lines += [f"- failed: `{line}`" for line in _failure_lines(failures)]
+    if night.compared_with:
+        lines += ["", f"## Changes since {night.compared_with}", "", *changes]
+    if night.violations is not None:
+        lines += ["", "## Policy", "", *findings]
+    return "\n".join(lines) + "\n"
+
+
+def status_lines(nights: Sequence[Night], folder: str) -> Iterator[str]:
+    """The table of `auditor nightly status`."""
+    if not nights:
+        yield f"no night in {safe_text(folder)} yet"
+        return
+    yield from text_lines(
+        [
+            TitledTable(
+                title=f"nights in {safe_text(folder)}",
+                columns=_STATUS_COLUMNS,
+                rows=nights,
+                total=len(nights),
+            )
+        ]
+    )
+
+
+def _changes_cell(night: Night) -> str | None:
+    return None if night.changes is None else format_changes(night.changes)
+
+
+def _violations_cell(night: Night) -> int | None:
+    return None if night.violations is None else sum(night.violations.values())
+
+
+def _state_cell(night: Night) -> str:
+    if night.complete:
+        return "complete"
+    return f"incomplete: {night.remark}" if night.remark else "in progress"
+
+
+_STATUS_COLUMNS = (
+    code_column("night", "name"),
+    text_column("started", "started_at"),
+    text_column("took", "duration_s", form=format_duration),
+    number_column("references"),
+    number_column("failed"),
+    text_column("changes", _changes_cell),
+    number_column("violations", _violations_cell),
+    text_column("state", _state_cell),
+    text_column("report"),
+)

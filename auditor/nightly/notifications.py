@@ -1,0 +1,167 @@
+"""What a night tells others: notifications, a command, a dead man's switch, a push.
+
+Nothing here fails a night. Each function returns a sentence about what went wrong, or
+None. Notifications go through apprise, which knows a hundred services by their URLs.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import orjson
+
+from auditor.config import NotifySettings
+from auditor.nightly.night_folder import Night
+from auditor.util.text import format_count, safe_text, safe_url
+
+# A service that is asked at the end of a night has this long to answer, in seconds.
+TIMEOUT_S = 30.0
+# A command that files a ticket may take longer; then it is killed.
+_COMMAND_TIMEOUT_S = 600.0
+# Characters of a command's standard error in a warning.
+_STDERR_CHARS = 300
+
+
+def send_notification(
+    settings: NotifySettings,
+    *,
+    title: str,
+    markdown: str,
+    environment: Mapping[str, str],
+) -> str | None:
+    """Send the text to every URL of the settings; return what went wrong."""
+    urls, problem = _urls(settings, environment)
+    if problem is not None:
+        return f"no notification was sent: {problem}"
+    try:
+        refused, failed = _send(urls, title=title, markdown=markdown)
+    except ModuleNotFoundError:
+        return (
+            "no notification was sent: apprise is not installed; install auditor with"
+            " the extra notify"
+        )
+    source = settings.urls_env or settings.urls_file
+    if refused:
+        return (
+            f"{format_count(refused, 'notification URL')} in {source} not understood;"
+            " see apprise's list of services"
+        )
+    if failed:
+        return (
+            f"{format_count(failed, 'notification')} of {len(urls)} (from {source})"
+            " not delivered"
+        )
+    return None
+
+
+def _send(urls: Sequence[str], *, title: str, markdown: str) -> tuple[int, int]:
+    """Send to every URL; the numbers of URLs not understood and not delivered."""
+    refused = failed = 0
+    with warnings.catch_warnings():
+        # The library's own: it imports modules that Python has deprecated.
+        warnings.simplefilter("ignore")
+        import apprise  # noqa: PLC0415  (an extra)
+
+        # It logs URLs, which contain tokens.
+        logging.getLogger("apprise").disabled = True
+        for url in urls:
+            service = apprise.Apprise()
+            if not service.add(url):
+                refused += 1
+            elif not service.notify(
+                title=title, body=markdown, body_format=apprise.NotifyFormat.MARKDOWN
+            ):
+                failed += 1
+    return refused, failed
+
+
+def _urls(
+    settings: NotifySettings, environment: Mapping[str, str]
+) -> tuple[list[str], str | None]:
+    """The URLs, separated by white space, and what is wrong with their source."""
+    text = ""
+    if settings.urls_env is not None:
+        text += environment.get(settings.urls_env, "")
+        if not text.strip() and settings.urls_file is None:
+            return [], f"the environment variable {settings.urls_env} is not set"
+    if settings.urls_file is not None:
+        try:
+            text += "\n" + Path(settings.urls_file).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not UTF-8 text"
+            return [], f"{safe_text(settings.urls_file)} cannot be read: {reason}"
+    lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    urls = [url for line in lines for url in line.split()]
+    return urls, None if urls else f"{settings.urls_file} contains no URL"
+
+
+def run_command(command: Sequence[str], night: Night, folder: Path) -> str | None:
+    """Run a command with the night as JSON on its standard input.
+
+    The JSON is that of `auditor nightly status`, with the absolute path of the report.
+    """
+    document = orjson.loads(orjson.dumps(night))
+    document["folder"] = str(folder)
+    name = safe_text(command[0])
+    try:
+        done = subprocess.run(  # noqa: S603  (the user's own command, without a shell)
+            command,
+            input=orjson.dumps(document),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=_COMMAND_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"run_after: {name} took longer than {_COMMAND_TIMEOUT_S:.0f} s"
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        return f"run_after: {name} cannot be run: {reason}"
+    if done.returncode:
+        text = done.stderr.decode(errors="replace").strip()
+        shown = f": {safe_text(text, _STDERR_CHARS)}" if text else ""
+        return f"run_after: {name} ended with exit code {done.returncode}{shown}"
+    return None
+
+
+def ping(url: str, event: str = "", *, body: bytes = b"") -> str | None:
+    """Tell a dead man's switch what happened: `/start`, "" (success) or `/fail`.
+
+    The paths are those of Healthchecks ("Pinging API"), which other services have, too.
+    """
+    return _request(url.rstrip("/") + event, "POST", body, what="ping_url")
+
+
+def push_metrics(url: str, textfile: bytes, *, job: str) -> str | None:
+    """Replace the metrics of a job in a Prometheus Pushgateway."""
+    target = f"{url.rstrip('/')}/metrics/job/{job}"
+    return _request(target, "PUT", textfile, what="push_url")
+
+
+def _request(url: str, method: str, body: bytes, *, what: str) -> str | None:
+    request = urllib.request.Request(  # noqa: S310  (the settings allow http and https)
+        url,
+        data=body,
+        method=method,
+        headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S):  # noqa: S310
+            return None
+    except urllib.error.HTTPError as error:
+        error.close()
+        return f"{what}: {_host(url)} answered {error.code}"
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        return f"{what}: {_host(url)} cannot be reached: {safe_text(str(reason))}"
+
+
+def _host(url: str) -> str:
+    """The part of a URL that is no secret: ping URLs contain the key in their path."""
+    return "/".join(safe_url(url).split("/")[:3])

@@ -1,0 +1,167 @@
+"""`auditor nightly` as cron runs it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import anyio
+import orjson
+import pytest
+
+from tests.flow.commands import auditor, running
+from tests.flow.harness import Lab, lab, simple
+from tests.flow.nights import files_in, read_report
+from tests.support.fault_actions import Hold
+
+pytestmark = pytest.mark.anyio
+
+CONFIG = """
+reference = ["{host}/team/app:*"]
+docker_config = false
+[registry."{host}"]
+plain_http = true
+{more}
+[nightly]
+folder = "state"
+"""
+
+
+def _config(here: Lab, folder: Path, more: str = "", nightly: str = "") -> str:
+    file = folder / "night.toml"
+    file.write_text(CONFIG.format(host=here.host, more=more) + nightly)
+    return str(file)
+
+
+async def test_a_good_night_of_cron_prints_nothing_and_status_shows_it(
+    tmp_path: Path,
+) -> None:
+    # As cron: hardly any environment, no home folder, no terminal.
+    program = (
+        *("/usr/bin/env", "-i", f"PYTHONPATH={Path(__file__).parents[2]}"),
+        *(sys.executable, "-W", "error", "-m", "auditor"),
+    )
+    async with lab(simple(["team/app:1", "team/app:2"])) as here:
+        config = _config(here, tmp_path)
+        for _ in range(2):
+            done = await auditor("nightly", "-c", config, program=program)
+            assert (done.code, done.out, done.stderr) == (0, b"", [])
+    status = await auditor("nightly", "status", "-c", config, "--format", "json")
+    assert [(line["audited"], line["changes"]) for line in status.lines] == [
+        (2, None),
+        (2, {}),
+    ]
+    table = (await auditor("nightly", "-c", config, "status")).out.decode()
+    assert "complete" in table
+    assert "reports/" in table
+
+
+async def test_what_failed_is_printed_and_the_exit_code_is_1(tmp_path: Path) -> None:
+    async with lab(simple(["team/app:1"])) as here:
+        config = _config(here, tmp_path)
+        Path(config).write_text(
+            Path(config).read_text().replace("team/app:*", "team/app:gone")
+        )
+        done = await auditor("nightly", "-c", config)
+    assert done.code == 1
+    assert done.stderr == []
+    lines = done.out.decode().splitlines()
+    assert "no image could be audited (1 failed)" in lines[0]
+    assert lines[1].startswith(f"1 not_found: {here.host}/team/app:gone: ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_an_ended_night_is_continued(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    async with lab(simple(f"team/app:{n}" for n in range(4))) as here:
+        config = _config(here, tmp_path)
+        here.faults.on("GET", "/v2/team/app/manifests/3", Hold())
+        async with running("nightly", "-c", config) as process:
+            await here.faults.until(
+                lambda: here.faults.count("GET", "/v2/team/app/manifests/3") == 1
+            )
+            process.send_signal(number)
+            with anyio.fail_after(20):
+                code = await process.wait()
+        assert code in {-number, 128 + number}
+        done = await auditor("nightly", "-c", config)
+    assert (done.code, done.out, done.stderr) == (0, b"", [])
+    latest = tmp_path / "state" / "latest.jsonl.zst"
+    assert len(read_report(latest)) == 4
+    assert not [name for name in files_in(tmp_path / "state") if "tonight" in name]
+
+
+@pytest.mark.parametrize(
+    ("more", "nightly", "sentence"),
+    [
+        ("output = 'x.jsonl'", "", "only valid at the top"),
+        ("", "policy = 'none.toml'", "none.toml: cannot be read"),
+        ("", "kep = {}", "nightly.kep: unknown key; did you mean keep?"),
+    ],
+    ids=["output", "policy", "key"],
+)
+async def test_a_wrong_configuration_is_exit_2_and_starts_no_night(
+    more: str, nightly: str, sentence: str, tmp_path: Path
+) -> None:
+    async with lab() as here:
+        config = _config(here, tmp_path, more, nightly)
+        done = await auditor("nightly", "-c", config)
+        assert not here.faults.log
+    assert done.code == 2
+    assert sentence in " ".join(done.messages)
+    assert not files_in(tmp_path / "state")
+
+
+async def test_without_its_table_the_command_says_what_to_add(tmp_path: Path) -> None:
+    file = tmp_path / "audit.toml"
+    file.write_text('reference = ["registry.example.com/app"]\n')
+    done = await auditor("nightly", "-c", str(file))
+    assert done.code == 2
+    assert "with a table [nightly]" in done.messages[0]
+
+
+async def test_prune_says_what_it_would_remove(tmp_path: Path) -> None:
+    async with lab(simple(["team/app:1"])) as here:
+        config = _config(here, tmp_path)
+        for _ in range(2):
+            await auditor("nightly", "-c", config)
+    file = Path(config)
+    file.write_text(file.read_text() + "keep = { last = 1 }\n")
+    before = files_in(tmp_path / "state")
+    dry = await auditor("nightly", "prune", "-c", config, "--dry-run")
+    assert dry.out.decode().startswith("would remove 20")
+    assert files_in(tmp_path / "state") == before
+    done = await auditor("nightly", "prune", "-c", config)
+    assert done.out.decode() == dry.out.decode().replace("would remove", "removed")
+    status = await auditor("nightly", "status", "-c", config, "--format", "json")
+    (night,) = (orjson.loads(line) for line in status.out.splitlines())
+    assert night["number"] == 2
+
+
+@pytest.mark.parametrize("scheduler", ["systemd", "cron", "kubernetes"])
+async def test_install_prints_files_for_this_configuration(
+    scheduler: str, tmp_path: Path
+) -> None:
+    async with lab() as here:
+        more = 'username = "audit"\npassword_env = "NIGHT_PASSWORD"'
+        config = _config(here, tmp_path, more)
+    before = files_in(tmp_path)
+    done = await auditor("nightly", "install", scheduler, "-c", config)
+    assert (done.code, done.stderr) == (0, [])
+    text = done.out.decode()
+    assert "NIGHT_PASSWORD" in text
+    assert Path(config).name in text
+    assert "# Enable it:" in text
+    assert files_in(tmp_path) == before
+
+
+async def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file")
+    async with lab() as here:
+        config = _config(here, tmp_path)
+        done = await auditor("nightly", "-c", config)
+    assert done.code == 3
+    (message,) = done.messages
+    assert message.startswith(f"{tmp_path / 'state'}: cannot be written: ")

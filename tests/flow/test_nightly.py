@@ -1,0 +1,501 @@
+"""`auditor nightly`: whole nights, and what others see of them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+
+from auditor.analysis.history import show
+from auditor.config import FailOn, KeepRules, NightlySettings, NotifyOn, NotifySettings
+from auditor.demo.demo_registry import serve
+from auditor.demo.image_builder import image, index
+from auditor.errors import LockedError, OutputError
+from auditor.nightly import night_folder
+from auditor.nightly.night_folder import open_night_folder
+from tests.flow.harness import MANIFESTS, Lab, lab, simple
+from tests.flow.nights import Nights, files_in, read_report
+from tests.support.fault_actions import Answer
+
+pytestmark = pytest.mark.anyio
+
+POLICY = """
+[rules.everything]
+forbid_failures = true
+required_platforms = ["linux/amd64"]
+
+[rules.tags]
+severity = "warning"
+immutable_tags = ["1.*"]
+"""
+
+
+def _nights(here: Lab, folder: Path, *asked: str, **settings: Any) -> Nights:
+    return Nights(
+        here=here,
+        asked=tuple(here.ref(name) for name in asked or ("team/app:*",)),
+        settings=NightlySettings(folder=str(folder / "state"), **settings),
+    )
+
+
+def _policy(folder: Path) -> str:
+    file = folder / "policy.toml"
+    file.write_text(POLICY)
+    return str(file)
+
+
+async def test_a_good_night_prints_nothing_and_is_published(tmp_path: Path) -> None:
+    async with lab(simple(["team/app:1.0", "team/app:1.1"])) as here:
+        nights = _nights(here, tmp_path)
+        result = await nights.night("2026-12-01")
+    assert result is not None
+    assert result.exit_code == 0
+    (night,) = nights.known
+    assert (night.name, night.complete, night.audited) == ("2026-12-01", True, 2)
+    assert night.changes is None  # there is nothing to compare with
+    lines = read_report(nights.folder / "latest.jsonl.zst")
+    assert [line["tag"] for line in lines] == ["1.0", "1.1"]
+    assert (nights.folder / "latest.html").read_text().startswith("<!DOCTYPE html>")
+    assert not list(nights.folder.glob("tonight*"))
+
+
+async def test_the_report_of_a_night_is_that_of_an_audit(tmp_path: Path) -> None:
+    async with lab(simple(f"team/app:{n}" for n in range(5))) as here:
+        outcome = await here.audit(here.ref("team/app:*"), here.ref("team/none:1"))
+        nights = _nights(here, tmp_path, "team/app:*", "team/none:1")
+        await nights.night("2026-12-01")
+    lines = read_report(nights.folder / "reports" / "2026-12-01.jsonl.zst")
+    expected = [orjson.loads(orjson.dumps(record)) for record in outcome.records]
+    for line in (*lines, *expected):
+        del line["audited_at"]
+    assert lines == expected
+
+
+async def test_a_moved_tag_breaks_the_policy_and_fills_ten_lines_at_most(
+    tmp_path: Path,
+) -> None:
+    content = simple(f"team/app:1.{n}" for n in range(30))
+    async with lab(content) as here:
+        nights = _nights(
+            here, tmp_path, policy=_policy(tmp_path), fail_on=FailOn.WARNING
+        )
+        assert (await nights.night("2026-12-01")).exit_code == 0  # type: ignore[union-attr]
+        for n in range(30):
+            content.add("team/app", image(f"new {n}"), f"1.{n}")
+        result = await nights.night("2026-12-02")
+    assert result is not None
+    assert result.exit_code == 1
+    assert result.night.changes == {"moved": 30}
+    assert result.night.violations == {"error": 0, "warning": 30}
+    assert len(result.lines) == 10
+    assert (
+        result.lines[0]
+        == "night 2026-12-02: 0 of 30 references failed; 30 moved; 30 policy violations"
+    )
+    assert result.lines[-1] == f"page: {nights.folder / 'latest.html'}"
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "code"), [(FailOn.ERROR, 0), (FailOn.WARNING, 1), (FailOn.NEVER, 0)]
+)
+async def test_fail_on_is_the_least_severity_that_fails(
+    fail_on: FailOn, code: int, tmp_path: Path
+) -> None:
+    content = simple(["team/app:1.0"])
+    async with lab(content) as here:
+        nights = _nights(here, tmp_path, policy=_policy(tmp_path), fail_on=fail_on)
+        await nights.night("2026-12-01")
+        content.add("team/app", image("moved"), "1.0")
+        result = await nights.night("2026-12-02")
+    assert result is not None
+    assert result.exit_code == code
+
+
+async def test_an_outage_never_takes_the_place_of_a_good_night(tmp_path: Path) -> None:
+    content = simple(["team/app:1.0"])
+    async with lab(content) as here:
+        nights = _nights(here, tmp_path, "team/app:1.0")
+        await nights.night("2026-12-01")
+        good = (nights.folder / "latest.jsonl.zst").resolve()
+        here.faults.on("*", MANIFESTS, Answer(403), forever=True)
+        outage = await nights.night("2026-12-02")
+        here.faults.rules.clear()
+        content.add("team/app", image("moved"), "1.0")
+        assert (nights.folder / "latest.jsonl.zst").resolve() == good
+        after = await nights.night("2026-12-03")
+    assert outage is not None
+    assert after is not None
+    assert outage.exit_code == 1
+    assert outage.night.remark == "no image could be audited (1 failed)"
+    assert (after.night.compared_with, after.night.changes) == (
+        "2026-12-01",
+        {"moved": 1},
+    )
+    # The outage is no state of the tag: the history has the two digests only.
+    with show(nights.folder / "history", here.ref("team/app:1.0")) as result:
+        assert len(list(result.rows())) == 2
+
+
+async def test_a_stopped_night_is_continued_past_midnight(tmp_path: Path) -> None:
+    async with lab(simple(f"team/app:{n}" for n in range(6))) as here:
+        nights = _nights(here, tmp_path)
+        assert await nights.night("2026-12-01T23:50:00Z", stop=True) is None
+        assert [night.finished_at for night in nights.known] == [None]
+        result = await nights.night("2026-12-02T00:10:00Z")
+    assert result is not None
+    assert (result.night.name, result.night.audited) == ("2026-12-01", 6)
+    assert [night.name for night in nights.known] == ["2026-12-01"]
+
+
+@pytest.mark.parametrize(
+    ("later", "changes", "reason"),
+    [
+        ("2026-12-02T02:00:00Z", {}, "it was not continued within 12 hours"),
+        (
+            "2026-12-01T03:00:00Z",
+            {"platforms": ("linux/amd64",)},
+            "the configuration was changed",
+        ),
+    ],
+    ids=["too late", "other options"],
+)
+async def test_a_night_that_is_not_continued_is_recorded(
+    later: str, changes: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    async with lab(simple(f"team/app:{n}" for n in range(6))) as here:
+        nights = _nights(here, tmp_path)
+        await nights.night("2026-12-01T02:00:00Z", stop=True)
+        nights.audit |= changes
+        result = await nights.night(later)
+    assert result is not None
+    first, second = nights.known
+    assert (first.complete, second.complete) == (False, True)
+    assert first.remark is not None
+    assert first.remark.endswith(reason)
+    assert any(f"the night {first.name} is left out" in line for line in result.lines)
+
+
+async def test_a_night_that_reaches_its_deadline_is_kept_but_not_published(
+    tmp_path: Path,
+) -> None:
+    async with lab(simple(f"team/app:{n}" for n in range(3))) as here:
+        nights = _nights(here, tmp_path)
+        nights.audit["deadline_s"] = 0.1
+        result = await nights.night("2026-12-01")
+    assert result is not None
+    assert (result.exit_code, result.night.complete) == (1, False)
+    assert result.night.report == "reports/2026-12-01.jsonl.zst"
+    assert result.night.remark is not None
+    assert "deadline" in result.night.remark
+    assert not (nights.folder / "latest.jsonl.zst").exists()
+
+
+async def test_only_one_night_runs_in_a_folder(tmp_path: Path) -> None:
+    async with lab(simple(["team/app:1"])) as here:
+        nights = _nights(here, tmp_path)
+        with (
+            open_night_folder(nights.settings.folder),
+            pytest.raises(LockedError, match="another auditor nightly works"),
+        ):
+            await nights.night("2026-12-01")
+
+
+async def test_nights_of_one_day_and_of_a_clock_set_back_stay_in_order(
+    tmp_path: Path,
+) -> None:
+    async with lab(simple(["team/app:1"])) as here:
+        nights = _nights(here, tmp_path)
+        for at in ("T03:00:00Z", "T02:00:00Z", "T02:30:00Z"):
+            result = await nights.night(f"2026-12-01{at}")
+    assert result is not None
+    assert [night.name for night in nights.known] == [
+        "2026-12-01",
+        "2026-12-01-2",
+        "2026-12-01-3",
+    ]
+    assert result.night.compared_with == "2026-12-01-2"
+
+
+# -- killed between two steps ------------------------------------------------------
+
+
+class _Killed(BaseException):
+    """The process ends here."""
+
+
+@contextmanager
+def _killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Raise `_Killed` instead of the file change with this number; count them."""
+    count = 0
+
+    def counting(original: Any) -> Any:
+        def changed(*arguments: Any, **options: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count == step:
+                raise _Killed
+            return original(*arguments, **options)
+
+        return changed
+
+    with monkeypatch.context() as patch:
+        for owner, name in (
+            (Path, "replace"),
+            (Path, "unlink"),
+            (Path, "symlink_to"),
+            (Path, "mkdir"),
+        ):
+            patch.setattr(owner, name, counting(getattr(owner, name)))
+        yield lambda: count
+
+
+async def test_a_kill_at_every_step_is_finished_by_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = simple(["team/app:1", "team/app:2"])
+    async with lab(content) as here:
+        step = 0
+        first = _nights(here, tmp_path, page=False)
+        await first.night("2026-12-01")
+        while True:
+            step += 1
+            folder = tmp_path / str(step)
+            shutil.copytree(first.folder, folder / "state", symlinks=True)
+            nights = _nights(here, folder, page=False, keep=KeepRules(daily=1))
+            with _killed_at(step, monkeypatch) as count:
+                try:
+                    await nights.night("2026-12-02T02:00:00Z")
+                    break
+                except _Killed:
+                    pass
+            result = await nights.night("2026-12-02T03:00:00Z")
+            assert result is not None
+            assert result.night.complete
+            newest = nights.known[-1]
+            assert newest == result.night
+            latest = (nights.folder / "latest.jsonl.zst").resolve()
+            assert latest.name == f"{newest.name}.jsonl.zst"
+            assert len(read_report(latest)) == 2
+            left = [name for name in files_in(nights.folder) if "tonight" in name]
+            assert not left
+            assert not [n for n in files_in(nights.folder) if n.endswith(".partial")]
+    assert step > 20
+    assert count() == step - 1
+
+
+async def test_a_full_disk_leaves_the_night_to_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    async with lab(simple(["team/app:1"])) as here:
+        nights = _nights(here, tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr(night_folder, "compress_file", full)
+            with pytest.raises(OutputError, match="No space left"):
+                await nights.night("2026-12-01T02:00:00Z")
+        requests = len(here.faults.log)
+        result = await nights.night("2026-12-01T03:00:00Z")
+        assert result is not None
+        # The night of 02:00 was finished from its report, and 03:00 is another one.
+        assert [night.name for night in nights.known] == ["2026-12-01", "2026-12-01-2"]
+        assert len(here.faults.log) > requests
+
+
+# -- others are told ---------------------------------------------------------------
+
+
+@dataclass
+class Sink:
+    """An HTTP server that records what it is sent."""
+
+    url: str = ""
+    seen: list[tuple[str, str, bytes]] = field(default_factory=list)
+
+    def paths(self) -> list[str]:
+        return [path for _, path, _ in self.seen]
+
+
+@asynccontextmanager
+async def _sink(status: int = 200) -> AsyncIterator[Sink]:
+    sink = Sink()
+
+    async def receive(request: web.Request) -> web.Response:
+        sink.seen.append((request.method, request.path, await request.read()))
+        return web.Response(status=status)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", receive)
+    async with serve(app) as url:
+        sink.url = url
+        yield sink
+
+
+async def test_a_notification_has_the_markdown_and_no_secret(tmp_path: Path) -> None:
+    content = simple(["team/app:1.0"])
+    async with lab(content) as here, _sink() as sink:
+        host = sink.url.removeprefix("http://")
+        nights = _nights(
+            here,
+            tmp_path,
+            notify=NotifySettings(urls_env="URLS", on=NotifyOn.CHANGE),
+            policy=_policy(tmp_path),
+        )
+        nights.environment["URLS"] = f"json://bot:token@{host}/hook"
+        await nights.night("2026-12-01")
+        assert not sink.seen  # nothing changed
+        content.add("team/app", image("moved"), "1.0")
+        result = await nights.night("2026-12-02")
+    ((method, path, body),) = sink.seen
+    assert (method, path) == ("POST", "/hook")
+    message = orjson.loads(body)
+    assert (
+        message["title"]
+        == "auditor: night 2026-12-02: 0 of 1 reference failed; 1 moved;"
+        " 1 policy violation"
+    )
+    assert "team/app:1.0" in message["message"]
+    assert b"token" not in body
+    assert result is not None
+    assert result.night.notified is True
+
+
+@pytest.mark.parametrize("on", [NotifyOn.FAILURE, NotifyOn.CHANGE])
+async def test_a_good_night_without_changes_notifies_only_always(
+    on: NotifyOn, tmp_path: Path
+) -> None:
+    async with lab(simple(["team/app:1.0"])) as here, _sink() as sink:
+        host = sink.url.removeprefix("http://")
+        nights = _nights(here, tmp_path, notify=NotifySettings(urls_env="URLS", on=on))
+        nights.environment["URLS"] = f"json://{host}"
+        await nights.night("2026-12-01")
+        await nights.night("2026-12-02")
+        assert not sink.seen
+        assert nights.settings.notify is not None
+        always = replace(nights.settings.notify, on=NotifyOn.ALWAYS)
+        nights.settings = replace(nights.settings, notify=always)
+        await nights.night("2026-12-03")
+        assert len(sink.seen) == 1
+
+
+async def test_a_notification_that_fails_is_a_warning(tmp_path: Path) -> None:
+    async with lab(simple(["team/app:1.0"])) as here, _sink(500) as sink:
+        host = sink.url.removeprefix("http://")
+        urls = tmp_path / "urls"
+        urls.write_text(f"# our chat\njson://secret@{host}\nnonsense\n")
+        nights = _nights(
+            here,
+            tmp_path,
+            notify=NotifySettings(urls_file=str(urls), on=NotifyOn.ALWAYS),
+            ping_url=f"{sink.url}/ping/key",
+            push_url=sink.url,
+            run_after=("/nonexistent/command",),
+        )
+        result = await nights.night("2026-12-01")
+    assert result is not None
+    assert result.exit_code == 0
+    assert result.night.notified is False
+    warnings = [line for line in result.lines if line.startswith("warning: ")]
+    assert warnings == [
+        f"warning: push_url: {sink.url} answered 500",
+        "warning: run_after: /nonexistent/command cannot be run: No such file or"
+        " directory",
+        f"warning: 1 notification URL in {urls} not understood; see apprise's list of"
+        " services",
+        f"warning: ping_url: {sink.url} answered 500",
+    ]
+
+
+async def test_the_switch_the_push_and_the_command_get_the_night(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "night.json"
+    async with lab(simple(["team/app:1.0"])) as here, _sink() as sink:
+        nights = _nights(
+            here,
+            tmp_path,
+            "team/app:1.0",
+            "team/app:gone",
+            ping_url=f"{sink.url}/ping/key",
+            push_url=f"{sink.url}/push/",
+            run_after=("sh", "-c", f"cat > {out}"),
+        )
+        nights.metrics = tmp_path / "registry.prom"
+        await nights.night("2026-12-01")
+    assert sink.paths() == ["/push/metrics/job/auditor-registry", "/ping/key/fail"]
+    assert sink.seen[0][0] == "PUT"
+    assert sink.seen[0][2] == nights.metrics.read_bytes()
+    assert b'auditor_night_complete{audit="registry"} 1.0' in sink.seen[0][2]
+    document = orjson.loads(out.read_bytes())
+    assert document["failed"] == 1
+    assert Path(document["folder"], document["report"]).exists()
+
+
+# -- a month -----------------------------------------------------------------------
+
+
+async def test_a_month_of_nights(tmp_path: Path) -> None:
+    """Thirty nights with everything that happens in a month, told exactly by status."""
+    content = simple(f"team/app:1.{n}" for n in range(4))
+    both = [image("x", platform=one) for one in ("linux/amd64", "linux/arm64")]
+    content.add("team/multi", index(both), "1.0")
+    async with lab(content) as here:
+        nights = _nights(
+            here,
+            tmp_path,
+            "team/app:*",
+            "team/multi:*",
+            keep=KeepRules(daily=7, weekly=4, monthly=1),
+            page=False,
+        )
+        for day in range(1, 31):
+            at = f"2026-12-{day:02}T02:00:00Z"
+            match day:
+                case 5:  # a tag moves
+                    content.add("team/app", image("moved"), "1.1")
+                case 9:  # a platform is lost
+                    content.add("team/multi", index(both[:1]), "1.0")
+                case 13:  # an outage of a whole night
+                    here.faults.on("*", "/v2/*", Answer(403), forever=True)
+                case 14:
+                    here.faults.rules.clear()
+                case 18:  # a kill, continued an hour later
+                    assert await nights.night(at, stop=True) is None
+                    at = "2026-12-18T03:00:00Z"
+                case 20:  # the clock is set back by an hour
+                    await nights.night("2026-12-20T02:00:00Z")
+                    at = "2026-12-20T01:00:00Z"
+            await nights.night(at)
+    told = {
+        night.name: (night.complete, night.changes, night.compared_with)
+        for night in nights.known
+    }
+    # Weekly: the newest complete nights of the weeks that end on 13, 20 and 27
+    # December and of the last; daily: the last seven.
+    assert list(told) == [
+        "2026-12-12",
+        "2026-12-13",  # the outage: newer than the oldest night that is kept
+        "2026-12-20-2",
+        *(f"2026-12-{day}" for day in range(24, 31)),
+    ]
+    assert told["2026-12-20-2"] == (True, {}, "2026-12-20")
+    assert [name for name, (complete, _, _) in told.items() if not complete] == [
+        "2026-12-13"
+    ]
+    reports = sorted(file.name for file in (nights.folder / "reports").iterdir())
+    assert reports == sorted(f"{name}.jsonl.zst" for name in told)
+    with show(nights.folder / "history", here.ref("team/app:1.1")) as result:
+        periods = [row[:3] for row in result.rows()]
+    # 29 complete nights of 30, one of them twice.
+    assert periods == [
+        ("2026-12-01", "2026-12-04", "4"),
+        ("2026-12-05", "2026-12-30", "26"),
+    ]
