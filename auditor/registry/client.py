@@ -19,7 +19,7 @@ from auditor.oci.descriptor import (
     essence,
 )
 from auditor.oci.manifest import ImageIndex, parse_manifest
-from auditor.registry.auth.scope_auth import HostAuth, ListingAuth
+from auditor.registry.auth.scope_auth import CatalogAuth, HostAuth, ListingAuth
 from auditor.registry.host_limits import RateLimiter
 from auditor.registry.listing.choose import choose_lister
 from auditor.registry.listing.distribution import DistributionLister
@@ -100,7 +100,7 @@ class Registry:
             page_size=settings.page_size,
             sender=sender,
             pull_auth=lambda repository: ListingAuth(self.pull_auth(repository)),
-            catalog_auth=ListingAuth(auth.for_scope(CATALOG_SCOPE)),
+            catalog_auth=CatalogAuth(auth.for_scope(CATALOG_SCOPE)),
         )
         lister = choose_lister(
             name,

@@ -15,7 +15,8 @@ have the characters of RFC 6749 section 3.3:
     resourcescope := resourcetype ":" resourcename ":" action [ "," action ]*
     resourcetype  := [a-z0-9]+ [ "(" class ")" ]
 
-A name can contain a colon (the port of a host); types and actions cannot.
+A name can contain a colon (the port of a host); types and actions cannot. It is empty
+in zot's challenge for the catalog, `repository::pull`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ QUOTED_PAIR = LazyPattern(r"\\(.)", re.DOTALL)
 
 _SCOPE = LazyPattern(
     r"(?P<type>[a-z0-9]+)(?:\((?P<class>[a-z0-9]+)\))?"
-    r":(?P<name>[!#-\[\]-~]+)"
+    r":(?P<name>[!#-\[\]-~]*)"
     r":(?P<actions>[A-Za-z_*,-]*)"
 )
 _ACTION = LazyPattern(r"[A-Za-z_-]+|\*")
@@ -104,6 +105,8 @@ class Scope:
 CATALOG_SCOPE = Scope(
     type="registry", resource_class=None, name="catalog", actions=("*",)
 )
+# Types and names that stand for all repositories.
+_CATALOGS = {("registry", "catalog"), ("repository", ""), ("repository", "*")}
 
 
 @functools.lru_cache(maxsize=1024)  # more than the repositories in progress
@@ -155,12 +158,16 @@ def wider_scope(requested: Scope, challenged: str | None) -> Scope | None:
 
     ACR requires `metadata_read` for a list of tags. Only actions that read are added,
     and only for the same resource: some products send a placeholder (GHCR:
-    `repository:user/image:pull`), and a registry must not choose another resource.
+    `repository:user/image:pull`), and a registry must not choose another resource. For
+    the catalog, which names no repository, it may: zot requires `repository::pull`.
     """
     try:
         scope = parse_scope(challenged or "")
     except ProtocolError:
         return None
+    if requested == CATALOG_SCOPE and (scope.type, scope.name) in _CATALOGS:
+        reading = tuple(set(scope.actions) & _READ_ACTIONS)
+        return replace(scope, actions=reading) if reading else None
     if (scope.type, scope.name) != (requested.type, requested.name):
         return None
     missing = set(scope.actions) & _READ_ACTIONS - set(requested.actions)

@@ -200,15 +200,19 @@ class ScopeAuth:
             or granted.access.state is not AccessState.DENIED
         ):
             return granted
-        subject = granted.access.subject
-        account = f"{subject!r}" if subject else "the anonymous user"
-        actions = ", ".join(granted.access.actions) or "nothing"
-        missing = "pull" if self.scope.type == "repository" else str(self.scope)
+        return self.no_grant(granted.access)
+
+    def no_grant(self, access: Access) -> Failure:
+        """The failure of a token that does not grant the scope."""
+        account = f"{access.subject!r}" if access.subject else "the anonymous user"
+        actions = ", ".join(access.actions) or "nothing"
+        scope = self.scope
+        is_one = scope.type == "repository" and bool(scope.name)
         return Failure(
             kind=FailureKind.NO_PULL_GRANT,
             stage=Stage.TOKEN,
-            detail=f"the token grants {account} {actions} on {self.scope.name},"
-            f" not {missing}",
+            detail=f"the token grants {account} {actions} on"
+            f" {scope.name or 'all repositories'}, not {'pull' if is_one else scope}",
         )
 
     async def unchecked_authorization(self) -> Authorization | Failure:
@@ -340,6 +344,34 @@ class ListingAuth:
         renewed = await self._auth.after_401(refused, challenge)
         self._auth = self._auth.widened(challenge)
         return renewed
+
+
+class CatalogAuth(ListingAuth):
+    """The authorizer of a catalog: a token without the grant is tried nevertheless.
+
+    Only the registry's challenge shows which scope its catalog requires: zot's is
+    `repository::pull`, and its token service grants nothing on `registry:catalog:*`.
+    """
+
+    def __init__(self, auth: ScopeAuth) -> None:
+        super().__init__(auth)
+        self._no_grant: Failure | None = None
+
+    async def authorization(self) -> Authorization | Failure:
+        """See `ScopeAuth.unchecked_authorization`."""
+        granted = await self._auth.unchecked_authorization()
+        if isinstance(granted, Authorization):
+            is_denied = granted.access.state is AccessState.DENIED
+            self._no_grant = self._auth.no_grant(granted.access) if is_denied else None
+        return granted
+
+    async def after_401(
+        self, refused: Authorization, challenge: Challenge | None
+    ) -> Authorization | Failure | None:
+        """See `ScopeAuth.after_401`; without another scope, the missing grant."""
+        if self._no_grant is not None and self._auth.widened(challenge) is self._auth:
+            return self._no_grant
+        return await super().after_401(refused, challenge)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

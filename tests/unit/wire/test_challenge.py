@@ -59,7 +59,6 @@ def test_a_scope_is_split_at_its_first_and_last_colon(
         "",
         "repository",
         "repository:a",
-        "repository::pull",
         "repository:a b:pull",
         'repository:a"b:pull',
         "Repository:a:pull",
@@ -108,6 +107,29 @@ def test_a_401_can_widen_the_scope_of_the_same_resource_by_read_actions_only(
     challenged: str | None, expected: str | None
 ) -> None:
     found = wider_scope(pull_scope("a/b"), challenged)
+    assert (None if found is None else str(found)) == expected
+
+
+@pytest.mark.parametrize(
+    ("challenged", "expected"),
+    [
+        ("repository::pull", "repository::pull"),  # zot (pkg/api/authn.go)
+        ("repository:*:pull", "repository:*:pull"),
+        ("registry:catalog:pull", "registry:catalog:pull"),
+        ("repository::pull,push", "repository::pull"),  # no wider than reading
+        ("repository::push", None),
+        ("repository::*", None),
+        ("registry:catalog:*", None),  # requested already
+        ("repository:secret/app:pull", None),  # another resource
+        ("registry:other:pull", None),
+        ("repository:user/image:pull", None),  # GHCR's placeholder
+        (None, None),
+    ],
+)
+def test_a_catalog_can_require_a_scope_that_reads_all_repositories(
+    challenged: str | None, expected: str | None
+) -> None:
+    found = wider_scope(CATALOG_SCOPE, challenged)
     assert (None if found is None else str(found)) == expected
 
 
