@@ -8,12 +8,8 @@ from typing import Any
 import orjson
 
 from auditor.errors import UsageError
-from auditor.input.docker_files import (
-    is_compose,
-    is_dockerfile,
-    read_compose,
-    read_dockerfile,
-)
+from auditor.input.compose import is_compose, read_compose
+from auditor.input.dockerfile import is_dockerfile, read_dockerfile
 from auditor.input.document_parser import JsonElement, read_json_stream, read_yaml
 from auditor.input.input_items import InputItem
 from auditor.input.kubernetes import (
