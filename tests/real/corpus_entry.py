@@ -36,6 +36,8 @@ class Entry:
     """A child to delete after the push: the index is sparse then."""
     left_out: frozenset[str] = frozenset()
     """Digests of children that are no platforms."""
+    alternatives: frozenset[str] = frozenset()
+    """Digests of children that are a listed platform in another compression."""
 
     @property
     def name(self) -> str:

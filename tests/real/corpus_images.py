@@ -143,6 +143,19 @@ def _layers(layout: Layout) -> Iterator[Entry]:
         root=one("zstd", opaque("zstd", ZSTD)),
         traits=frozenset({"zstd"}),
     )
+    gzip = [
+        layout.image(one, [BASE, app(f"both-{one}")])
+        for one in ("linux/amd64", "linux/arm64")
+    ]
+    zstd = [
+        layout.image(one, [opaque("base", ZSTD), opaque(f"both-{one}", ZSTD)])
+        for one in ("linux/amd64", "linux/arm64")
+    ]
+    yield Entry(
+        repository="corpus/two-compressions",
+        root=layout.index([*gzip, *zstd]),
+        alternatives=frozenset(one["digest"] for one in zstd),
+    )
     yield Entry(
         repository="corpus/uncompressed",
         root=one("uncompressed", opaque("tar", UNCOMPRESSED)),

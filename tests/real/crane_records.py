@@ -138,7 +138,7 @@ def _walk(
         yield _platform(reader, entry, digest, document, described)
         return
     for child in document["manifests"] or []:
-        if child["digest"] in entry.left_out:
+        if child["digest"] in entry.left_out | entry.alternatives:
             continue
         if child["digest"] == entry.deleted:
             yield _missing(child)

@@ -30,6 +30,7 @@ def test_the_record_has_the_grant_and_the_account(filled: FilledRegistry) -> Non
         "issuer": "token service of the tests",
         "verified": False,
         "credential": "config",
+        "login_unused": False,
     }
 
 

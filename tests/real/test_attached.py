@@ -121,7 +121,7 @@ def store(
 
 def looked(store: Store, name: str) -> dict[str, Any]:
     audited = audit(store.registry.host, name, attachments=AttachmentMode.ALL)
-    assert audited.summary.requests["referrers"] == 1  # it answers 404, once
+    assert audited.summary.requests["referrers"] == 2  # it answers 404, twice
     line = only(audited)
     assert line["warnings"] == []
     return line

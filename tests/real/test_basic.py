@@ -53,6 +53,7 @@ def test_the_password_is_sent_with_basic(host: str) -> None:
         "issuer": None,
         "verified": False,
         "credential": "config",
+        "login_unused": False,
     }
 
 
@@ -62,7 +63,7 @@ def test_the_password_is_sent_with_basic(host: str) -> None:
         (None, "the registry requires a user name and password"),
         (
             DemoAccount("auditor", "guess"),
-            "the registry rejected the login or requires one (401",
+            "the registry rejected the login of 'auditor' (401",
         ),
     ],
 )

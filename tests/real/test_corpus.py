@@ -73,7 +73,14 @@ def test_every_field_agrees_with_crane(
         expected = expected_record(stocked.reader, stocked.host, entry)
         assert {key: without_traits(line)[key] for key in expected} == expected
         assert traits == entry.traits, entry.name
+        assert alternatives(line) == entry.alternatives, entry.name
         assert warnings == sorted(entry.warnings), line["warnings"]
+
+
+def alternatives(line: dict[str, Any]) -> set[str]:
+    """The digests of platforms in another compression."""
+    platforms = line["platforms"]
+    return {one["digest"] for each in platforms for one in each["alternatives"]}
 
 
 def without_traits(line: dict[str, Any]) -> dict[str, Any]:

@@ -77,4 +77,4 @@ def test_without_a_login_at_the_cache_the_registry_is_used(
         assert line["kind"] == "image"
         (warning,) = line["warnings"]
         assert warning["code"] == "not_at_mirror"
-        assert "rejected the login or requires one (401" in warning["detail"]
+        assert "rejected the login of 'auditor' (401" in warning["detail"]
