@@ -143,7 +143,7 @@ _CLIENT_CERTIFICATE = (
 _ADVICE = {
     FailureReason.NOT_TLS: "if the server speaks plain HTTP, use --plain-http"
     " (plain_http = true in the configuration)",
-    FailureReason.PLAIN_HTTP_TO_TLS: "the server expects TLS: omit --plain-http"
+    FailureReason.PLAIN_HTTP_TO_TLS: "the server expects TLS: use --no-plain-http"
     " (plain_http = false in the configuration)",
     FailureReason.UNTRUSTED_CA: "for a private CA, give its certificate with --ca-file"
     " FILE (ca_file in the configuration)",

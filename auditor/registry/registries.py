@@ -22,7 +22,12 @@ from auditor.registry.request import RequestCounts, RequestObserver, RequestSend
 from auditor.registry.transport.connection_budget import ConnectionBudget
 from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.name_lookup import MAX_LOOKUPS, NameLookups
-from auditor.registry.transport.tls import TlsFiles, check_files, tls_files
+from auditor.registry.transport.tls import (
+    SYSTEM_TRUST,
+    TlsFiles,
+    check_files,
+    tls_files,
+)
 from auditor.registry.transport.transport import Transport
 from auditor.util.clock import Clock
 from auditor.util.known_secrets import KnownSecrets
@@ -99,8 +104,8 @@ class Registries:
     def _new_registry(self, name: str) -> Registry:
         """A registry with a transport, limits and authorizations of its own."""
         settings, clock = self._settings.registry(name), self._clock
-        host = api_host(name)
-        base_url = f"{_scheme(host, settings)}://{host}"
+        host, tls = api_host(name), self._tls(name)
+        base_url = f"{_scheme(host, settings, tls)}://{host}"
         origin = origin_of(base_url)
         proxies = proxies_from_environment(self._environment, settings.proxy)
         proxy = proxies.choose(origin)
@@ -114,7 +119,7 @@ class Registries:
                 read_s=settings.read_timeout_s,
                 request_s=settings.request_timeout_s,
             ),
-            tls=self._tls(name),
+            tls=tls,
             proxies=proxies,
             allowed_hosts=_allowed_hosts(settings),
             secrets=self._secrets,
@@ -234,16 +239,15 @@ def load_keys(path: str) -> KeySet:
         raise UsageError(f"{path}: {error.detail}") from None
 
 
-def _scheme(host: str, settings: RegistrySettings) -> str:
+def _scheme(host: str, settings: RegistrySettings, tls: TlsFiles) -> str:
     """The scheme of the setting `plain_http`; by default http for loopback hosts only.
 
-    A CA or certificate file means TLS.
+    A CA or certificate file, of the settings or of certs.d, means TLS.
     """
     if settings.plain_http is not None:
         return "http" if settings.plain_http else "https"
     is_loopback = is_loopback_host(origin_of(f"https://{host}").host)
-    over_tls = settings.ca_file is not None or settings.cert_file is not None
-    return "http" if is_loopback and not over_tls else "https"
+    return "http" if is_loopback and tls == SYSTEM_TRUST else "https"
 
 
 def _allowed_hosts(settings: RegistrySettings) -> frozenset[str]:

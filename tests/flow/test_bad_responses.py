@@ -86,7 +86,7 @@ async def test_plain_http_to_a_registry_with_tls() -> None:
         line = await _one_failure(here, None, "--plain-http")
     assert line["failure"] == "protocol_violation"
     assert str(line["detail"]).endswith(
-        "; the server expects TLS: omit --plain-http (plain_http = false in the"
+        "; the server expects TLS: use --no-plain-http (plain_http = false in the"
         " configuration)"
     )
 

@@ -323,7 +323,7 @@ async def test_plain_http_to_a_tls_port_fails_at_the_ping() -> None:
         found = await examine(here, plain_http=True)
     assert found.named("failed") == ["ping"]
     assert (found["ping"].next or "").startswith(
-        "the server expects TLS: omit --plain-http"
+        "the server expects TLS: use --no-plain-http"
     )
 
 

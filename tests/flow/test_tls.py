@@ -95,7 +95,7 @@ async def test_plain_http_to_a_tls_port_is_reported_with_advice(
         found = await here.audit(here.ref(NAME), plain_http=True)
         assert await audited(here, ca_file=str(authority.file)) == "image"
     assert found.failure.detail.endswith(
-        "; the server expects TLS: omit --plain-http (plain_http = false in the"
+        "; the server expects TLS: use --no-plain-http (plain_http = false in the"
         " configuration)"
     )
 
@@ -349,6 +349,36 @@ def test_the_certs_d_folder_of_a_registry_is_used(
         key_file=str(pair.key),
     )
     assert tls_context(expected).get_ca_certs()
+
+
+@pytest.mark.parametrize(
+    ("folder_of", "plain_http", "kind"),
+    [
+        ("{host}", None, "image"),
+        ("{host}", True, "protocol_violation"),  # as configured
+        ("localhost:1", None, "protocol_violation"),  # of another registry
+    ],
+)
+async def test_a_loopback_registry_with_a_certs_d_folder_is_asked_over_tls(
+    authority: Authority,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    folder_of: str,
+    plain_http: bool | None,
+    kind: str,
+) -> None:
+    tls = authority.server("127.0.0.1")
+    async with (
+        lab(simple([NAME]), tls=tls) as registry,
+        tls_only(registry, b"\x15\x03\x03\x00\x02\x02\x50") as here,
+    ):
+        folders = tmp_path / ".config" / "containers" / "certs.d"
+        folder = folders / folder_of.format(host=here.host)
+        folder.mkdir(parents=True)
+        (folder / "ca.crt").write_bytes(authority.file.read_bytes())
+        monkeypatch.setenv("HOME", str(tmp_path))
+        found = await audited(here, docker_config=True, plain_http=plain_http)
+    assert found == kind
 
 
 def test_unusable_files_in_certs_d_are_ignored_with_a_warning(

@@ -28,14 +28,16 @@ class KnownProduct:
     """A product: one sentence about auditing it, and the signs that identify it.
 
     `services` and `realm_paths` (without a slash at the end) are those of its
-    challenge. `hosts` are registries and `realm_hosts` token services; a name with a
-    leading dot matches its subdomains. `fields` are header fields of the ping and the
-    beginnings of their values.
+    challenge; `shared_service` is one that several products use, with the end of the
+    realm's path that tells them apart. `hosts` are registries and `realm_hosts` token
+    services; a name with a leading dot matches its subdomains. `fields` are header
+    fields of the ping and the beginnings of their values.
     """
 
     name: str
     hint: str
     services: tuple[str, ...] = ()
+    shared_service: tuple[str, str] | None = None
     realm_paths: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     realm_hosts: tuple[str, ...] = ()
@@ -69,8 +71,17 @@ _GITLAB = KnownProduct(
     hint='there is no catalog; lister = "gitlab" lists the repositories of a'
     " group; tokens come from GitLab's own host and expire after minutes",
     # GitLab's documentation, "Container registry: auth token realm".
-    services=("container_registry",),
+    shared_service=("container_registry", "/jwt/auth"),
+    hosts=("registry.gitlab.com",),
     realm_paths=("/jwt/auth",),
+)
+_GITEA = KnownProduct(
+    name="Gitea or Forgejo",
+    hint="an access token can be the password; the catalog lists what the account can"
+    ' see, and lister = "gitea" the packages of an owner',
+    # go-gitea/gitea, routers/api/packages/container: the same service as GitLab's.
+    shared_service=("container_registry", "/v2/token"),
+    hosts=("codeberg.org", "gitea.com"),
 )
 _GITHUB = KnownProduct(
     name="GitHub Container Registry",
@@ -117,8 +128,8 @@ _NEXUS = KnownProduct(
 )
 # If several match, the first one is reported.
 _PRODUCTS = (
-    _HUB, _HARBOR, _DTR, _GITLAB, _GITHUB, _ECR, _AZURE, _GOOGLE, _QUAY, _ARTIFACTORY,
-    _NEXUS,
+    _HUB, _HARBOR, _DTR, _GITLAB, _GITEA, _GITHUB, _ECR, _AZURE, _GOOGLE, _QUAY,
+    _ARTIFACTORY, _NEXUS,
 )  # fmt: skip
 
 
@@ -133,6 +144,7 @@ def recognise_product(
     for product in _PRODUCTS:
         if (
             service in product.services
+            or _matches_shared_service(product, service, realm_path)
             or _matches(host, product.hosts)
             or realm_path in product.realm_paths
             or _matches(realm_host, product.realm_hosts)
@@ -156,11 +168,20 @@ def recognise_api(
         return Harbor(), base_url
     url = realm.partition("?")[0].rstrip("/")
     # Neither is enough: others use this service name, and a path may have a prefix.
-    if service in _GITLAB.services and url.endswith(_GITLAB.realm_paths):
+    if _matches_shared_service(_GITLAB, service, url):
         return GitLab(), str(origin_of(realm))
     if url in {base_url + path for path in _DTR.realm_paths}:
         return Dtr(), base_url
     return None
+
+
+def _matches_shared_service(
+    product: KnownProduct, service: str | None, realm_path: str
+) -> bool:
+    if product.shared_service is None:
+        return False
+    name, suffix = product.shared_service
+    return service == name and realm_path.endswith(suffix)
 
 
 def _host_and_path(url: str) -> tuple[str, str]:

@@ -32,6 +32,30 @@ HARBOR = 'Bearer realm="https://h.test/service/token",service="harbor-registry"'
             'Bearer realm="https://g.test/jwt/auth",service="container_registry"',
             {}, "GitLab",
         ),
+        (
+            "g.test:5050",
+            'Bearer realm="https://g.test/git/jwt/auth",service="container_registry"',
+            {}, "GitLab",
+        ),
+        # Gitea and Forgejo have GitLab's service (routers/api/packages/container)
+        (
+            "f.test",
+            'Bearer realm="https://f.test/v2/token",service="container_registry",'
+            'scope="*"',
+            {}, "Gitea or Forgejo",
+        ),
+        (
+            "f.test",
+            'Bearer realm="https://f.test/git/v2/token",service="container_registry"',
+            {}, "Gitea or Forgejo",
+        ),
+        ("codeberg.org", "", {}, "Gitea or Forgejo"),
+        # the shared service alone, or another service with the path, is no sign
+        (
+            "r.test", 'Bearer realm="https://r.test/x",service="container_registry"',
+            {}, None,
+        ),
+        ("r.test", 'Bearer realm="https://r.test/v2/token",service="r"', {}, None),
         ("ghcr.io", "", {}, "GitHub Container Registry"),
         (
             "1.dkr.ecr.eu-central-1.amazonaws.com",

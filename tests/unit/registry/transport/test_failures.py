@@ -313,7 +313,7 @@ def test_a_tls_server_that_is_sent_plain_http_is_recognised(
     assert outcome.reason is FailureReason.PLAIN_HTTP_TO_TLS
     assert (outcome.kind, outcome.status) == (VIOLATION, status)
     assert outcome.detail.endswith(
-        "/v2/ does not speak plain HTTP; the server expects TLS: omit --plain-http"
+        "/v2/ does not speak plain HTTP; the server expects TLS: use --no-plain-http"
         " (plain_http = false in the configuration)"
     )
 
