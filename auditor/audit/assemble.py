@@ -42,7 +42,12 @@ from auditor.model import (
     WarningCode,
 )
 from auditor.oci.attachments import attachment_from_descriptor, attachment_from_manifest
-from auditor.oci.content_kind import child_kind, index_kind, manifest_kind
+from auditor.oci.content_kind import (
+    child_kind,
+    index_kind,
+    listed_artifact_type,
+    manifest_kind,
+)
 from auditor.oci.descriptor import Descriptor
 from auditor.oci.image_config import ImageConfig
 from auditor.oci.manifest import ImageIndex, ImageManifest, VerifiedManifest
@@ -269,7 +274,7 @@ class _Assembly:
             # The options select platforms of images; whether it is one is in doubt.
             return (
                 child.platform is None
-                or child.artifact_type is not None
+                or listed_artifact_type(child) is not None
                 or self._includes(child.digest, child.platform)
             )
         if kind is not ContentKind.UNKNOWN:
@@ -340,7 +345,7 @@ class _Assembly:
             f"the registry does not have {child.digest}, which the index lists",
         )
         kind = ContentKind.IMAGE
-        if child.artifact_type is not None:
+        if listed_artifact_type(child) is not None:
             kind = ContentKind.ARTIFACT
         elif child.platform is None:
             kind = ContentKind.UNKNOWN
@@ -404,7 +409,7 @@ class _Assembly:
                 return result
             config = result
         platform = described or (config.platform if config else UNKNOWN_PLATFORM)
-        listed_type = None if child is None else child.artifact_type
+        listed_type = None if child is None else listed_artifact_type(child)
         kind = manifest_kind(manifest, platform, artifact_type=listed_type)
         self._kinds.add(kind)
         if kind is ContentKind.IMAGE:

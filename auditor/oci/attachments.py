@@ -20,7 +20,13 @@ from typing import assert_never
 from auditor.fast_dataclass import dataclass
 from auditor.model import Attachment, AttachmentKind
 from auditor.oci import reference_grammar as grammar
-from auditor.oci.descriptor import OCI_EMPTY, Descriptor, essence, is_digest
+from auditor.oci.descriptor import (
+    IMAGE_CONFIG_TYPES,
+    OCI_EMPTY,
+    Descriptor,
+    essence,
+    is_digest,
+)
 from auditor.oci.manifest import ImageManifest, Manifest
 from auditor.oci.schema1 import Schema1Manifest
 
@@ -33,8 +39,8 @@ _BUNDLE = "application/vnd.dev.sigstore.bundle"
 _STATEMENTS = ("in-toto", "dsse.envelope", "cosign.artifact.att.", ".attestation.")
 _SBOM_WORDS = ("spdx", "cyclonedx", "syft", "cosign.artifact.sbom.")
 _PROVENANCE_WORDS = ("provenance",)
-# Types of artifacts that state no type.
-_NO_TYPES = frozenset({None, OCI_EMPTY})
+# Types of artifacts that state no type: a list of referrers has the config's type then.
+_NO_TYPES = frozenset({None, OCI_EMPTY}) | IMAGE_CONFIG_TYPES
 # Annotations of manifests, layers and descriptors with the predicate of a statement.
 _PREDICATE_KEYS = (
     "in-toto.io/predicate-type",  # BuildKit

@@ -48,6 +48,16 @@ _ARTIFACT_MANIFESTS = frozenset(
 _IMAGE_SUFFIXES = frozenset({"", ".imgpkg"})
 
 
+def listed_artifact_type(child: Descriptor) -> str | None:
+    """The artifact type in a descriptor; None for that of an image.
+
+    Registries and tools copy the type of the config there (regclient#359).
+    """
+    if essence(child.artifact_type) in IMAGE_CONFIG_TYPES:
+        return None
+    return child.artifact_type
+
+
 def child_kind(child: Descriptor) -> ContentKind | None:
     """What a child of an index is by its descriptor; None if its manifest decides."""
     if child.annotations and (child.is_attestation or child.reference_digest):
@@ -57,7 +67,7 @@ def child_kind(child: Descriptor) -> ContentKind | None:
     media_type = essence(child.media_type)
     if (media_type is None or media_type in MANIFEST_TYPES) and child.is_verifiable:
         return None
-    if media_type in _ARTIFACT_MANIFESTS or child.artifact_type is not None:
+    if media_type in _ARTIFACT_MANIFESTS or listed_artifact_type(child) is not None:
         return ContentKind.ARTIFACT
     return ContentKind.UNKNOWN
 
@@ -107,7 +117,7 @@ def referrers_of(index: ImageIndex) -> list[Descriptor]:
         child
         for child in index.children
         if child.platform is None
-        or child.artifact_type is not None
+        or listed_artifact_type(child) is not None
         or child_kind(child) is not None
     ]
 

@@ -15,6 +15,7 @@ from tests.flow.harness import BY_DIGEST, MANIFESTS, TAGS, Lab, lab
 from tests.support.attached_images import (
     SLSA,
     SPDX,
+    attestation,
     attested_index,
     bundle,
     cosign_attestation,
@@ -399,3 +400,23 @@ async def test_an_image_under_a_digest_tag_is_no_attachment(
     assert record.attachments == ()
     assert answers(record) == (False, False, False)
     assert record.warnings == ()
+
+
+@pytest.mark.parametrize("behaviour", [Behaviour(), NO_API])
+async def test_a_referrer_with_the_config_of_an_image_is_read(
+    behaviour: Behaviour,
+) -> None:
+    # distribution-spec, "Listing Referrers": without an artifactType the list has the
+    # media type of the config, here that of an image (regclient#359).
+    content = of(CHILDREN[0])
+    subject = CHILDREN[0].root
+    built = attestation(subject, [SLSA], refers=True)
+    content.add("team/app", built)
+    if behaviour is NO_API:
+        fallback = referrers_index([built.root])
+        content.repository("team/app").add(fallback, [digest_tag(subject)])
+    async with lab(content, behaviour=behaviour) as here:
+        record = await audited(here)
+    (found,) = record.attachments
+    assert (found.kind, found.subject) == (AttachmentKind.ATTESTATION, subject.digest)
+    assert answers(record) == (False, False, True)

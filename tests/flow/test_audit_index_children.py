@@ -115,6 +115,18 @@ OTHERS: dict[str, tuple[BuiltImage, AttachmentKind, str | None]] = {
         AttachmentKind.SBOM,
         None,
     ),
+    # inspektor-gadget#5494: oras attach, then docker buildx imagetools create.
+    "without-an-architecture": (
+        beside_images(CHART, platform={"os": "linux", "architecture": ""}),
+        AttachmentKind.ARTIFACT,
+        None,
+    ),
+    # zui#475
+    "without-a-platform": (
+        beside_images(LOST, platform={"os": "", "architecture": ""}),
+        AttachmentKind.ATTESTATION,
+        None,
+    ),
     # soci-snapshotter's conversion of an index: artifacts with a platform.
     "for-a-platform": (
         beside_images(SOCI, artifactType=SOCI.content.artifact_type, platform=LINUX),
@@ -194,6 +206,25 @@ async def test_an_attestation_that_lost_its_subject_is_not_one_of_all_platforms(
     assert [one.predicates for one in record.attachments] == [(SLSA,)]
     assert record.has_provenance is expected
     assert record.has_sbom is False
+
+
+async def test_an_image_whose_artifact_type_is_that_of_its_config_is_an_image() -> None:
+    # regclient#359 shows such a list; registries copy the type of the config.
+    config_type = Family.OCI.config
+    built = listing(IMAGES, [entry(one, artifactType=config_type) for one in IMAGES])
+    content = of(built)
+    del content.repository("team/app").manifests[ARM64.root.digest]
+    async with lab(content) as here:
+        one = (await here.audit(here.ref("team/app:1"), platforms=NAMES[:1])).image
+        assert here.targets(BY_DIGEST) == [
+            f"/v2/team/app/manifests/{AMD64.root.digest}"
+        ]
+        both = (await here.audit(here.ref("team/app:1"))).image
+    assert (one.architectures, one.platforms_left_out) == (NAMES[:1], 1)
+    assert codes(one) == []
+    assert [platform.layers is None for platform in both.platforms] == [False, True]
+    assert codes(both) == [WarningCode.CHILD_MISSING]
+    assert (both.size, both.attachments) == (None, ())
 
 
 async def test_without_attachments_an_artifact_is_no_platform_either() -> None:

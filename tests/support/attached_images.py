@@ -86,10 +86,14 @@ def notation_signature(subject: BuiltManifest) -> BuiltImage:
     )
 
 
-def attestation(subject: BuiltManifest, predicates: Sequence[str]) -> BuiltImage:
+def attestation(
+    subject: BuiltManifest, predicates: Sequence[str], *, refers: bool = False
+) -> BuiltImage:
     """BuildKit's attestation manifest, with a layer for each statement."""
     annotations = [{"in-toto.io/predicate-type": one} for one in predicates]
-    return _attached(subject, IN_TOTO, annotations, config=Family.OCI.config)
+    return _attached(
+        subject, IN_TOTO, annotations, config=Family.OCI.config, refers=refers
+    )
 
 
 def referrers_index(manifests: Iterable[BuiltManifest]) -> BuiltImage:
