@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 .PHONY: help demo test lint types unit real programs fuzz lowest format bench clean
 
 help:
-	@echo "make demo   run a local registry and audit it"
+	@echo "make demo   two nights of a local registry, and what changed"
 	@echo "make test   lint, type check and all tests"
 	@echo "make unit   the tests that need no other program (unit, property, flow)"
 	@echo "make real   the tests against real registries, skopeo and a browser; Go builds some"

@@ -7,7 +7,6 @@ import click
 from auditor.cli.command_support import (
     format_option,
     limit_option,
-    needs_extras,
     output_option,
     reports_argument,
 )
@@ -41,7 +40,6 @@ from auditor.errors import ExitCode
     metavar="FILE",
     help="Also write the counts to this Prometheus textfile (*.prom).",
 )
-@needs_extras
 def command(
     *,
     reports: tuple[str, ...],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import os
 from collections.abc import Awaitable, Callable, Iterator
@@ -162,13 +161,8 @@ def run_async(
 
 # -- extras ----------------------------------------------------------------------
 
-DISTRIBUTION = "manifest-auditor"
-
 # Modules that may be missing, with the extra that installs each.
 EXTRAS = {
-    "duckdb": "analysis",
-    "jinja2": "analysis",
-    "prometheus_client": "analysis",
     "distributed": "dask",
     "fsspec": "dask",
     "apprise": "notify",
@@ -189,16 +183,5 @@ def extras(what: str = "this command") -> Iterator[None]:
             raise
         raise UsageError(
             f"{what} needs {module}, which is not installed:"
-            f" pip install '{DISTRIBUTION}[{EXTRAS[module]}]'"
+            f" install auditor with its extra {EXTRAS[module]}"
         ) from None
-
-
-def needs_extras(command: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """A decorator to run a command inside `extras`, placed below `@click.command`."""
-
-    @functools.wraps(command)
-    def guarded(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        with extras():
-            return command(*args, **kwargs)
-
-    return guarded

@@ -5,33 +5,41 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from auditor.cli.command_support import run_async
-from auditor.config import RegistrySettings, Settings
+from auditor.config import (
+    NightlySettings,
+    RegistrySettings,
+    Settings,
+    record_settings,
+)
 from auditor.errors import ExitCode, UsageError
 from auditor.util.secret import Secret
 from auditor.util.text import format_count
 
 if TYPE_CHECKING:
-    from auditor.demo.image_builder import PlacedImage
+    from auditor.demo.demo_registry import DemoContent
 
 DEFAULT_PORT = 5050
-ARTICLE = "admin/java-hello-world:latest"
+_QUERY = "SELECT repository, count(*) AS images FROM images GROUP BY ALL ORDER BY 2"
+# What a demo leaves in its folder.
+_FILES = {"nights", "policy.toml", "digests.sqlite"}
 
 
 @click.command("demo")
 @click.option(
-    "-o",
-    "--output",
-    default="demo-report.jsonl",
-    metavar="FILE",
-    help="Where the demo's report goes. [default: demo-report.jsonl]",
+    "--folder",
+    default="auditor-demo",
+    metavar="FOLDER",
+    show_default=True,
+    help="Where the reports and the page go.",
 )
 @click.option(
     "--serve", is_flag=True, help="Keep the registry running, without an audit."
@@ -43,8 +51,8 @@ ARTICLE = "admin/java-hello-world:latest"
     metavar="N",
     help=f"The port to serve on. [default: {DEFAULT_PORT} with --serve, else any]",
 )
-def command(*, output: str, serve: bool, port: int | None) -> int:
-    """Run a local registry with a token service and audit it.
+def command(*, folder: str, serve: bool, port: int | None) -> int:
+    """Run a local registry, and audit it for two nights.
 
     The registry holds a slice of the Docker Official Images (real names, tags and
     platforms; made-up layers) and one image of every other kind. It listens on the
@@ -52,19 +60,20 @@ def command(*, output: str, serve: bool, port: int | None) -> int:
     """
     if port is None:
         port = DEFAULT_PORT if serve else 0
-    settings = Settings(output=output)
-    return run_async(_serve if serve else _demo, settings, port)
+    if serve:
+        return run_async(_serve, Settings(), port)
+    return run_async(_demo, Settings(quiet=True), port, Path(folder))
 
 
 @asynccontextmanager
-async def _serving(images: Iterable[PlacedImage], port: int) -> AsyncIterator[str]:
+async def _serving(content: DemoContent, port: int) -> AsyncIterator[str]:
     """Serve the demo's registry on a port; yield its base URL."""
     from auditor.demo.demo import demo_app
     from auditor.demo.demo_registry import serve
 
     async with AsyncExitStack() as stack:
         try:
-            server = serve(demo_app(images), port=port)
+            server = serve(demo_app(content), port=port)
             url = await stack.enter_async_context(server)
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
@@ -74,38 +83,134 @@ async def _serving(images: Iterable[PlacedImage], port: int) -> AsyncIterator[st
         yield url
 
 
-async def _demo(settings: Settings, port: int) -> int:
-    from auditor.cli.audit_command import audit
-    from auditor.demo.demo import ADMIN, ADMIN_PASSWORD, demo_images
+async def _demo(settings: Settings, port: int, folder: Path) -> int:
+    import anyio.to_thread
 
-    images = demo_images()
-    repositories = sorted({image.repository for image in images})
-    async with _serving(images, port) as url:
+    from auditor.demo.demo import (
+        ADMIN,
+        ADMIN_PASSWORD,
+        POLICY,
+        change_content,
+        demo_images,
+    )
+    from auditor.demo.demo_registry import DemoContent
+    from auditor.nightly.night_folder import write_bytes
+
+    content = DemoContent.of(demo_images())
+    nights = _prepare(folder)
+    async with _serving(content, port) as url:
         host = url.removeprefix("http://")
+        repositories = sorted(content.repositories)
+        policy = folder / "policy.toml"
+        write_bytes(policy, POLICY.format(host=host).encode())
+        nightly = NightlySettings(folder=str(nights), policy=str(policy))
+        settings = replace(
+            settings,
+            references=tuple(f"{host}/{name}:*" for name in repositories),
+            docker_config=False,
+            cache=str(folder / "digests.sqlite"),
+            registries={
+                host: RegistrySettings(
+                    username=ADMIN,
+                    password=Secret(ADMIN_PASSWORD),
+                    requests_at_once=16,
+                )
+            },
+        )
         click.echo(
             f"A registry with a token service runs on {host} with"
-            f" {format_count(len(repositories), 'repository', 'repositories')}.\n"
-            f"Auditing every tag of them as {ADMIN!r}:\n",
-            err=settings.output == "-",  # then standard output is for the report
+            f" {format_count(len(repositories), 'repository', 'repositories')}."
         )
-        code = await audit(
-            Settings(
-                references=tuple(f"{host}/{name}:*" for name in repositories),
-                output=settings.output,
-                docker_config=False,
-                no_cache=True,
-                registries={
-                    host: RegistrySettings(
-                        username=ADMIN,
-                        password=Secret(ADMIN_PASSWORD),
-                        requests_at_once=16,
-                    )
-                },
-            )
+        code = await _night(settings, nightly, "The first night")
+        if code is ExitCode.OK:
+            click.echo("\nDuring the day:")
+            for sentence in change_content(content):
+                click.echo(f"  {sentence}")
+            code = await _night(settings, nightly, "\nThe second night")
+    if code not in {ExitCode.OK, ExitCode.FAILED}:
+        return code
+    await anyio.to_thread.run_sync(_print_changes, nightly)
+    _print_next_steps(folder)
+    return ExitCode.OK
+
+
+def _prepare(folder: Path) -> Path:
+    """Make the folder without the nights of an earlier demo; return the nights' folder.
+
+    Raises `UsageError` if the folder contains anything else.
+    """
+    from auditor.nightly.night_folder import writing
+
+    nights = folder / "nights"
+    if folder.exists() and {one.name for one in folder.iterdir()} - _FILES:
+        raise UsageError(
+            f"{folder}: contains other files than those of a demo; choose another"
+            " --folder"
         )
-    if code == ExitCode.OK:
-        _print_next_steps(settings.output)
-    return code
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(nights, ignore_errors=True)
+    return nights
+
+
+async def _night(settings: Settings, nightly: NightlySettings, title: str) -> ExitCode:
+    """One night, as `auditor nightly` does it; prints what it found."""
+    import anyio.to_thread
+
+    from auditor.cli.audit_command import audit
+    from auditor.nightly.night_folder import open_night_folder
+    from auditor.nightly.night_run import NightRun
+    from auditor.util.clock import SystemClock
+
+    with open_night_folder(nightly.folder) as folder:
+        run = NightRun(
+            folder,
+            nightly,
+            options=record_settings(settings),
+            metrics=None,
+            environment={},
+            now=SystemClock().epoch,
+        )
+        night = run.begin()
+        code = await audit(replace(settings, **run.audit_options()))
+        summary = folder.read_summary()
+        if summary is None:
+            return ExitCode(code)
+        requests = sum(summary["requests"].values())
+        click.echo(
+            f"{title}: {summary['references']['audited']} images audited in"
+            f" {summary['duration_s']:.1f} s with {requests} requests."
+        )
+        # In a thread: DuckDB would hold up the registry.
+        result = await anyio.to_thread.run_sync(run.finish, night, summary)
+    return result.exit_code
+
+
+def _print_changes(nightly: NightlySettings) -> None:
+    """Print what changed between the nights, and what breaks the policy."""
+    from datetime import UTC, datetime
+
+    from auditor.analysis.check.evaluate import check_reports
+    from auditor.analysis.check.formats import output_formats
+    from auditor.analysis.check.policy_file import load_policy
+    from auditor.analysis.diff import compare
+    from auditor.analysis.diff_text import diff_lines
+    from auditor.nightly.night_folder import read_nights
+
+    old, new = (
+        str(Path(nightly.folder, night.report or ""))
+        for night in read_nights(nightly.folder)
+    )
+    with compare([old], [new]) as comparison:
+        for line in diff_lines(comparison, "text", 5):
+            click.echo(line)
+    assert nightly.policy is not None
+    policy = load_policy(nightly.policy)
+    today = datetime.now(UTC).date()
+    with check_reports([new], policy, today=today, earlier=[old]) as findings:
+        click.echo()
+        for piece in output_formats(5)["table"](findings):
+            click.echo(piece, nl=False)
 
 
 def _program() -> str:
@@ -113,26 +218,14 @@ def _program() -> str:
     return "auditor" if shutil.which("auditor") else sys.argv[0]
 
 
-def _print_next_steps(output: str) -> None:
-    from auditor.demo.demo import ADMIN_PASSWORD
-
-    if output == "-":
-        return
-    with Path(output).open(encoding="utf-8") as lines:
-        article_line = next((line for line in lines if f"/{ARTICLE}" in line), "")
-    click.echo(f"\nThe report is in {output}: one JSON object a line. The line")
-    click.echo(f"of {ARTICLE}, a signed schema 1 image, begins:\n")
-    click.echo(f"  {article_line[:300].rstrip()}...\n")
-    auditor = _program()
+def _print_next_steps(folder: Path) -> None:
+    auditor, latest = _program(), folder / "nights" / "latest"
+    click.echo(f"\nThe page of the second night: {Path(f'{latest}.html').absolute()}\n")
     click.echo("Try next:")
     for line in (
-        f"head -n 1 {output} | python3 -m json.tool   one record, readable",
-        f"{auditor} schema                 the fields of a line",
-        f"{auditor} demo --serve           keeps it running; in another terminal:",
-        f"  {auditor} inspect 127.0.0.1:{DEFAULT_PORT}/library/alpine:latest",
-        f"  {auditor} token 127.0.0.1:{DEFAULT_PORT}/library/alpine",
-        f"  {auditor} token 127.0.0.1:{DEFAULT_PORT}/admin/java-hello-world",
-        f"  DEMO_PASSWORD={ADMIN_PASSWORD} {auditor} audit -c configs/demo.toml",
+        f"{auditor} query {latest}.jsonl.zst '{_QUERY}'",
+        f"{auditor} layers {latest}.jsonl.zst",
+        f"{auditor} demo --serve     keeps the registry running",
     ):
         click.echo(f"  {line}")
 
@@ -141,11 +234,11 @@ async def _serve(settings: Settings, port: int) -> int:
     import anyio
 
     from auditor.demo.demo import ADMIN, ADMIN_PASSWORD, demo_images
+    from auditor.demo.demo_registry import DemoContent
 
     del settings
     auditor = _program()
-    images = demo_images()
-    async with _serving(images, port) as url:
+    async with _serving(DemoContent.of(demo_images()), port) as url:
         host = url.removeprefix("http://")
         click.echo(
             f"A registry with a token service runs on {host} until Ctrl-C.\n"

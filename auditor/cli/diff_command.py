@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from auditor.cli.command_support import format_option, limit_option, needs_extras
+from auditor.cli.command_support import format_option, limit_option
 from auditor.cli.output import print_lines
 from auditor.errors import ExitCode
 
@@ -30,7 +30,6 @@ from auditor.errors import ExitCode
 )
 @limit_option(50, "text and markdown")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if anything differs.")
-@needs_extras
 def command(
     *,
     old: str,

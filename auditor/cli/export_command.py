@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from auditor.cli.command_support import needs_extras, reports_argument
+from auditor.cli.command_support import reports_argument
 from auditor.errors import ExitCode
 
 _TABLES = ["images", "platforms", "layers", "attachments", "warnings", "failures"]
@@ -32,7 +32,6 @@ _TABLES = ["images", "platforms", "layers", "attachments", "warnings", "failures
     help="Only this table; can be repeated. [default: all]",
 )
 @click.option("--force", is_flag=True, help="Replace an existing folder or file.")
-@needs_extras
 def command(
     *,
     reports: tuple[str, ...],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from auditor.cli.command_support import format_option, needs_extras, reports_argument
+from auditor.cli.command_support import format_option, reports_argument
 from auditor.cli.output import allow_broken_pipe
 from auditor.errors import ExitCode
 
@@ -20,7 +20,6 @@ def command() -> None:
 @command.command("add")
 @click.argument("dataset", metavar="DATASET")
 @reports_argument
-@needs_extras
 def add_command(*, dataset: str, reports: tuple[str, ...]) -> int:
     """Add a run: the report, or reports, of one night.
 
@@ -37,7 +36,6 @@ def add_command(*, dataset: str, reports: tuple[str, ...]) -> int:
 @click.argument("dataset", metavar="DATASET")
 @click.argument("reference", metavar="REFERENCE")
 @format_option("table", "jsonl", "csv")
-@needs_extras
 def show_command(*, dataset: str, reference: str, output_format: str) -> int:
     """Show the states of a reference, each with its first and last time."""
     from auditor.analysis.history import show

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from auditor.cli.command_support import needs_extras, reports_argument
+from auditor.cli.command_support import reports_argument
 from auditor.cli.output import print_pieces
 
 
@@ -28,7 +28,6 @@ from auditor.cli.output import print_pieces
     metavar="FILE",
     help="A policy, as for `auditor check`, to show its violations.",
 )
-@needs_extras
 def command(
     *,
     reports: tuple[str, ...],

@@ -7,7 +7,6 @@ import click
 from auditor.cli.command_support import (
     format_option,
     limit_option,
-    needs_extras,
     reports_argument,
 )
 from auditor.cli.output import print_lines
@@ -28,7 +27,6 @@ from auditor.cli.output import print_lines
     help_text="The format of the output; jsonl: all rows, then the totals.",
 )
 @limit_option(20, "text and markdown")
-@needs_extras
 def command(
     *,
     reports: tuple[str, ...],

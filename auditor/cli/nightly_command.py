@@ -13,7 +13,6 @@ import click
 from auditor.cli import early_signals
 from auditor.cli.command_support import (
     json_option,
-    needs_extras,
     run_async,
     settings_from,
 )
@@ -47,7 +46,6 @@ _config_option = click.option(
 @click.group("nightly", invoke_without_command=True, epilog=_EPILOG)
 @_config_option
 @click.pass_context
-@needs_extras
 def command(context: click.Context, config: str | None) -> int | None:
     """Do the whole night: audit, compare, check, publish, notify, clean up.
 
@@ -186,7 +184,6 @@ def status_command(
     "--dry-run", is_flag=True, help="Only print the nights that would be removed."
 )
 @click.pass_obj
-@needs_extras
 def prune_command(
     parent_config: str | None, *, config: str | None, dry_run: bool
 ) -> int:

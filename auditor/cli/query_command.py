@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from auditor.cli.command_support import format_option, needs_extras, reports_argument
+from auditor.cli.command_support import format_option, reports_argument
 from auditor.cli.main import print_message
 from auditor.cli.output import allow_broken_pipe
 from auditor.errors import ExitCode
@@ -23,7 +23,6 @@ compressed (.gz, .zst), or a quoted glob.
 @reports_argument
 @click.argument("question", metavar="SELECT")
 @format_option("table", "jsonl", "csv")
-@needs_extras
 def command(*, reports: tuple[str, ...], question: str, output_format: str) -> int:
     """Query reports with SQL (DuckDB's dialect).
 

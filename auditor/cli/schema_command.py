@@ -12,7 +12,6 @@ from typing import Any
 
 import click
 
-from auditor.cli.command_support import extras
 from auditor.cli.output import json_text
 
 # For each name: what it describes, and the module and names of its classes, which are
@@ -75,9 +74,7 @@ _NAMES = "\b\n" + "\n".join(f"{name:<14}{what}" for name, (what, _) in SCHEMAS.i
 )
 def command(*, name: str) -> None:
     """Print the JSON Schema (draft 2020-12) of report lines, or of another document."""
-    with extras(f"the schema of {name}"):
-        schema = _schema(name)
-    click.echo(json_text(schema, indent=True))
+    click.echo(json_text(_schema(name), indent=True))
 
 
 def _schema(name: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from auditor.cli.command_support import extras
 from auditor.config import Settings
 from auditor.errors import OutputError
 
@@ -17,9 +16,6 @@ def check_side_outputs(settings: Settings) -> None:
     for path in (settings.summary, settings.metrics):
         if path is not None:
             check_file(path)
-    if settings.metrics is not None:
-        with extras("--metrics"):
-            import prometheus_client  # noqa: F401
 
 
 def check_file(path: str) -> None:
@@ -48,7 +44,6 @@ def write_side_outputs(settings: Settings, summary: Mapping[str, Any]) -> None:
 
         write_summary(settings.summary, summary)
     if settings.metrics is not None:
-        with extras("--metrics"):
-            from auditor.report.metrics import audit_metrics, write_textfile
+        from auditor.report.metrics import audit_metrics, write_textfile
 
-            write_textfile(settings.metrics, audit_metrics(summary))
+        write_textfile(settings.metrics, audit_metrics(summary))

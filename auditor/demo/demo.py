@@ -75,6 +75,42 @@ def demo_images() -> tuple[PlacedImage, ...]:
     return (*official_images(OFFICIAL), *_private_images())
 
 
+_ALPINE = (
+    "linux/386", "linux/amd64", "linux/arm/v6", "linux/arm/v7", "linux/arm64/v8",
+    "linux/ppc64le", "linux/riscv64", "linux/s390x",
+)  # fmt: skip
+
+# A policy for the demo; {host} is its registry.
+POLICY = """\
+[rules.platforms]
+repositories = ["{host}/team/web"]
+required_platforms = ["linux/amd64", "linux/arm64"]
+
+[rules.releases]
+immutable_tags = ["[0-9]*.[0-9]*.[0-9]*"]
+
+[rules.legacy]
+forbidden_media_types = ["application/vnd.docker.distribution.manifest.v1*"]
+severity = "warning"
+"""
+
+
+def change_content(content: DemoContent) -> list[str]:
+    """What happens between the two nights; return a sentence for each change."""
+    alpine = [image("library/alpine, rebuilt", platform=one) for one in _ALPINE]
+    content.add("library/alpine", index(alpine), "3.24.1")
+    web = image("team/web 2.1", platform=_PLATFORMS[0], family=Family.DOCKER)
+    content.add("team/web", index([web], family=Family.DOCKER), "2.1")
+    content.add("team/api", image("team/api 1.5.0"), "1.5.0")
+    del content.repository("library/busybox").tags["1.37.0"]
+    return [
+        "library/alpine:3.24.1 was pushed again",
+        "team/web:2.1 lost two platforms",
+        "team/api:1.5.0 is new",
+        "library/busybox:1.37.0 was removed",
+    ]
+
+
 def demo_tokens() -> DemoTokenService:
     """The token service of the demo, with a new key."""
     return DemoTokenService(
@@ -86,9 +122,9 @@ def demo_tokens() -> DemoTokenService:
     )
 
 
-def demo_app(images: Iterable[PlacedImage]) -> web.Application:
+def demo_app(content: DemoContent) -> web.Application:
     """The registry of the demo, with its token service at the same origin."""
-    registry = DemoRegistry(DemoContent.of(images))
+    registry = DemoRegistry(content)
     return registry_app(registry, access=BearerAccess(demo_tokens()))
 
 

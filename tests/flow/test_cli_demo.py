@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shlex
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,19 +19,21 @@ from auditor.demo.image_builder import Family
 from auditor.oci.descriptor import SCHEMA1, SIGNED_SCHEMA1
 from auditor.report.shapes import report_schema
 from tests.flow.commands import auditor, finish, running
+from tests.flow.nights import read_report
 
 pytestmark = pytest.mark.anyio
 
 ARTICLE = "admin/java-hello-world"
 
 
-async def test_the_demo_audits_every_tag(tmp_path: Path) -> None:
+async def test_the_demo_audits_every_tag_for_two_nights(tmp_path: Path) -> None:
     done = await auditor("demo", place=tmp_path)
-    assert done.code == 0
-    lines = [
-        orjson.loads(line)
-        for line in (tmp_path / "demo-report.jsonl").read_bytes().splitlines()
-    ]
+    assert (done.code, done.stderr) == (0, [])
+    folder = tmp_path / "auditor-demo" / "nights"
+    first, second = sorted(
+        (folder / "reports").iterdir(), key=lambda one: len(one.name)
+    )
+    lines = read_report(first)
     found = {f"{line['repository']}:{line['tag']}": line["digest"] for line in lines}
     assert len(found) == len(lines)
     assert found == {
@@ -47,24 +50,42 @@ async def test_the_demo_audits_every_tag(tmp_path: Path) -> None:
     jsonschema.Draft202012Validator(
         {"type": "array", "items": report_schema()}
     ).validate(lines)
-    assert done.messages[0].startswith(f"{len(lines)} of {len(lines)} references")
-    assert [one.name for one in tmp_path.iterdir()] == ["demo-report.jsonl"]
+    changed = {f"{line['repository']}:{line['tag']}" for line in read_report(second)}
+    assert found.keys() ^ changed == {"library/busybox:1.37.0", "team/api:1.5.0"}
 
 
-async def test_the_demo_prints_the_next_steps(tmp_path: Path) -> None:
-    done = await auditor("demo", "-o", "mine.jsonl", place=tmp_path)
+async def test_the_demo_shows_what_changed_and_commands_that_work(
+    tmp_path: Path,
+) -> None:
+    await auditor("demo", "--folder", "mine", place=tmp_path)
+    done = await auditor("demo", "--folder", "mine", place=tmp_path)  # once more
+    assert done.code == 0
     told = done.out.decode()
     for part in (
         "A registry with a token service runs on 127.0.0.1:",
-        "The report is in mine.jsonl",
-        f'"repository":"{ARTICLE}"',
-        "schema",
-        "demo --serve",
-        "inspect 127.0.0.1:5050/library/alpine:latest",
-        "token 127.0.0.1:5050/library/alpine",
-        "audit -c configs/demo.toml",
+        "1 removed, 2 moved, 1 added, 261 unchanged",
+        "error platforms.required_platforms (1)",
+        "error releases.immutable_tags (1)",
+        "warning legacy.forbidden_media_types (2)",
+        f"The page of the second night: {tmp_path}/mine/nights/latest.html",
     ):
         assert part in told
+    _, _, commands = told.partition("Try next:\n")
+    tried = [shlex.split(line)[1:] for line in commands.splitlines()]
+    assert [words[0] for words in tried] == ["query", "layers", "demo"]
+    for words in tried[:2]:
+        assert (await auditor(*words, place=tmp_path)).code == 0
+
+
+async def test_the_demo_touches_no_other_files(tmp_path: Path) -> None:
+    other = tmp_path / "auditor-demo" / "nights" / "mine.txt"
+    other.parent.mkdir(parents=True)
+    other.write_text("")
+    (tmp_path / "auditor-demo" / "thesis.txt").write_text("")
+    done = await auditor("demo", place=tmp_path)
+    assert done.code == 2
+    assert "contains other files" in done.messages[0]
+    assert other.exists()
 
 
 @asynccontextmanager
