@@ -54,8 +54,8 @@ _SAME_FOR_GET = frozenset(
         FailureKind.NO_PULL_GRANT,
     }
 )
-# Temporary failures of HEAD, each followed by a GET that worked, after which a run
-# stops sending HEAD to the registry.
+# Responses to HEAD in a row that the GET after them contradicted, after which a run
+# stops sending HEAD to the registry: a single one may be about its request only.
 MAX_HEAD_FAILURES = 3
 
 
@@ -274,12 +274,13 @@ class Resolver:
         content_type = essence(response.content_type)
         digest = _header_digest(header, cached.digest)
         if digest is None:
-            self._digest_cache.disable_head(registry.name)
+            self._head_failed(registry)
             return await self._get(registry, reference)
         known = self._content.known_manifest(registry.name, digest)
         if known is not None and known.confirmation.content_type == content_type:
             if (digest, content_type) != (cached.digest, cached.content_type):
                 self._put_tag(registry, reference, digest, header, content_type)
+            self._head_failures.pop(registry.name, None)
             self._content.confirmed(registry.name, reference.repository, digest)
             self._content.saved["known_tags"] += 1
             return known.verified
@@ -289,7 +290,7 @@ class Resolver:
                 return verified
             if verified.digest == digest:
                 # HEAD and GET return different media types for the same content.
-                self._digest_cache.disable_head(registry.name)
+                self._head_failed(registry)
                 return verified
         return await self._get_named(registry, reference, digest, header)
 
@@ -309,20 +310,23 @@ class Resolver:
             # The tag moved meanwhile, or its HEAD named what is not there.
             verified = await self._get(registry, reference)
             if isinstance(verified, VerifiedManifest):
-                self._digest_cache.disable_head(registry.name)
+                self._head_failed(registry)
             return verified
         response, verified = fetched
         content_type = essence(response.content_type)
         self._put_tag(registry, reference, digest, header, content_type)
+        self._head_failures.pop(registry.name, None)
         return verified
 
-    def _head_failed(self, registry: Registry, failure: Failure) -> None:
-        """Note a HEAD that failed before its GET worked; may stop sending HEAD."""
-        if failure.kind.retryable and failure.status not in {500, *HEAD_NOT_SUPPORTED}:
-            self._head_failures[registry.name] += 1
-            if self._head_failures[registry.name] < MAX_HEAD_FAILURES:
-                return
-        self._digest_cache.disable_head(registry.name)
+    def _head_failed(self, registry: Registry, failure: Failure | None = None) -> None:
+        """Note a HEAD that its GET contradicted; may stop sending HEAD.
+
+        `failure` is what the HEAD got, None for a response.
+        """
+        self._head_failures[registry.name] += 1
+        is_refused = failure is not None and failure.status in HEAD_NOT_SUPPORTED
+        if is_refused or self._head_failures[registry.name] >= MAX_HEAD_FAILURES:
+            self._digest_cache.disable_head(registry.name)
 
 
 def _header_digest(header: str | None, expected: str) -> str | None:

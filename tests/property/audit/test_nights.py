@@ -6,8 +6,11 @@ import asyncio
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
+from aiohttp import web
+from aiohttp.typedefs import Handler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,8 +48,16 @@ SIGNATURES = {
     "notation": notation_signature(_PAIR.root),
     "cosign": cosign_signature(_AMD64.root),
 }
-# What a registry can lose: every manifest and config, by kind and image.
+HEADER = "Docker-Content-Digest"
+# What a registry can lose: manifests, configs and layers, by kind and image.
+LAYERS = {
+    f"layer {number} of {name}": layer.digest
+    for name, built in {"amd64": _AMD64, "arm64": _ARM64}.items()
+    for platform in built.content.platforms
+    for number, layer in enumerate(platform.layers or ())
+}
 PARTS = {
+    **LAYERS,
     **{
         f"manifest {number} of {name}": manifest.digest
         for name, built in {**IMAGES, **SIGNATURES}.items()
@@ -74,10 +85,16 @@ MODES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Night:
-    """What a registry has in one night: the image of each tag, and the lost parts."""
+    """What a registry has in one night: the image of each tag, and the lost parts.
+
+    `odd` parts are sent as `application/json`, for any method and name; if
+    `has_header` is false, no response has a `Docker-Content-Digest`.
+    """
 
     tags: dict[str, str]  # `repository:tag` to the name of an image
     lost: tuple[tuple[str, str], ...]  # repository, name of the part
+    odd: frozenset[str]
+    has_header: bool
 
     def content(self) -> DemoContent:
         content = DemoContent()
@@ -92,7 +109,15 @@ class Night:
         for name, part in self.lost:
             content.repository(name).manifests.pop(PARTS[part], None)
             content.repository(name).blobs.pop(PARTS[part], None)
+            content.repository(name).layer_sizes.pop(PARTS[part], None)
         return content
+
+    def edit(self, response: web.StreamResponse) -> None:
+        digest = response.headers.get(HEADER)
+        if digest in {PARTS[part] for part in self.odd}:
+            response.headers["Content-Type"] = "application/json"
+        if not self.has_header:
+            response.headers.popall(HEADER, None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +126,7 @@ class Case:
     nights: tuple[Night, ...]
     references: tuple[str, ...]
     workers: int
+    seed: int
     changes: dict[str, Any]
 
 
@@ -112,11 +138,14 @@ REFERENCES = (*TAGGED, *(f"{name}@{one}" for name in REPOSITORIES for one in DIG
 def _nights(draw: st.DrawFn, *, everywhere: bool) -> Night:
     places = [REPOSITORIES] if everywhere else [(name,) for name in REPOSITORIES]
     some = st.lists(st.sampled_from(sorted(PARTS)), max_size=4, unique=True)
+    manifests = [one for one in PARTS if one.startswith("manifest")]
     return Night(
         tags={name: draw(st.sampled_from(sorted(IMAGES))) for name in TAGGED},
         lost=tuple(
             (name, part) for place in places for part in draw(some) for name in place
         ),
+        odd=draw(st.frozensets(st.sampled_from(manifests), max_size=2)),
+        has_header=draw(st.integers(0, 5)) > 0,
     )
 
 
@@ -130,6 +159,7 @@ def _cases(draw: st.DrawFn) -> Case:
         nights=tuple(draw(st.lists(night, min_size=2, max_size=4))),
         references=tuple(dict.fromkeys(draw(references))),
         workers=draw(st.integers(1, 9)),
+        seed=draw(st.integers(0, 2**32)),
         changes={
             "image_config": draw(st.sampled_from(ImageConfigMode)),
             "attachments": draw(st.sampled_from(AttachmentMode)),
@@ -147,6 +177,24 @@ def _without_time(outcome: Outcome) -> list[Record]:
     return [replace(record, audited_at="") for record in outcome.records]
 
 
+@dataclass(slots=True)
+class Tonight:
+    """The responses of a night, in an order that depends on the seed."""
+
+    night: Night
+    random: Random
+
+    @web.middleware
+    async def middleware(
+        self, request: web.Request, handler: Handler
+    ) -> web.StreamResponse:
+        for _ in range(self.random.randrange(6)):
+            await asyncio.sleep(0)
+        response = await handler(request)
+        self.night.edit(response)
+        return response
+
+
 async def _night(here: Lab, night: Night, case: Case, cache: str) -> None:
     here.content.repositories = night.content().repositories
     here.clock.now += 2 * WEEK_S
@@ -161,8 +209,10 @@ async def _night(here: Lab, night: Night, case: Case, cache: str) -> None:
 @given(case=_cases())
 def test_a_warm_night_reports_what_a_cold_run_reports(case: Case) -> None:
     async def main(cache: str) -> None:
-        async with lab() as here:
+        tonight = Tonight(case.nights[0], Random(case.seed))
+        async with lab(dialect=[tonight.middleware]) as here:
             for night in case.nights:
+                tonight.night = night
                 await _night(here, night, case, cache)
 
     with tempfile.TemporaryDirectory() as folder:
