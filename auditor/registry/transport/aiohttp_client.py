@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import select
 import socket
 import ssl
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ import aiohttp
 import yarl
 from aiohttp.abc import ResolveResult
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
 
 from auditor.errors import Failure, FailureKind, FailureReason
 from auditor.registry.transport import http1_parser
@@ -268,7 +270,24 @@ class _Connector(aiohttp.TCPConnector):
         super().__init__(socket_factory=self._new_socket, **arguments)
         self._budget = budget
         self._shortage: OSError | None = None  # the last one
+        self._new: set[ResponseHandler] = set()  # no request was sent over them yet
         self._open_connections = open_connections
+
+    async def connect(self, *arguments: Any, **more: Any) -> Connection:
+        """`BaseConnector`: a connection, new or with nothing in it from the server.
+
+        aiohttp takes a response that came while a connection was idle as the response
+        to the next request.
+        """
+        while True:
+            connection = await super().connect(*arguments, **more)
+            handler = connection.protocol
+            assert handler is not None
+            is_new = handler in self._new
+            self._new.discard(handler)
+            if is_new or not (handler.should_close or _has_input(handler)):
+                return connection
+            connection.close()
 
     async def _create_connection(self, *arguments: Any) -> ResponseHandler:
         await self._budget.reserve()
@@ -287,9 +306,11 @@ class _Connector(aiohttp.TCPConnector):
             if closed is not None:
                 closed.exception()  # how it ended does not matter
             self._open_connections.discard(connection)
+            self._new.discard(connection)
             self._budget.release()
 
         self._open_connections.add(connection)
+        self._new.add(connection)
         if (closed := connection.closed) is None:
             forget(None)
         else:
@@ -303,6 +324,15 @@ class _Connector(aiohttp.TCPConnector):
             if is_out_of_descriptors(error):
                 self._shortage = error
             raise
+
+
+def _has_input(handler: ResponseHandler) -> bool:
+    """`http1.Connection.has_input`"""
+    if handler.transport is None:
+        return True
+    poll = select.poll()
+    poll.register(handler.transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class AiohttpResolver(aiohttp.abc.AbstractResolver):

@@ -12,6 +12,7 @@ import asyncio
 import functools
 import logging
 import math
+import select
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -83,6 +84,7 @@ class Http1Client:
         self._budget = budget
         self._request_s = request_s
         self._max_idle = max_idle
+        self._origin = origin
         self.is_tls = origin.scheme == "https"
         self.has_answered = False
         host = str(origin).partition("://")[2]
@@ -108,8 +110,10 @@ class Http1Client:
 
         `target` is path and query of `url`. `new_connection`: reuse none. A reused
         connection that ends without a response was closed while the request was
-        written: the request is sent once more, on a new one. Raises ValueError for a
-        target or field that cannot be sent, and the errors of `Connection.request`.
+        written; one that sends anything but one response may have sent that of an
+        earlier request. Then the request is sent once more, on a new connection. Raises
+        ValueError for a target or field that cannot be sent, and the errors of
+        `Connection.request`.
         """
         if not target.isascii() or not target.isprintable() or " " in target:
             raise ValueError("the target of the request contains invalid characters")
@@ -129,15 +133,20 @@ class Http1Client:
                     max_bytes=max_bytes,
                     deadline=deadline,
                 )
-                break
             except BaseException as error:
                 connection.abort()  # after a cancellation, too, its state is unknown
                 is_timeout = isinstance(error, TimeoutError)
                 is_lost = isinstance(error, OSError) and not is_timeout
-                may_repeat = is_lost and method in IDEMPOTENT
-                if not reused or connection.touched or not may_repeat:
+                is_lost = is_lost and not connection.touched
+                is_stray = isinstance(error, NotHttpError) and not connection.has_head
+                may_repeat = reused and method in IDEMPOTENT
+                if not may_repeat or not (is_lost or is_stray):
                     raise
-                reused, connection = False, None
+            else:
+                if not (reused and connection.is_out_of_step):
+                    break
+                # It may be the response to an earlier request.
+            reused, connection = False, None
         self.has_answered = True
         if connection.is_open:
             if len(self._idle) < self._max_idle:
@@ -164,8 +173,11 @@ class Http1Client:
         """The connection used last, which is the least likely to be closed."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_open:
+            if not connection.is_open:
+                continue
+            if not connection.has_input():
                 return connection
+            connection.abort()  # closed by the server, or with a response to nothing
         return None
 
     def idle_expiry(self) -> float:
@@ -207,6 +219,14 @@ class Http1Client:
     def _forget(self, connection: Connection) -> None:
         self._open.discard(connection)
         self._budget.release()
+        if connection.is_out_of_step and self._max_idle:
+            # What comes late can be taken as the response to the next request.
+            self._max_idle = 0
+            log.warning(
+                "%s: sent a response that no request asked for; sending each request"
+                " over a new connection",
+                self._origin,
+            )
 
 
 def _format_fields(fields: tuple[tuple[str, str], ...]) -> str:
@@ -325,7 +345,8 @@ class Connection(asyncio.Protocol):
     """One connection, with one request in flight at a time.
 
     `is_open`: the next request may be sent. `closed` is done once it is closed. `due`:
-    when the time of its request, or of being idle, is over.
+    when the time of its request, or of being idle, is over. `is_out_of_step`: the
+    server sent what answers no request.
 
     A single timer watches it. Moving the due time costs nothing: when the timer fires
     too early, it is set again.
@@ -335,6 +356,7 @@ class Connection(asyncio.Protocol):
         "_deadline",
         "_loop",
         "_parser",
+        "_poll",
         "_read_s",
         "_timer",
         "_timer_at",
@@ -343,6 +365,7 @@ class Connection(asyncio.Protocol):
         "closed",
         "due",
         "is_open",
+        "is_out_of_step",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, read_s: float) -> None:
@@ -354,13 +377,25 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self.due = self._deadline = 0.0
         self._timer_at = math.inf
-        self.is_open = False
+        self.is_open = self.is_out_of_step = False
         self.closed = loop.create_future()
 
     @property
     def touched(self) -> bool:
         """Whether bytes came since the last request."""
         return self._parser.touched
+
+    @property
+    def has_head(self) -> bool:
+        """Whether the header of the response was complete."""
+        return self._parser.status > 0
+
+    def has_input(self) -> bool:
+        """Whether the system holds bytes, or the end, of what the server sent.
+
+        The event loop reads them soon, but may not have done so yet.
+        """
+        return bool(self._poll.poll(0))
 
     @property
     def tls(self) -> ssl.SSLObject | None:
@@ -409,13 +444,19 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """`asyncio.Protocol`"""
         self._transport = cast(asyncio.Transport, transport)
+        self._poll = select.poll()
+        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
         self.is_open = True
 
     def data_received(self, data: bytes) -> None:
         """`asyncio.Protocol`"""
         waiter, parser = self._waiter, self._parser
         if waiter is None or waiter.done():
-            self.abort()  # bytes without a request
+            # Bytes without a request. Some servers end idle connections with 408.
+            first = data.strip(b"\r\n").partition(b"\n")[0]
+            if self.is_open and first and b" 408 " not in first:
+                self.is_out_of_step = True
+            self.abort()
             return
         try:
             parser.feed(data)
@@ -455,6 +496,7 @@ class Connection(asyncio.Protocol):
     def _finish(self, waiter: asyncio.Future[_Parsed]) -> None:
         """Complete the request with the response."""
         parser = self._parser
+        self.is_out_of_step = parser.has_excess
         try:
             body = parser.body()
         except (BrokenOffError, NotHttpError) as error:

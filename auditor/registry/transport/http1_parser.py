@@ -131,7 +131,8 @@ class ResponseParser:
 
     `status`, `headers` and `body` are those of the response. `reusable`: the next
     response may come on the same connection; false if the end of this response is
-    uncertain. `touched`: bytes came since `begin`.
+    uncertain. `has_excess`: something followed the response, so that it may be the one
+    to an earlier request. `touched`: bytes came since `begin`.
     """
 
     __slots__ = (
@@ -148,6 +149,7 @@ class ResponseParser:
         "_parser",
         "_transfer_coding",
         "_until_end",
+        "has_excess",
         "on_body",
         "on_header",
         "on_headers_complete",
@@ -178,7 +180,7 @@ class ResponseParser:
         self.state = _HEAD
         self.status = 0
         self.reusable = True
-        self.touched = False
+        self.has_excess = self.touched = False
         self._head_only = head_only
         self._max_bytes = max_bytes
         self._error_cap = max_error_bytes
@@ -219,7 +221,7 @@ class ResponseParser:
         if self.state is _HEAD:
             self._head_bytes += len(data)
         elif self.state is not _BODY:
-            self.reusable = False
+            self._exceed()
             return
         parser = self._parser
         if parser is None:
@@ -231,7 +233,8 @@ class ResponseParser:
             self._parser = None
             self.reusable = False
             if self.state is _COMPLETE or self.state is _TOO_LARGE:
-                return  # the error is in what follows the response
+                self._exceed()  # the error is in what follows the response
+                return
             if self._head_bytes == len(data) and expects_tls(data):
                 raise TlsExpectedError from None
             cause = error.__context__ or error.__cause__
@@ -248,11 +251,15 @@ class ResponseParser:
         elif self.state is _HEAD or self.state is _BODY:
             raise BrokenOffError
 
+    def _exceed(self) -> None:
+        self.reusable = False
+        self.has_excess = True
+
     # -- callbacks of llhttp ---------------------------------------------------
 
     def _message_begin(self) -> None:
         if self.state is not _HEAD:
-            self.reusable = False  # a second response to one request
+            self._exceed()  # a second response to one request
 
     def _header(self, name: bytes, value: bytes) -> None:
         if self.state is not _HEAD:
@@ -316,7 +323,8 @@ class ResponseParser:
 
     def _data(self, data: bytes) -> None:
         if self.state is not _BODY:
-            self.reusable = False  # such as a body in the response to HEAD
+            if self.state is _COMPLETE:
+                self._exceed()  # such as a body in the response to HEAD
             return
         self._left -= len(data)
         if self._left < 0:
