@@ -72,7 +72,8 @@ def parse_token_response(body: bytes) -> TokenResponse:
     """Parse a token service's response. Raises `ProtocolError(TOKEN_REJECTED)`.
 
     `token` and `access_token` mean the same (OAuth 2.0 compatibility); some servers
-    send only one of them. The lifetime defaults to `MIN_LIFETIME_S`.
+    send only one of them. Without a readable `expires_in` the lifetime is that of the
+    token's claims (docker_auth, Pulp), or `MIN_LIFETIME_S`.
     """
     try:
         response = orjson.loads(body)
@@ -88,7 +89,7 @@ def parse_token_response(body: bytes) -> TokenResponse:
     refresh_token = response.get("refresh_token")
     return TokenResponse(
         token=Secret(token),
-        expires_in_s=_lifetime_s(response.get("expires_in")),
+        expires_in_s=_lifetime_s(response.get("expires_in"), token),
         refresh_token=Secret(refresh_token) if is_bearer_token(refresh_token) else None,
     )
 
@@ -200,12 +201,21 @@ def _not_json(body: bytes) -> str:
     return f"the token service returned {content} instead of a token"
 
 
-def _lifetime_s(value: object) -> float:
+def _lifetime_s(value: object, token: str) -> float:
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = float(value)  # some servers send a string
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return MIN_LIFETIME_S
+        value = _claimed_lifetime_s(token)
     return min(max(MIN_LIFETIME_S, float(value)), MAX_LIFETIME_S)
+
+
+def _claimed_lifetime_s(token: str) -> float:
+    """The time between the claims of a JWT, whatever this machine's clock says."""
+    claims = read_claims(token)
+    if claims is None or claims.expires_at is None:
+        return 0.0
+    issued_at = claims.not_before if claims.issued_at is None else claims.issued_at
+    return 0.0 if issued_at is None else claims.expires_at - issued_at
 
 
 def _json_object(part: str) -> dict[str, Any] | None:

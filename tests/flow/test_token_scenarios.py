@@ -146,3 +146,13 @@ async def test_a_password_with_special_characters_arrives_unchanged(
         outcome = await here.audit(*map(here.ref, NAMES[:2]), **settings)
     assert outcome.kinds == ["image"] * 2
     assert SPECIAL[kind] not in repr(outcome)
+
+
+async def test_without_expires_in_a_token_is_kept_as_long_as_its_claims_say() -> None:
+    """docker_auth and Pulp: no `expires_in`; the default of 60 s is too short."""
+    async with lab(simple(NAMES), tokens=service(lifetime_s=900)) as here:
+        here.faults.on("GET", TOKENS, _with_fields(expires_in=None), forever=True)
+        here.faults.on("GET", MANIFESTS, Passes(here.clock, SLOW_S), forever=True)
+        outcome = await here.audit(*map(here.ref, NAMES), workers=1)
+        assert here.faults.count("GET", TOKENS) == 1  # 200 s in all
+    assert outcome.kinds == ["image"] * len(NAMES)

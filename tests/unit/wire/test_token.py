@@ -77,6 +77,38 @@ def test_a_missing_lifetime_is_a_minute() -> None:
 
 
 @pytest.mark.parametrize(
+    ("claims", "seconds"),
+    [
+        ({"exp": 1_000_900, "iat": 1_000_000}, 900),
+        ({"exp": 1_000_900.5, "iat": 1_000_000}, 900.5),
+        # docker_auth: nbf is ten seconds before iat (auth_server/server/server.go)
+        ({"exp": 1_000_900, "iat": 1_000_000, "nbf": 999_990}, 900),
+        ({"exp": 1_000_900, "nbf": 1_000_000}, 900),
+        ({"exp": 1_000_030, "iat": 1_000_000}, 60),
+        ({"exp": 999_999, "iat": 1_000_000}, 60),
+        ({"exp": 10**12, "iat": 0}, 86_400),
+        ({"exp": 1_000_900}, 60),  # from when is not known
+        ({"iat": 1_000_000}, 60),
+        ({"exp": "soon", "iat": 1_000_000}, 60),
+        ({"exp": True, "iat": 0}, 60),
+        ({}, 60),
+    ],
+)
+@pytest.mark.parametrize("expires_in", [None, "soon", True])
+def test_without_a_lifetime_that_of_the_claims_counts(
+    claims: dict[str, object], seconds: float, expires_in: object
+) -> None:
+    token = jose.unsigned_token({}, claims)
+    given = parse_token_response(answer(token=token, expires_in=expires_in))
+    assert given.expires_in_s == seconds
+
+
+def test_the_lifetime_of_the_response_precedes_that_of_the_claims() -> None:
+    token = jose.unsigned_token({}, {"exp": 1_000_900, "iat": 1_000_000})
+    assert parse_token_response(answer(token=token, expires_in=300)).expires_in_s == 300
+
+
+@pytest.mark.parametrize(
     ("refresh_token", "kept"),
     [("r", "r"), ("", None), (None, None), (7, None), ("a b", None)],
 )
