@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, TypeGuard
 
 from auditor.input.document_parser import place_of
-from auditor.input.input_items import InputItem, malformed_line, parse_item
+from auditor.input.input_items import InputItem, malformed_line, parse_image
 from auditor.input.variables import VariableError, interpolate
 
 _RESOLVE = "; give the output of `docker compose config` instead"
@@ -47,6 +47,6 @@ def read_compose(document: dict[str, Any], name: str) -> Iterator[InputItem]:
             yield malformed_line(service, place, detail)
         else:
             try:
-                yield parse_item(interpolate(image), image, place)
+                yield parse_image(interpolate(image), image, place)
             except VariableError as error:
                 yield malformed_line(image, place, f"{error}{_RESOLVE}")

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import orjson
 
 from auditor.fast_dataclass import dataclass
-from auditor.input.input_items import InputItem, malformed_line, parse_item
+from auditor.input.input_items import InputItem, malformed_line, parse_image
 from auditor.input.variables import (
     VariableError,
     expand_word,
@@ -278,4 +278,4 @@ def _item(
         yield malformed_line(shown, place, detail)
     else:
         if text != _NO_IMAGE and text.lower() not in stages:
-            yield parse_item(text, shown, place)
+            yield parse_image(text, shown, place)

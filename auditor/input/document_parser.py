@@ -32,6 +32,13 @@ MAX_DIGITS = 4000
 # The plain scalars that are null in YAML 1.2 (section 10.3.2, core schema).
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _MERGE = "<<"
+_CORE = "tag:yaml.org,2002:"
+# Compose's tags for merging files (compose-spec, "Merge"): one removes a value, the
+# other replaces it. What `_REMOVED` stands for never leaves this file.
+_RESET = "!reset"
+_OVERRIDE = "!override"
+_REMOVED = object()
+_IMAGE_SUFFIXES = ("image", "images", "imageid", "imagename")
 
 # The events of ijson.
 _STARTS = frozenset({"start_map", "start_array"})
@@ -47,22 +54,37 @@ class YamlString(str):
     line: int
 
 
+@dataclass(frozen=True, slots=True)
+class TaggedScalar:
+    """A scalar with a tag that another program resolves (`!Ref`, `!vault`).
+
+    What it stands for is not its text.
+    """
+
+    tag: str
+    text: str
+    line: int
+
+
 def place_of(name: str, *values: object) -> str:
     """`name:line` of the first value with a line, else `name:` and the last value.
 
     Values of JSON documents have no line numbers.
     """
     for value in values:
-        if isinstance(value, YamlString):
+        if isinstance(value, YamlString | TaggedScalar):
             return f"{name}:{value.line}"
     return f"{name}:{safe_text(str(values[-1]), 80)}"
 
 
 def read_yaml(text: str, name: str) -> Iterator[Any]:
-    """The documents of a YAML stream, of `dict`, `list`, `YamlString` and `None`.
+    """The documents of a YAML stream: `dict`, `list`, `YamlString`, `TaggedScalar`
+    and `None`.
 
-    Merge keys (`<<`) are resolved. Raises `UsageError` with the line for text that is
-    not YAML, a duplicate key, and a document beyond the limits.
+    Merge keys (`<<`) are resolved, and what Compose's `!reset` removes is left out. A
+    key that occurs twice has its last value, as in Kubernetes' own tools. Raises
+    `UsageError` with the line for text that is not YAML, values of a duplicate key
+    that contradict each other about an image, and a document beyond the limits.
     """
     import yaml  # noqa: PLC0415  (only such a list needs it)
 
@@ -74,12 +96,12 @@ def read_yaml(text: str, name: str) -> Iterator[Any]:
                 tree.line = event.start_mark.line + 1
             match event:
                 case yaml.ScalarEvent():
-                    tree.scalar(event.value, event.anchor, plain=event.implicit[0])
+                    tree.scalar(event)
                 case yaml.AliasEvent():
                     tree.alias(event.anchor)
                 case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
                     is_mapping = isinstance(event, yaml.MappingStartEvent)
-                    tree.start(event.anchor, is_mapping=is_mapping)
+                    tree.start(event, is_mapping=is_mapping)
                 case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
                     tree.end()
                 case yaml.DocumentEndEvent():
@@ -99,9 +121,46 @@ class _OpenCollection:
     """A collection that has not ended; a mapping's `parts` are key, value, key, ..."""
 
     is_mapping: bool
+    is_removed: bool
     anchor: str | None
     values_before: int
     parts: list[Any] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Duplicate:
+    """A key that occurs twice in a mapping, with different values."""
+
+    key: str
+    line: int
+    is_about_image: bool
+
+
+def _contradicts(key: str, first: object, second: object) -> bool:
+    """Whether two values of a key differ in the images that they name."""
+    return is_image_key(key) or _images_in(first) != _images_in(second)
+
+
+def is_image_key(key: str) -> bool:
+    """Whether the values of a key name images: `image`, `baseImage`, `imageID`, ...,
+    and the `reference` of an image volume."""
+    return key == "reference" or key.lower().endswith(_IMAGE_SUFFIXES)
+
+
+def _images_in(value: object) -> list[object]:
+    """The values below a value whose keys name images, in their order."""
+    found: list[object] = []
+    rest = [value]
+    while rest:
+        node = rest.pop()
+        if isinstance(node, list):
+            rest += reversed(node)
+        elif isinstance(node, dict):
+            found += [inner for key, inner in node.items() if is_image_key(key)]
+            rest += reversed(
+                [inner for key, inner in node.items() if not is_image_key(key)]
+            )
+    return found
 
 
 class _TreeBuilder:
@@ -115,13 +174,23 @@ class _TreeBuilder:
         self._root: Any = None
         # The value of each anchor, and the number of values in it.
         self._anchors: dict[str, tuple[Any, int]] = {}
+        self._duplicates: list[_Duplicate] = []
 
-    def scalar(self, value: str, anchor: str | None, *, plain: bool) -> None:
-        text: YamlString | None = None
-        if not plain or value not in _NULLS:
-            text = YamlString(value)
-            text.line = self.line
-        self._put(text, anchor, values=1)
+    def scalar(self, event: Any) -> None:
+        self._put(self._scalar(event), event.anchor, values=1)
+
+    def _scalar(self, event: Any) -> object:
+        if event.tag == _RESET:
+            return _REMOVED
+        is_null = event.implicit[0] and event.value in _NULLS
+        if is_null or event.tag == f"{_CORE}null":
+            return None
+        is_text = event.tag in {None, "!", _OVERRIDE} or event.tag.startswith(_CORE)
+        if not is_text:
+            return TaggedScalar(event.tag, event.value, self.line)
+        text = YamlString(event.value)
+        text.line = self.line
+        return text
 
     def alias(self, anchor: str | None) -> None:
         anchored = self._anchors.get(anchor or "")
@@ -131,22 +200,40 @@ class _TreeBuilder:
             raise self._error(f"the alias *{shown} has no complete anchor before it")
         self._put(anchored[0], None, values=anchored[1])
 
-    def start(self, anchor: str | None, *, is_mapping: bool) -> None:
+    def start(self, event: Any, *, is_mapping: bool) -> None:
         if len(self._open) >= MAX_DEPTH:
             raise self._error(f"more than {MAX_DEPTH} levels")
-        self._open.append(_OpenCollection(is_mapping, anchor, self._values))
+        is_removed = event.tag == _RESET
+        self._open.append(
+            _OpenCollection(is_mapping, is_removed, event.anchor, self._values)
+        )
 
     def end(self) -> None:
         closed = self._open.pop()
-        value = self._mapping(closed.parts) if closed.is_mapping else closed.parts
+        value: object = _REMOVED
+        if not closed.is_removed:
+            parts = closed.parts
+            value = (
+                self._mapping(parts)
+                if closed.is_mapping
+                else [part for part in parts if part is not _REMOVED]
+            )
         values = self._values - closed.values_before + 1
         self._values = closed.values_before
         self._put(value, closed.anchor, values=values)
 
     def document(self) -> Any:
         root, self._root = self._root, None
+        duplicates, self._duplicates = self._duplicates, []
         self._anchors.clear()
-        return root
+        # Compose and skopeo refuse any key that occurs twice, Kubernetes' tools none.
+        is_kubernetes = isinstance(root, dict) and {"apiVersion", "kind"} <= root.keys()
+        for one in duplicates:
+            if one.is_about_image or not is_kubernetes:
+                self.line = one.line
+                shown = safe_text(one.key, 40)
+                raise self._error(f"the key {shown} occurs twice in one mapping")
+        return None if root is _REMOVED else root
 
     def _put(self, value: Any, anchor: str | None, *, values: int) -> None:
         self._count(values)
@@ -166,6 +253,10 @@ class _TreeBuilder:
         members: dict[YamlString, Any] = {}
         merged: dict[YamlString, Any] = {}
         for key, value in zip(parts[::2], parts[1::2], strict=True):
+            if isinstance(key, TaggedScalar):
+                key = self._key(key)  # noqa: PLW2901
+            if value is _REMOVED:
+                continue
             if not isinstance(key, YamlString):
                 raise self._error("a key is not a string")
             if key == _MERGE:
@@ -176,13 +267,17 @@ class _TreeBuilder:
                         )
                     self._count(len(mapping))
                     merged = {**mapping, **merged}  # the first mapping wins
-            elif key in members:
-                shown = safe_text(key, 40)
-                self.line = key.line
-                raise self._error(f"the key {shown} occurs twice in one mapping")
             else:
+                if key in members and members[key] != value:
+                    is_about_image = _contradicts(key, members[key], value)
+                    self._duplicates.append(_Duplicate(key, key.line, is_about_image))
                 members[key] = value
         return {**merged, **members}
+
+    def _key(self, scalar: TaggedScalar) -> YamlString:
+        key = YamlString(scalar.text)
+        key.line = scalar.line
+        return key
 
     def _error(self, why: str) -> UsageError:
         return UsageError(f"{self._name}:{self.line}: {why}")
@@ -312,21 +407,36 @@ def _read_document(
 
 
 def _read_value(event: str, value: Any, events: _Events, source: _Source) -> Any:
+    """The value that begins with this event.
+
+    An object with a key twice has its last value, if both name the same images.
+    """
     if event not in _STARTS:
         return value
-    from ijson.common import ObjectBuilder  # noqa: PLC0415
-
-    builder = ObjectBuilder()
-    builder.event(event, value)
-    depth = 1
+    node: Any = {} if event == "start_map" else []
+    parents: list[tuple[Any, str]] = []  # with the key of the node in it
+    key = ""
     for event, value in events:  # noqa: PLR1704
-        builder.event(event, value)
-        if event in _ENDS:
-            depth -= 1
-            if not depth:
-                break
-        elif event in _STARTS:
-            depth += 1
-            if depth > MAX_DEPTH:
+        if event == "map_key":
+            key = value
+            continue
+        inner = value
+        if event in _STARTS:
+            if len(parents) + 2 > MAX_DEPTH:
                 raise source.error(f"more than {MAX_DEPTH} levels")
-    return builder.value
+            parents.append((node, key))
+            node = {} if event == "start_map" else []
+            continue
+        if event in _ENDS:
+            if not parents:
+                break
+            inner = node
+            node, key = parents.pop()
+        if isinstance(node, list):
+            node.append(inner)
+            continue
+        if key in node and node[key] != inner and _contradicts(key, node[key], inner):
+            shown = safe_text(key, 40)
+            raise source.error(f"the key {shown} occurs twice in one object")
+        node[key] = inner
+    return node

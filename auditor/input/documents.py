@@ -13,10 +13,9 @@ from auditor.input.dockerfile import is_dockerfile, read_dockerfile
 from auditor.input.document_parser import JsonElement, read_json_stream, read_yaml
 from auditor.input.input_items import InputItem
 from auditor.input.kubernetes import (
+    KubernetesImages,
     is_kubernetes,
     is_kubernetes_list,
-    read_kubernetes,
-    read_object,
 )
 from auditor.input.list_reader import BLOCK_BYTES, ListReader
 from auditor.util.lazy_regex import LazyPattern
@@ -46,7 +45,7 @@ def document_format(
 def document_items(document: object, name: str) -> Iterator[InputItem] | None:
     """The items of a parsed document; `None` if its format is not known."""
     if is_kubernetes(document):
-        return read_kubernetes(document, name)
+        return KubernetesImages(name).read(document)
     if is_compose(document):
         return read_compose(document, name)
     # Imports tag rules and version constraints, which no other format needs.
@@ -73,20 +72,23 @@ def _begins_kubernetes(line: str) -> bool:
 
 
 def _read_yaml(reader: ListReader) -> Iterator[InputItem]:
+    images = KubernetesImages(reader.name)
     for document in read_yaml(reader.text(), reader.name):
-        if document is not None:
+        if is_kubernetes(document):
+            yield from images.read(document)
+        elif document is not None:
             yield from _items(document, reader.name)
 
 
 def _read_json(reader: ListReader) -> Iterator[InputItem]:
     name = reader.name
-    seen: set[str] = set()
+    images = KubernetesImages(name)
     # Items of elements that do not say that they are Kubernetes objects: whether they
     # are is known at the end of the list.
     pending: list[InputItem] = []
     for part in read_json_stream(reader):
         if isinstance(part, JsonElement):
-            items = read_object(part.value, name, seen)
+            items = images.read_object(part.value)
             if is_kubernetes(part.value):
                 yield from items
             else:

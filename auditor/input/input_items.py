@@ -13,6 +13,7 @@ from auditor.oci.reference import (
     RepositoryPattern,
     Selector,
     TagPattern,
+    parse_reference,
     parse_selector,
 )
 from auditor.registry.listing.interface import ListedTag
@@ -89,6 +90,14 @@ def parse_item(text: str, line: str, place: str) -> InputItem:
     """The item of `text`, a part of `line`."""
     try:
         return InputSelector(selector=parse_selector(text), place=place)
+    except ProtocolError as error:
+        return malformed_line(line, place, error.detail)
+
+
+def parse_image(text: str, line: str, place: str) -> InputItem:
+    """The item of an image that a program runs or builds from, which is no pattern."""
+    try:
+        return InputSelector(selector=parse_reference(text), place=place)
     except ProtocolError as error:
         return malformed_line(line, place, error.detail)
 

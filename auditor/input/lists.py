@@ -6,9 +6,11 @@ of a single document are in documents.py.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import itertools
+import json
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -49,6 +51,7 @@ _COMMENT = re.compile(r"\s#")
 _JSON_ARRAY = re.compile(r'\s*\[\s*($|["{\[])')
 _PATTERN = "*"
 _IMAGE_KEYS = {"reference", "repository"}
+_SINGLE_KEYS = ("reference", "registry", "repository", "tag", "tags")
 
 # Reads a line; the second argument is its place (`file:line`).
 LineFormat = Callable[[str, str], Iterable[InputItem]]
@@ -214,6 +217,7 @@ def read_json_line(line: str, place: str) -> Iterable[InputItem]:
             items = document_items(document, place)
             if items is not None:
                 return items
+        _check_duplicates(line)
         fields, tags = _fields(document), _tags(document)
     except orjson.JSONDecodeError as error:
         detail = f"not JSON: {error.msg} at column {error.colno}"
@@ -235,6 +239,24 @@ def _fields(document: Any) -> dict[str, str | None]:
     return fields
 
 
+def _check_duplicates(line: str) -> None:
+    """Raise `FieldError` if a field of the reference occurs twice with other values.
+
+    JSON parsers return the last one. A digest occurs in many objects of a record.
+    """
+    if not any(line.count(f'"{key}"') > 1 for key in _SINGLE_KEYS):
+        return
+
+    def check(pairs: list[tuple[str, Any]]) -> None:
+        values: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in _SINGLE_KEYS and values.setdefault(key, value) != value:
+                raise FieldError(f"the {key} occurs twice with different values")
+
+    with contextlib.suppress(RecursionError, json.JSONDecodeError):
+        json.loads(line, object_pairs_hook=check, parse_int=str)
+
+
 def _tags(document: dict[str, Any]) -> list[str] | None:
     tags = document.get("tags")
     if tags is None or document.get("reference"):
@@ -253,7 +275,8 @@ def csv_format(header: str) -> LineFormat | None:
 
     A header has a column `reference` or `repository`; other columns are ignored. A row
     (RFC 4180) is one line: a field with a line break is malformed, so that an unclosed
-    quote does not include the rest of the list.
+    quote does not include the rest of the list. As spreadsheets write them, a row may
+    end early or have empty fields after the last column; one without values is skipped.
     """
     for delimiter in DELIMITERS:
         try:
@@ -262,23 +285,37 @@ def csv_format(header: str) -> LineFormat | None:
             continue
         columns = [cell.strip().lower() for cell in cells]
         if "reference" in columns or "repository" in columns:
-            fields = [(name, columns.index(name)) for name in FIELDS if name in columns]
+            fields = [
+                (name, column)
+                for name in FIELDS
+                for column, title in enumerate(columns)
+                if title == name
+            ]
             return functools.partial(_read_row, delimiter, len(columns), fields)
     return None
 
 
 def _read_row(
     delimiter: str, width: int, fields: list[tuple[str, int]], line: str, place: str
-) -> tuple[InputItem]:
+) -> tuple[InputItem, ...]:
     try:
         cells = _split_row(line.rstrip("\r\n"), delimiter)
     except csv.Error:
         detail = "the quotes on this line do not match"
         return (malformed_line(line, place, detail),)
-    if len(cells) != width:
+    values = [cell.strip() for cell in cells]
+    if not any(values):
+        return ()
+    if any(values[width:]):
         detail = f"the row has {len(cells)} fields, the header has {width}"
         return (malformed_line(line, place, detail),)
-    row = {name: cells[column].strip() for name, column in fields}
+    row: dict[str, str] = {}
+    for name, column in fields:
+        value = values[column] if column < len(values) else ""
+        if value and row.get(name) not in {None, "", value}:
+            detail = f"two columns named {name} have different values"
+            return (malformed_line(line, place, detail),)
+        row[name] = value or row.get(name, "")
     return (item_from_fields(row, line, place),)
 
 

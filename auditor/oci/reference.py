@@ -256,6 +256,8 @@ def _reference(text: str) -> Reference | None:
     if (match := _REFERENCE.fullmatch(text)) is None or (name := _name(match)) is None:
         return None
     tag, digest = match["tag"], match["digest"]
+    if match["path"] in grammar.HEX_CHARS and grammar.is_image_id(text):
+        return None
     if tag is None and digest is None:
         tag = "latest"
     return Reference(registry=name[0], repository=name[1], tag=tag, digest=digest)

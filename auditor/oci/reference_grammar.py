@@ -99,6 +99,14 @@ def is_glob(text: str) -> bool:
     return any(char in text for char in GLOB_CHARS)
 
 
+def is_image_id(text: str) -> bool:
+    """Whether the text is a digest alone, as nodes and `docker images` print IDs.
+
+    By the grammar it is the tag of an official image that is called sha256.
+    """
+    return re.fullmatch(rf"(?:{SCHEME})?{DIGEST}", text) is not None
+
+
 def bare_host(name: str, tag: str | None) -> str | None:
     """The `host[:port]` that `name[:tag]`, without a slash, means; None for an image.
 
@@ -121,6 +129,11 @@ def explain_invalid_reference(text: str) -> str:
         )
     if error := _error_in_characters(text):
         return error
+    if is_image_id(text):
+        return (
+            "it is a digest or an image ID without its repository, which no registry"
+            f" can find; write {_EXAMPLE.partition(':')[0]}@sha256:..."
+        )
     text = text.removeprefix(SCHEME)
     first, slash, rest = text.partition("/")
     has_host = bool(slash) and _is_meant_as_host(first)

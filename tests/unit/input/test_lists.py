@@ -198,10 +198,52 @@ def test_lines_of_a_report_can_be_audited_again() -> None:
             ],
         ),
         (b"repository,tag\n,1", ["2 ! no reference and no repository is set"]),
+        # As spreadsheets write them: rows that are empty, end early or are too long.
+        (b"repository,tag,note\n,,\n\t\n,\na.io/x,1,\n", ["5 a.io/x:1"]),
+        (
+            b"note,repository,tag\n1,a.io/x\n2\n",
+            ["2 a.io/x:latest", "3 ! no reference"],
+        ),
+        (b"repository;tag\r\na.io/x;1;;\r\n;;;;\r\n", ["2 a.io/x:1"]),
+        (b'repository,tag\n"",""\n" "," "\na.io/x\n', ["4 a.io/x:latest"]),
+        # Two columns with one name: the value that is there; both must agree.
+        (
+            b"tag,repository,tag\n1,a.io/x,1\n,a.io/y,2\n3,a.io/z\n1,a.io/x,2\n",
+            [
+                "2 a.io/x:1",
+                "3 a.io/y:2",
+                "4 a.io/z:3",
+                "5 ! two columns named tag have different values",
+            ],
+        ),
     ],
 )
 def test_csv_columns_are_found_by_the_header(data: bytes, expected: list[str]) -> None:
-    assert summaries(data) == expected
+    found = summaries(data)
+    assert len(found) == len(expected), found
+    assert all(map(str.startswith, found, expected)), found
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('{"repository": "a.io/x", "tag": "1", "tag": "1"}', "1 a.io/x:1"),
+        ('{"reference": "a.io/x", "a": {"reference": "b"}}', "1 a.io/x:latest"),
+        ('{"reference": "a.io/x", "note": 1, "note": 2}', "1 a.io/x:latest"),
+        ('{"reference": "a.io/x", "reference": "a.io/y"}', "1 ! the reference occurs"),
+        (
+            '{"repository": "a.io/x", "tag": "1", "tag": "2"}',
+            "1 ! the tag occurs twice",
+        ),
+        (
+            '{"repository": "a", "tags": ["1"], "tags": ["2"]}',
+            "1 ! the tags occurs twi",
+        ),
+    ],
+)
+def test_a_field_that_occurs_twice_has_one_value(line: str, expected: str) -> None:
+    (found,) = summaries(line.encode())
+    assert found.startswith(expected)
 
 
 # -- damage ----------------------------------------------------------------------
