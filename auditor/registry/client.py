@@ -198,12 +198,12 @@ class Blobs:
     redirect to an object store is followed, without Authorization, because only the
     store knows whether the blob still exists. Where HEAD is refused, by the registry or
     by a store with a URL signed for GET, one byte is requested. The same where HEAD
-    says that a blob is empty: some servers send the length of the response's own body.
+    says that a blob is missing or empty: some servers answer every HEAD so.
     """
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._supports_head = True  # until the registry refuses one, or gives no size
+        self._supports_head = True  # until the registry refuses one, or GET contradicts
 
     async def stat(self, repository: str, digest: str) -> BlobStat | Failure:
         """The blob, or a failure: `NOT_FOUND` if it does not exist.
@@ -223,7 +223,11 @@ class Blobs:
             accepted_statuses=_NO_HEAD | _SIGNED_FOR_GET,
         )
         if isinstance(response, Failure):
-            return response.at(Stage.BLOB)
+            if response.kind is not FailureKind.NOT_FOUND:
+                return response.at(Stage.BLOB)
+            blob = await self._get_first_byte(repository, url)
+            self._supports_head = isinstance(blob, Failure)
+            return blob
         if response.status < 300:
             size = _size(response)
             if size != 0:

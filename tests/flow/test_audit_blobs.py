@@ -221,6 +221,37 @@ async def test_a_head_with_the_length_of_its_own_body_says_nothing_about_the_blo
         assert record.warnings == ()
 
 
+async def test_a_registry_that_answers_every_head_with_404_is_asked_with_get() -> None:
+    """Only a GET shows that a blob is missing (RFC 9110 section 9.3.2)."""
+    content = of(BOTH, "team/app", "team/copy")
+    missing = layer("linux/amd64").digest
+    del content.repository("team/copy").layer_sizes[missing]
+    async with lab(content) as here:
+        here.faults.on("HEAD", BLOBS, Answer(404), forever=True)
+        outcome = await here.audit(
+            here.ref("team/app:1"),
+            here.ref("team/copy:1"),
+            verify_blobs=True,
+            workers=1,
+        )
+        assert len(heads(here)) <= BLOB_COUNT
+    whole, lacks = outcome.records
+    assert isinstance(whole, ImageRecord)
+    assert isinstance(lacks, ImageRecord)
+    assert whole.warnings == ()
+    assert [one.code for one in lacks.warnings] == [MISSING]
+    assert missing in lacks.warnings[0].detail
+
+
+async def test_a_head_of_404_and_a_get_that_fails_leave_the_blob_unverified() -> None:
+    async with lab(of(CHILDREN[0])) as here:
+        path = f"/v2/*/blobs/{BASE.digest}"
+        here.faults.on("HEAD", path, Answer(404), forever=True)
+        here.faults.on("GET", path, Answer(403), forever=True)
+        outcome = await verified(here)
+    assert codes(outcome) == [UNVERIFIED]
+
+
 async def test_a_blob_that_really_is_empty_differs_in_size() -> None:
     content = of()
     content.repository("team/app").layer_sizes[BASE.digest] = 0
@@ -274,22 +305,19 @@ async def test_a_redirect_to_storage_gets_no_token() -> None:
     storage = Faults()
     there = Answer(200, {"Content-Length": "1234"})
     storage.on("HEAD", f"/store/{BASE.digest}", there, forever=True)
-    storage.on("HEAD", "/store/*", Answer(404), forever=True)
+    storage.on("*", "/store/*", Answer(404), forever=True)
     async with (
         serve(storage.scripted_app()) as store,
         lab(of(CHILDREN[0]), tokens=service(), login=ADMIN) as here,
     ):
         for digest in (BASE.digest, layer("linux/amd64").digest):
-            here.faults.on(
-                "HEAD",
-                f"/v2/*/blobs/{digest}",
-                Answer(307, {"Location": f"{store}/store/{digest}?X-Amz-Signature=x"}),
-            )
+            to = Answer(307, {"Location": f"{store}/store/{digest}?X-Amz-Signature=x"})
+            here.faults.on("*", f"/v2/*/blobs/{digest}", to, forever=True)
         outcome = await verified(here)
-        assert [one.method for one in storage.log] == ["HEAD"] * 2
+        assert sorted(one.method for one in storage.log) == ["GET", "HEAD", "HEAD"]
         assert not any("Authorization" in one.headers for one in storage.log)
         assert all("Authorization" in one.headers
-                   for one in here.faults.requests("HEAD", BLOBS))  # fmt: skip
+                   for one in here.faults.requests("*", BLOBS))  # fmt: skip
     (warning,) = outcome.image.warnings
     assert warning.code is MISSING
     assert "X-Amz" not in warning.detail

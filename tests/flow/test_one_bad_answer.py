@@ -178,7 +178,8 @@ async def test_one_missing_answer_for_a_shared_blob_harms_one_reference() -> Non
     base = SHARED.content.platforms[0].layers
     assert base is not None
     async with lab(fifty_indexes()) as here:
-        here.faults.on("HEAD", f"/v2/app/blobs/{base[0].digest}", Answer(404))
+        for method in ("HEAD", "GET"):
+            here.faults.on(method, f"/v2/app/blobs/{base[0].digest}", Answer(404))
         outcome = await here.audit(here.ref("app:*"), verify_blobs=True, workers=8)
         assert here.faults.count("HEAD", BLOBS) == 3
     assert harmed(outcome) == 1
