@@ -14,7 +14,7 @@ from auditor.analysis.reports import keep_last_lines, open_reports, platform_nam
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
-from auditor.oci.descriptor import is_digest
+from auditor.oci.descriptor import is_any_digest
 from auditor.util.text import safe_text
 
 
@@ -95,7 +95,7 @@ def search_digests(
     `UsageError` for an invalid digest.
     """
     for digest in digests:
-        if not is_digest(digest):
+        if not is_any_digest(digest):
             raise UsageError(
                 f"--digest {safe_text(digest)}: not a digest; give it in full:"
                 " sha256: and 64 hexadecimal digits"

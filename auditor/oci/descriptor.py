@@ -20,7 +20,7 @@ from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.oci.encoding import check_key_case, string_or_none
 from auditor.oci.platform import Platform
-from auditor.oci.reference_grammar import DIGEST
+from auditor.oci.reference_grammar import ANY_DIGEST, DIGEST, MAX_DIGEST_CHARS
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -54,10 +54,7 @@ ACCEPT_MANIFESTS = ", ".join(
 # name up each time.
 _HASHES = {"sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha512": hashlib.sha512}
 _fullmatch = re.compile(DIGEST).fullmatch
-# The grammar of descriptor.md, for digests that are recorded and never verified, such
-# as the registered blake3: other algorithms "SHOULD" be accepted.
-_ANY_DIGEST = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[A-Za-z0-9=_-]+")
-MAX_DIGEST_CHARS = 255  # the longest of a supported algorithm has 135
+_fullmatch_any = re.compile(ANY_DIGEST).fullmatch
 MAX_SIZE = 2**63 - 1  # descriptor.md: size is an int64
 # Annotations that Docker's builder sets on children of an index that are about another
 # child, such as its attestation.
@@ -84,10 +81,9 @@ def is_digest(text: str) -> bool:
     return _fullmatch(text) is not None
 
 
-def _is_any_digest(text: str) -> bool:
-    if len(text) > MAX_DIGEST_CHARS or text.partition(":")[0] in _HASHES:
-        return is_digest(text)
-    return _ANY_DIGEST.fullmatch(text) is not None
+def is_any_digest(text: str) -> bool:
+    """Whether the text is a digest, also of an algorithm that is not supported."""
+    return len(text) <= MAX_DIGEST_CHARS and _fullmatch_any(text) is not None
 
 
 def sha256_digest(content: bytes) -> str:
@@ -209,7 +205,7 @@ def _parse(value: object, where: str) -> Descriptor:
         raise ProtocolError(f"the manifest's {where} is not a descriptor")
     check_key_case((value,), f"manifest's {where}")
     digest = value.get("digest")
-    if not isinstance(digest, str) or not _is_any_digest(digest):
+    if not isinstance(digest, str) or not is_any_digest(digest):
         raise ProtocolError(f"the manifest's {where} has no valid digest")
     size = value.get("size")
     if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= MAX_SIZE:

@@ -34,6 +34,14 @@ TAG = rf"[A-Za-z0-9_][A-Za-z0-9_.-]{{0,{MAX_TAG_CHARS - 1}}}"
 # The registered algorithms (OCI image-spec, descriptor.md), and sha384 of distribution.
 HEX_CHARS = {"sha256": 64, "sha384": 96, "sha512": 128}
 DIGEST = "(?:" + "|".join(f"{a}:[a-f0-9]{{{n}}}" for a, n in HEX_CHARS.items()) + ")"
+# A digest that is recorded and never verified, such as the registered blake3: other
+# algorithms "SHOULD" be accepted (descriptor.md). 128 bits are 32 hexadecimal digits:
+# less is no digest but a name and a tag.
+ANY_DIGEST = (
+    rf"(?:{DIGEST}|(?!(?:{'|'.join(HEX_CHARS)}):)"
+    r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[A-Za-z0-9=_-]{32,})"
+)
+MAX_DIGEST_CHARS = 255  # the longest of a supported algorithm has 135
 
 GLOB_CHARS = "*?["
 # Characters of a tag, `*`, `?` and classes such as [0-9] or [!a-z].

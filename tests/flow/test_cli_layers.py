@@ -175,6 +175,19 @@ def test_every_role_of_a_digest_is_found(
     assert f"### tags that point at {digest('e')} (1)" in markdown
 
 
+def test_a_digest_of_another_algorithm_is_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # descriptor.md registers blake3; an audit records it and does not verify it
+    blake3 = "blake3:" + "a" * 64
+    layers = (replace(layer("1"), digest=blake3),)
+    path = write_report(
+        tmp_path / "r.jsonl", [image(platforms=(platform(layers=layers),))]
+    )
+    line, *_ = run_layers(capsys, path, "--digest", blake3, "--format", "jsonl")
+    assert json.loads(line)["role"] == "layer"
+
+
 def test_a_digest_in_no_image_is_reported(
     report: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -200,7 +213,9 @@ def test_sums_beyond_64_bits_are_capped(
     assert json.loads(totals)["size"] == 2**63 - 1
 
 
-@pytest.mark.parametrize("text", ["sha256:12", "latest", "1" * 64, "\x1b"])
+@pytest.mark.parametrize(
+    "text", ["sha256:12", "latest", "app:latest", "1" * 64, "\x1b"]
+)
 def test_an_invalid_digest_is_a_usage_error(
     text: str, report: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

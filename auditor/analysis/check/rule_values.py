@@ -14,6 +14,7 @@ from auditor.errors import FailureKind
 from auditor.model import WarningCode
 from auditor.oci.descriptor import SCHEMA1, SIGNED_SCHEMA1
 from auditor.oci.platform import platform_text
+from auditor.oci.reference_grammar import ANY_DIGEST
 
 # In `FAILURES` and `WARNINGS`: every kind, also one that a later version adds.
 ANY = "*"
@@ -31,7 +32,7 @@ _UNIT_S = {"hour": _DAY_S // 24, "day": _DAY_S, "week": 7 * _DAY_S}
 _AGE = re.compile(r"([0-9]+) (hour|day|week)s?")
 # image-index.md, "platform": os/architecture[/variant], values of GOOS and GOARCH.
 _PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9.]+)?")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+_DIGEST = re.compile(ANY_DIGEST)
 # The patterns that DuckDB's GLOB and Python's fnmatch read alike; an unclosed bracket
 # would match nothing.
 _PATTERN = re.compile(r"(?:[^][\\]|\[!?[^][\\!]+\])+")

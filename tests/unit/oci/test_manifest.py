@@ -212,7 +212,8 @@ def test_a_duplicate_key_is_ambiguous() -> None:
 
 BAD_DIGESTS: list[object] = [
     None, "", 7, "abc", digest("a")[:-1], digest("a") + "a", digest("A"), digest("g"),
-    digest("a") + "\n", "md5:", "MD5:" + "a" * 32, "blake3:../x", "blake3:a?b",
+    digest("a") + "\n", "md5:", "app:1", "md5:" + "a" * 31,
+    "MD5:" + "a" * 32, "blake3:../" + "a" * 32, "blake3:" + "a" * 32 + "?b",
     "blake3:" + "a" * 249, "a..b:c", "sha256:../../x", "sha512:" + "a" * 64,
     [digest("a")],
 ]  # fmt: skip

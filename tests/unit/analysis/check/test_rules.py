@@ -29,6 +29,7 @@ from tests.records import ACCESS, EVERYTHING, failure, image, layer, platform
 
 SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 NOTATION = "application/vnd.cncf.notary.signature"
+BLAKE3, SHA384 = "blake3:" + "a" * 64, "sha384:" + "a" * 96
 CHART = "application/vnd.cncf.helm.config.v1+json"
 DATED = "2026-05-28T02:00:00.123456789Z"  # 180 days before AT, less a moment
 
@@ -137,6 +138,10 @@ VIOLATIONS: list[tuple[str, Record, list[str]]] = [
     ('forbidden_media_types = ["*.tar+gzip"]', image(), [OCI_LAYER]),
     (f'forbidden_layers = ["{digest("2")}"]', image(), [digest("2")]),
     (f'forbidden_layers = ["{digest("9")}"]', image(), []),
+    # algorithms that an audit records without verifying: descriptor.md, blake3
+    (f'forbidden_layers = ["{BLAKE3}"]', image(platforms=(platform(layers=(
+        replace(layer("1"), digest=BLAKE3),)),)), [BLAKE3]),
+    (f'forbidden_layers = ["{SHA384}"]', image(), []),
     ('max_size = "300 B"', sized(100, 200), []),
     ('max_size = "0.2 kB"', sized(100, 200), ["300 bytes"]),
     ("max_size = 200", sized(100, 200), ["300 bytes"]),
