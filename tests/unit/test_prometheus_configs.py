@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 from auditor.errors import FailureKind
-from auditor.report.metrics import Metric, audit_metrics, check_metrics
+from auditor.report.metrics import Metric, audit_metrics, check_metrics, night_metrics
 from auditor.wire.rate_limit import RateLimit
 from tests.records import EVERYTHING
 from tests.unit.report.test_metrics import COMPLETE, summary
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+DEPLOY = Path(__file__).parents[2] / "deploy"
 # Labels that Prometheus and the textfile collector add.
 ADDED_LABELS = frozenset({"instance", "audit"})
 _RUN = replace(
@@ -29,6 +29,7 @@ METRICS: tuple[Metric, ...] = (
     *check_metrics(
         violations={"a": 1}, waived={"a": 1}, finished_at="2026-11-24T02:00:00Z"
     ),
+    *night_metrics(exit_code=0, finished_s=0, complete=True, changes={"moved": 1}),
 )
 _SELECTOR = re.compile(r"\b(auditor_[a-z_]+)(?:\{([^}]*)\})?")
 _MATCHER = re.compile(r'([a-z_]+)(=~|=|!=|!~)"([^"]*)"')
@@ -63,14 +64,14 @@ def check_expression(expression: str) -> None:
 
 
 def rules() -> list[dict[str, Any]]:
-    document = yaml.safe_load((CONFIGS / "prometheus-alerts.yml").read_text())
+    document = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())
     (group,) = document["groups"]
     assert group.keys() == {"name", "rules"}
     found: list[dict[str, Any]] = group["rules"]
     return found
 
 
-DASHBOARD = json.loads((CONFIGS / "grafana-dashboard.json").read_text())
+DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboard.json").read_text())
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
@@ -110,6 +111,7 @@ def test_the_dashboard_shows_every_metric_of_a_run() -> None:
         "auditor_run_info",
         "auditor_run_started_timestamp_seconds",
         "auditor_check_finished_timestamp_seconds",
+        *(name for name in KNOWN if name.startswith("auditor_night_")),
     }
 
 

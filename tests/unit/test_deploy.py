@@ -1,0 +1,127 @@
+"""The files in deploy/ are valid, and those of `auditor nightly install` equal them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate  # type: ignore[import-untyped]
+import pytest
+import yaml
+
+from auditor.cli.main import COMMANDS
+from auditor.config import NightlySettings
+from auditor.nightly.install_files import INSTALL_TEXTS, InstallPlan
+from auditor.version import __version__
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+PLAN = InstallPlan(
+    program="/usr/local/bin/auditor",
+    config="/etc/auditor/nightly.toml",
+    settings=NightlySettings(folder="/var/lib/auditor"),
+    variables=["REGISTRY_PASSWORD"],
+)
+UNIT = "systemd/auditor-nightly"
+# The oldest and the newest version that the schemas in use still describe.
+KUBERNETES = ("1.29", "1.36")
+WORKLOADS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+# What follows the name in a sentence or a COPY.
+WORDS = {"auditor", "every", "from", "in", "is", "must"}
+COMMAND = re.compile(r"(?<![\w./:-])auditor ([a-z]+)")
+
+
+def _text(*names: str) -> str:
+    return "\n".join((DEPLOY / name).read_text() for name in names)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "names"),
+    [
+        (
+            "systemd",
+            (f"{UNIT}.service", f"{UNIT}.timer"),
+        ),
+        ("cron", ("cron/auditor",)),
+        ("kubernetes", ("kubernetes/nightly.yaml",)),
+    ],
+)
+def test_the_files_are_those_that_install_prints(
+    scheduler: str, names: tuple[str, ...]
+) -> None:
+    printed = INSTALL_TEXTS[scheduler](PLAN)
+    for name in names:
+        assert (DEPLOY / name).read_text().strip() in printed
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+@pytest.mark.parametrize("file", WORKLOADS, ids=lambda file: file.name)
+def test_kubernetes_objects_conform_to_the_schema(file: Path, version: str) -> None:
+    documents = list(yaml.safe_load_all(file.read_text()))
+    assert len(documents) == 2
+    for document in documents:
+        kubernetes_validate.validate(document, version, strict=True)
+
+
+@pytest.mark.parametrize("file", WORKLOADS, ids=lambda file: file.name)
+def test_pods_are_not_root_and_write_to_volumes_only(file: Path) -> None:
+    *_, workload = yaml.safe_load_all(file.read_text())
+    spec = workload["spec"]
+    pod: dict[str, Any] = spec.get("jobTemplate", {}).get("spec", spec)["template"][
+        "spec"
+    ]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    (container,) = pod["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    mounted = {mount["name"] for mount in container["volumeMounts"]}
+    assert mounted == {volume["name"] for volume in pod["volumes"]}
+    assert container["image"].endswith(f":{__version__}")
+
+
+def test_the_service_is_hardened(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    unit = tmp_path / "auditor-nightly.service"
+    text = (DEPLOY / "systemd" / "auditor-nightly.service").read_text()
+    unit.write_text(text.replace("/usr/local/bin/auditor", "/bin/true"))
+    # The threshold is ten times the exposure: 3.0.
+    arguments = ("security", "--offline=yes", "--threshold=30", str(unit))
+    rated = subprocess.run(
+        ("systemd-analyze", *arguments), capture_output=True, text=True, check=False
+    )
+    assert rated.returncode == 0, rated.stdout + rated.stderr
+    verified = subprocess.run(
+        ("systemd-analyze", "verify", str(unit)),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "auditor-nightly.service" not in verified.stderr, verified.stderr
+
+
+@pytest.mark.parametrize(
+    "file",
+    [one for one in sorted(DEPLOY.rglob("*")) if one.is_file()],
+    ids=lambda file: file.relative_to(DEPLOY).as_posix(),
+)
+def test_every_command_exists(file: Path) -> None:
+    for name in COMMAND.findall(file.read_text()):
+        assert name in {*COMMANDS, *WORDS}, name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["github/action.yml", "github/nightly-audit.yml", "gitlab/nightly-audit.yml"],
+)
+def test_ci_files_are_yaml_with_a_job(name: str) -> None:
+    document = yaml.safe_load((DEPLOY / name).read_text())
+    assert {"runs", "jobs", "nightly-audit"} & document.keys()
+
+
+def test_the_container_is_pinned_and_not_root() -> None:
+    lines = _text("container/Dockerfile").splitlines()
+    images = [line.split()[1] for line in lines if line.startswith("FROM ")]
+    assert images
+    assert all(re.search(r":\d+\.\d+\.\d+", image) for image in images)
+    assert "USER 65532:65532" in lines
