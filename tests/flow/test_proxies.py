@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from auditor.errors import UsageError
+from auditor.registry.transport.aiohttp_client import AiohttpResolver
 from tests.certificates import Authority
 from tests.flow.forward_proxy import ForwardProxy, forward_proxy
 from tests.flow.harness import ADMIN, Lab, lab, service, simple
 from tests.support.fault_actions import Answer
+from tests.support.silent_resolver import silent_resolver
 
 pytestmark = pytest.mark.anyio
 
@@ -226,6 +228,41 @@ async def test_a_token_service_resolved_by_the_proxy_must_prove_its_name(
         failure = (await here.audit(here.ref(NAMES[0]), **settings)).failure
         assert here.faults.count("GET", "/token") == 0
     assert failure.failure == "tls"
+
+
+async def test_a_name_that_only_the_proxy_resolves_is_looked_up_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Behind a proxy, the DNS server often does not even refuse.
+    silent = "silent-auth.test"
+    names = [f"team/app{number}:1" for number in range(6)]
+    authority = Authority(tmp_path)
+    tls = authority.server(REGISTRY, silent)
+    tokens = service(realm=f"https://{silent}/token")
+    waited: list[str] = []
+    resolve = AiohttpResolver.resolve
+
+    async def counted(self: AiohttpResolver, host: str, *more: Any) -> Any:
+        waited.append(host)
+        return await resolve(self, host, *more)
+
+    monkeypatch.setattr(AiohttpResolver, "resolve", counted)
+    async with lab(simple(names), tokens=tokens, tls=tls) as here:
+        hosts = {REGISTRY: here.host, silent: here.host}
+        here.host = REGISTRY
+        async with forward_proxy(hosts) as through:
+            with silent_resolver() as resolver:
+                outcome = await here.audit(
+                    *map(here.ref, names),
+                    proxy=f"http://{through.address}",
+                    ca_file=str(authority.file),
+                    connect_timeout_s=1.0,
+                    workers=1,
+                )
+                assert resolver.asked.count(silent) == 1
+    assert outcome.kinds == ["image"] * 6
+    assert here.faults.count("GET", "/token") == 6
+    assert waited.count(silent) < 6
 
 
 async def test_a_plain_http_token_service_resolved_by_the_proxy_is_refused() -> None:

@@ -40,6 +40,7 @@ from auditor.registry.transport.failures import (
 )
 from auditor.registry.transport.http1_parser import decode_content
 from auditor.registry.transport.http_defaults import (
+    DNS_CACHE_S,
     HEADERS,
     KEEPALIVE_S,
     MAX_ERROR_BYTES,
@@ -83,6 +84,8 @@ class AiohttpClient:
         self._has_answered = False
         # By whether the SSRF guard checks the addresses, and connections are reused.
         self._sessions: dict[tuple[bool, bool], aiohttp.ClientSession] = {}
+        # Until when names are not looked up again, in the loop's time.
+        self._unresolved_until: dict[str, float] = {}
         self._in_flight = 0
         self._idle_since = 0.0
         self._open: set[ResponseHandler] = set()
@@ -244,17 +247,23 @@ class AiohttpClient:
         certificate must match the name before anything is sent; for plain HTTP the
         host must be named in `realm_hosts`.
         """
-        try:
-            await self._resolver(guarded=True).resolve(origin.host, origin.port)
-        except RefusedAddressError:
-            raise
-        except OSError:
-            is_allowed = origin.host in self._guard.allowed_hosts
-            if origin.scheme != "https" and not is_allowed:
-                raise RefusedAddressError(
-                    f"{origin.host} does not resolve on this machine, so its address"
-                    " cannot be checked; allow the host with realm_host"
-                ) from None
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._unresolved_until.get(origin.host, 0.0):
+            try:
+                await self._resolver(guarded=True).resolve(origin.host, origin.port)
+            except RefusedAddressError:
+                raise
+            except OSError:
+                # Where only the proxy resolves names, DNS is often silent.
+                self._unresolved_until[origin.host] = loop.time() + DNS_CACHE_S
+            else:
+                return
+        is_allowed = origin.host in self._guard.allowed_hosts
+        if origin.scheme != "https" and not is_allowed:
+            raise RefusedAddressError(
+                f"{origin.host} does not resolve on this machine, so its address"
+                " cannot be checked; allow the host with realm_host"
+            )
 
 
 class _Connector(aiohttp.TCPConnector):
