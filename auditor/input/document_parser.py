@@ -138,7 +138,7 @@ class _Duplicate:
 
 def _contradicts(key: str, first: object, second: object) -> bool:
     """Whether two values of a key differ in the images that they name."""
-    return is_image_key(key) or _images_in(first) != _images_in(second)
+    return is_image_key(key) or images_in(first) != images_in(second)
 
 
 def is_image_key(key: str) -> bool:
@@ -147,7 +147,7 @@ def is_image_key(key: str) -> bool:
     return key == "reference" or key.lower().endswith(_IMAGE_SUFFIXES)
 
 
-def _images_in(value: object) -> list[object]:
+def images_in(value: object) -> list[object]:
     """The values below a value whose keys name images, in their order."""
     found: list[object] = []
     rest = [value]

@@ -10,7 +10,12 @@ import orjson
 from auditor.errors import UsageError
 from auditor.input.compose import is_compose, read_compose
 from auditor.input.dockerfile import is_dockerfile, read_dockerfile
-from auditor.input.document_parser import JsonElement, read_json_stream, read_yaml
+from auditor.input.document_parser import (
+    JsonElement,
+    images_in,
+    read_json_stream,
+    read_yaml,
+)
 from auditor.input.input_items import InputItem
 from auditor.input.kubernetes import (
     KubernetesImages,
@@ -73,10 +78,14 @@ def _begins_kubernetes(line: str) -> bool:
 
 def _read_yaml(reader: ListReader) -> Iterator[InputItem]:
     images = KubernetesImages(reader.name)
+    has_objects = False
     for document in read_yaml(reader.text(), reader.name):
         if is_kubernetes(document):
+            has_objects = True
             yield from images.read(document)
-        elif document is not None:
+        # Between objects, a template of Helm may print anything; kubectl refuses it,
+        # but it is no reason to audit nothing.
+        elif document is not None and not (has_objects and not images_in(document)):
             yield from _items(document, reader.name)
 
 

@@ -104,10 +104,10 @@ class KubernetesImages:
         if not isinstance(value, dict):
             yield malformed_line("", self._name, "an item of the list is not an object")
             return
-        if parameters is None and value.get("kind") == "Template":
+        objects = value.get("objects") if value.get("kind") == "Template" else None
+        if parameters is None and isinstance(objects, list):
             parameters = template_parameters(value)
-            objects = value.get("objects")
-            for inner in objects if isinstance(objects, list) else ():
+            for inner in objects:
                 yield from self.read_object(inner, parameters)
             return
         self._warn(value)

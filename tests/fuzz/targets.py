@@ -326,6 +326,9 @@ def helper_response(data: bytes) -> None:
     "apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - image: a:1\n",
     "services:\n  web:\n    image: ${REGISTRY:-h.io}/a:1\n",
     "ARG V=1\nHEREDOC\nFROM a:${V} AS b\nFROM b\nCOPY --from=c:1 x y\n",
+    "# escape=`\nFROM 'a'\nRUN --mount=from=b,`\ntype=bind <<-\"E F\" `\n c\n\tE F\n",
+    "kind: Template\napiVersion: v1\nobjects:\n- kind: Task\n  spec:\n    steps:\n"
+    "    - image: ${A}\n      image: !reset null\nparameters:\n- {name: A, value: b}\n",
 )
 def list_file(data: bytes) -> None:
     try:

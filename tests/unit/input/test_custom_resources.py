@@ -342,3 +342,15 @@ def test_json_objects_follow_the_same_rule() -> None:
     other = head + '"spec": {"containers": [{"image": "b", "image": "c"}]}}]}'
     with pytest.raises(UsageError, match="the key image occurs twice in one object"):
         items(other.encode())
+
+
+def test_a_document_between_objects_that_names_no_image_is_skipped() -> None:
+    between = b"---\n{}\n---\nnotes: [a]\n---\n- 1\n---\ntext\n---\n"
+    assert (
+        len(summaries(pod(IMAGE) + b"\n" + between + pod("spec: {containers: []}")))
+        == 1
+    )
+    with pytest.raises(UsageError, match=r"^list: unknown format: "):
+        items(pod(IMAGE) + b"\n---\nweb: {image: a.io/x}\n")
+    with pytest.raises(UsageError, match=r"^list: unknown format: "):
+        items(b"---\nnotes: [a]\n---\n" + pod(IMAGE))
