@@ -45,6 +45,7 @@ from auditor.util.clock import Clock
 from auditor.util.text import safe_url
 from auditor.wire.response import Response
 from auditor.wire.retry_policy import (
+    MAX_REAUTHENTICATIONS,
     REGISTRY,
     TOKEN_SERVICE,
     Authenticate,
@@ -216,7 +217,7 @@ class RequestSender:
                 self._counts.sent[kind] += 1
                 outcome = await self._transport.request(
                     method,
-                    url,
+                    url if authorization is None else authorization.url or url,
                     headers=(
                         headers
                         if authorization is None or authorization.header is None
@@ -423,9 +424,13 @@ class RequestSender:
         assert request.authorization is not None
         self._counts.repeated["unauthorized"] += 1
         request.reauthentications += 1
-        renewed = await request.authorizer.after_401(
-            request.authorization, decision.challenge
-        )
+        authorizer, challenge = request.authorizer, decision.challenge
+        if decision.url is not None and challenge is not None:
+            renewed = await authorizer.elsewhere(
+                request.authorization, challenge, decision.url
+            )
+        else:
+            renewed = await authorizer.after_401(request.authorization, challenge)
         if renewed is None:
             return decision.failure
         if isinstance(renewed, Failure):
@@ -456,13 +461,20 @@ def _sent_request(request: _Request, outcome: Response | Failure) -> SentRequest
     """The authentication of the request, and whether another origin responded."""
     url = outcome.url if isinstance(outcome, Response) else request.url
     other_origin = url != request.url and origin_of(url) != origin_of(request.url)
+    server = request.server
+    if other_origin:
+        server = f"{origin_of(url).host}, to which {server} redirects,"
     authorization = request.authorization
     if authorization is None:
         # Nothing can authenticate the request, so that a 401 is final.
-        return SentRequest(fixed=True, other_origin=other_origin, server=request.server)
+        return SentRequest(
+            reauthentications=MAX_REAUTHENTICATIONS,
+            other_origin=other_origin,
+            server=server,
+        )
     found = authorization.found
     return SentRequest(
-        server=request.server,
+        server=server,
         login=None if found is None else found.name,
         login_location=None if found is None else found.location,
         fixed=authorization.fixed,

@@ -115,6 +115,17 @@ def pull_scope(repository: str) -> Scope:
     return repository_scope(repository, ("pull",))
 
 
+_REPOSITORY_PATH = LazyPattern(
+    r"[a-z]+://[^/]+/v2/([a-z0-9._/-]{1,255})/(?:manifests|blobs|tags|referrers)/.*"
+)
+
+
+def repository_in(url: str) -> str | None:
+    """The repository that a URL of the registry API names (distribution-spec)."""
+    match = _REPOSITORY_PATH.fullmatch(url)
+    return None if match is None else match[1]
+
+
 def repository_scope(repository: str, actions: Iterable[str]) -> Scope:
     """The right to these actions in one repository."""
     return Scope(

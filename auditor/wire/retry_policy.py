@@ -58,8 +58,8 @@ class SentRequest:
     `fixed`: the authentication cannot be renewed (a password, a registry token).
     `reauthentications`: how often this request already followed an `Authenticate`.
     `other_origin`: a redirect led to another origin, so the challenge is not the
-    registry's. `server` names the service in messages, `login` the credential that was
-    sent, and `login_location` where that is configured.
+    registry's and gets no login. `server` names the service in messages, `login` the
+    credential that was sent, and `login_location` where that is configured.
     """
 
     fixed: bool = False
@@ -74,11 +74,13 @@ class SentRequest:
 class Authenticate:
     """Get a token for `challenge` (None: the host's last one) and send again.
 
-    `failure` is the outcome if there is no other token.
+    `failure` is the outcome if there is no other token. `url` is that of another host
+    to which a redirect led, and to which only an anonymous token may be sent.
     """
 
     challenge: Challenge | None
     failure: Failure
+    url: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +229,10 @@ def _unauthorized(response: Response, *, attempt: int, sent: SentRequest) -> Dec
     challenge = preferred_challenge(parse_challenges(values))
     failure = failure_from_response(response, attempt=attempt, server=sent.server)
     is_last = sent.reauthentications >= MAX_REAUTHENTICATIONS
+    is_bearer = challenge is not None and challenge.scheme == "bearer"
+    if sent.other_origin and is_bearer and not is_last:
+        # A registry at another name (lscr.io): docker and containerd follow, too.
+        return Authenticate(challenge=challenge, failure=failure, url=response.url)
     if sent.login is not None and not sent.other_origin:
         failure = with_login(failure, sent.login, sent.login_location)
     if sent.fixed or sent.other_origin or is_last:

@@ -45,7 +45,8 @@ class Authorization:
     `header` is the value of the Authorization field; None sends none. `token` and
     `scope` belong to a token that can be renewed. `fixed` marks a password or a
     registry token, which cannot be renewed, and `found` where it comes from. `trial` is
-    set while the registry has not accepted the password yet.
+    set while the registry has not accepted the password yet. `url`, if it is set, is
+    the only URL that it is sent to: that of another host (`Authorizer.elsewhere`).
     """
 
     header: str | None = field(repr=False)
@@ -55,6 +56,7 @@ class Authorization:
     scope: Scope | None = None
     token: CachedToken | None = None
     trial: LoginTrial | None = None
+    url: str | None = None
 
     def observe(self, outcome: Response | Failure | None) -> None:
         """Record the outcome of a request with it; None if it is unknown."""
@@ -84,6 +86,15 @@ class Authorizer(Protocol):
         """Another authorization, after `refused` got a 401 with `challenge`.
 
         None if every other one would be refused, too.
+        """
+
+    async def elsewhere(
+        self, refused: Authorization, challenge: Challenge, url: str
+    ) -> Authorization | Failure | None:
+        """An anonymous authorization for `url`, to which the registry redirects.
+
+        `url` answered 401 with a Bearer `challenge` to a request that was redirected,
+        or to one with the anonymous authorization `refused`. None as in `after_401`.
         """
 
 

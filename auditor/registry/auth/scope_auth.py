@@ -29,9 +29,16 @@ from auditor.registry.auth.docker_config import FoundCredential
 from auditor.registry.auth.token_service import TokenService, basic_header
 from auditor.registry.host_plan import AuthPlan, HostPlan, Scheme
 from auditor.util.clock import Clock
-from auditor.wire.challenge import Challenge, Scope, wider_scope
+from auditor.wire.challenge import (
+    Challenge,
+    Scope,
+    pull_scope,
+    repository_in,
+    wider_scope,
+)
 from auditor.wire.credential import Credential, IdentityToken, Login, RegistryToken
 from auditor.wire.token import access_of
+from auditor.wire.url_policy import origin_of
 
 # Age at which a login from a credential helper is asked for again. Helpers of cloud
 # providers give passwords for an hour, of which at least five minutes are left.
@@ -56,6 +63,9 @@ class HostAuth:
 
     def __post_init__(self) -> None:
         self.tokens = TokenCache(self._fetch, clock=self.clock)
+        # Anonymous ones of hosts that the registry redirects to, in place of a
+        # namespace.
+        self._tokens_elsewhere = TokenCache(self._fetch_elsewhere, clock=self.clock)
         # The one authorizer of a scope.
         self.for_scope = lru_cache(maxsize=MAX_TOKENS)(partial(ScopeAuth, self))
         # By namespace; bounded by the configuration.
@@ -116,6 +126,34 @@ class HostAuth:
             if newer.found != account.found:
                 return await newer.service.fetch(key)
         return token
+
+    async def elsewhere(
+        self, refused: Authorization, challenge: Challenge, url: str, scope: Scope
+    ) -> Authorization | Failure | None:
+        """See `Authorizer.elsewhere`. No login of this registry is sent."""
+        tokens, origin = self._tokens_elsewhere, origin_of(url)
+        old = refused.token if refused.url is not None else None
+        if old is not None and not tokens.discard(old):
+            return None
+        key = TokenKey(
+            namespace=str(origin),
+            realm=challenge.parameters.get("realm", ""),
+            service=challenge.parameters.get("service"),
+            scope=str(scope),
+        )
+        token = await tokens.get(key)
+        if isinstance(token, Failure):
+            detail = f"{token.detail}; the registry redirects to {origin.host}"
+            return replace(token, detail=detail)
+        if token.authorization == refused.header:
+            return None
+        return Authorization(
+            header=token.authorization, access=token.access, token=token, url=url
+        )
+
+    async def _fetch_elsewhere(self, key: TokenKey) -> CachedToken | Failure:
+        service = replace(self.service(None), origin=origin_of(key.namespace))
+        return await service.fetch(key)
 
     async def _account_of(self, namespace: str) -> Account | Failure:
         account = self._accounts.get(namespace)
@@ -285,6 +323,14 @@ class ScopeAuth:
             return await self._without_login()
         return None if renewed.header == refused.header else renewed
 
+    async def elsewhere(
+        self, refused: Authorization, challenge: Challenge, url: str
+    ) -> Authorization | Failure | None:
+        """See `Authorizer.elsewhere`."""
+        repository = repository_in(url)
+        scope = self.scope if repository is None else pull_scope(repository)
+        return await self._host.elsewhere(refused, challenge, url, scope)
+
     async def _without_login(self) -> Failure:
         """The failure if the registry requires a login, and there is none to send."""
         plan = self._host.plan.known
@@ -344,6 +390,12 @@ class ListingAuth:
         renewed = await self._auth.after_401(refused, challenge)
         self._auth = self._auth.widened(challenge)
         return renewed
+
+    async def elsewhere(
+        self, refused: Authorization, challenge: Challenge, url: str
+    ) -> Authorization | Failure | None:
+        """See `Authorizer.elsewhere`."""
+        return await self._auth.elsewhere(refused, challenge, url)
 
 
 class CatalogAuth(ListingAuth):

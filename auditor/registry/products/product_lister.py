@@ -247,6 +247,11 @@ class ApiAuthorizer:
         failure = _denied(f"the API rejected the login of {login.username!r}")
         return self.rejected.setdefault(login, failure)
 
+    async def elsewhere(
+        self, refused: Authorization, challenge: Challenge, url: str
+    ) -> None:
+        """No authorization: no API is known to redirect to another host."""
+
     async def _token(self, login: Login) -> Authorization | Failure:
         """A token of Docker Hub ("Create access token"); it is valid for minutes."""
         if known := self.tokens.get(login) or self.rejected.get(login):

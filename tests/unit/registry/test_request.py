@@ -54,9 +54,12 @@ class _ScriptedHost:
         self.clock = ManualClock(random=0.0)
         self.script = list(script)
         self.sent: list[str | None] = []
+        self.urls: list[str] = []
         self.challenges: list[Challenge | None] = []
         self.tokens = 0
         self.renewals = 100
+        self.anonymous_token: str | None = None
+        self.elsewhere_asked: list[str] = []
         self.last: CachedToken | None = None
         self.probes: list[Response | Failure] = []
         self.probed: list[str] = []
@@ -80,6 +83,7 @@ class _ScriptedHost:
         if url == PING:
             return await self.probe(url)
         self.sent.append(more["headers"].get("Authorization"))
+        self.urls.append(url)
         return self.script.pop(0)
 
     async def probe(self, url: str) -> Response | Failure:
@@ -114,6 +118,14 @@ class _ScriptedHost:
             return None
         self.anonymous = False
         return await self.authorization()
+
+    async def elsewhere(
+        self, refused: Authorization, challenge: Challenge, url: str
+    ) -> Authorization | None:
+        self.elsewhere_asked.append(url)
+        if self.anonymous_token in {None, refused.header}:
+            return None
+        return Authorization(header=self.anonymous_token, access=ACCESS, url=url)
 
     async def send(
         self, *, authorized: bool = True, accepted_statuses: Container[int] = ()
@@ -230,16 +242,46 @@ def test_a_response_that_shows_acceptance_ends_the_trial_of_a_token(
     assert host.last.on_trial is on_trial
 
 
-def test_a_challenge_of_a_redirect_target_is_not_answered() -> None:
-    elsewhere = response(
-        401, url="https://cdn.example.net/blob", WWW_Authenticate=BEARER
-    )
-    host = _ScriptedHost(elsewhere, anonymous=True)
-    found = outcome(host)
-    assert isinstance(found, Failure)
-    assert found.kind is FailureKind.DENIED
-    assert host.challenges == []
-    assert host.sent == [None]
+OTHER = "https://other.example.net/v2/team/app/manifests/1"
+
+
+@pytest.mark.parametrize("challenge", [BEARER, "Basic realm=x", ""])
+def test_a_challenge_of_a_redirect_target_gets_no_login(challenge: str) -> None:
+    elsewhere = response(401, url=OTHER, WWW_Authenticate=challenge)
+    for anonymous in (True, False):
+        host = _ScriptedHost(elsewhere, anonymous=anonymous)
+        found = outcome(host)
+        assert isinstance(found, Failure)
+        assert found.kind is FailureKind.DENIED
+        assert found.detail.startswith(
+            "other.example.net, to which the registry redirects, rejected the login"
+        )
+        assert host.challenges == []
+        assert host.sent == [None if anonymous else "Bearer t1"]
+        assert host.elsewhere_asked == ([OTHER] if challenge == BEARER else [])
+
+
+def test_an_anonymous_token_is_sent_to_the_redirect_target_only() -> None:
+    elsewhere = response(401, url=OTHER, WWW_Authenticate=BEARER)
+    busy = response(503, url=OTHER)
+    host = _ScriptedHost(elsewhere, busy, elsewhere, response(200, url=OTHER))
+    host.anonymous_token = "Bearer anonymous"
+    found = outcome(host, 60)
+    assert isinstance(found, Response)
+    assert list(zip(host.urls, host.sent, strict=True)) == [
+        (URL, "Bearer t1"),
+        (OTHER, "Bearer anonymous"),
+        (URL, "Bearer t2"),  # never to the other host
+        (OTHER, "Bearer anonymous"),
+    ]
+
+
+def test_a_refused_anonymous_token_is_final() -> None:
+    elsewhere = response(401, url=OTHER, WWW_Authenticate=BEARER)
+    host = _ScriptedHost(*[elsewhere] * 9)
+    host.anonymous_token = "Bearer anonymous"
+    assert isinstance(outcome(host), Failure)
+    assert host.urls == [URL, OTHER]
 
 
 @pytest.mark.parametrize(

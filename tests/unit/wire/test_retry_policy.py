@@ -90,8 +90,10 @@ def test_a_final_status_fails_without_a_retry(
         (SentRequest(reauthentications=MAX_REAUTHENTICATIONS - 1), True),
         (SentRequest(reauthentications=MAX_REAUTHENTICATIONS), False),
         (SentRequest(fixed=True), False),
-        # the challenge of a CDN is not the registry's
-        (SentRequest(other_origin=True), False),
+        (
+            SentRequest(other_origin=True, reauthentications=MAX_REAUTHENTICATIONS),
+            False,
+        ),
     ],
 )
 @pytest.mark.parametrize("attempt", [1, 3, 9])
@@ -107,6 +109,23 @@ def test_a_401_leads_to_a_limited_number_of_new_tokens(
         assert isinstance(decision, Fail)
     assert decision.failure.kind is FailureKind.DENIED
     assert decision.failure.attempts == attempt
+
+
+@pytest.mark.parametrize(
+    ("challenge", "url"),
+    [(BEARER, "https://registry.example.com/v2/"), ("Basic", None)],
+)
+@pytest.mark.parametrize("fixed", [True, False])
+def test_another_host_that_a_redirect_led_to_gets_an_anonymous_token_at_most(
+    challenge: str, url: str | None, fixed: bool
+) -> None:
+    sent = SentRequest(other_origin=True, fixed=fixed)
+    decision = after(response(401, WWW_Authenticate=challenge), sent=sent)
+    if url is None:
+        assert isinstance(decision, Fail)
+    else:
+        assert isinstance(decision, Authenticate)
+        assert decision.url == url
 
 
 @pytest.mark.parametrize(
