@@ -15,7 +15,7 @@ from auditor.config import ImageConfigMode
 from auditor.demo.demo_registry import DemoContent
 from auditor.demo.image_builder import image, index, layer
 from auditor.model import FailureRecord, ImageRecord, WarningCode
-from tests.flow.harness import BLOBS, Lab, Outcome, lab
+from tests.flow.harness import BLOBS, Lab, Outcome, lab, service
 from tests.support.fault_actions import Action, Answer, Edit, Raw
 
 pytestmark = pytest.mark.anyio
@@ -139,6 +139,18 @@ async def test_one_refusal_of_shared_content_harms_one_reference(
         outcome = await here.audit(here.ref("app:*"), workers=workers)
         assert here.faults.count("GET", CHILD) == 2
     assert harmed(outcome) == 1
+
+
+@pytest.mark.parametrize("path", [CHILD, "/v2/app/manifests/7"])
+@pytest.mark.parametrize("refusal", REFUSALS)
+async def test_one_refusal_harms_one_reference_with_tokens(
+    refusal: str, path: str
+) -> None:
+    """A 401 costs a renewal of the token, and no reference."""
+    async with lab(fifty_indexes(), tokens=service()) as here:
+        here.faults.on("GET", path, REFUSALS[refusal])
+        outcome = await here.audit(here.ref("app:*"), workers=8)
+    assert harmed(outcome) == (0 if refusal == "401" else 1)
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
