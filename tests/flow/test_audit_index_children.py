@@ -502,3 +502,17 @@ async def test_a_config_without_a_platform_leaves_it_unknown(
     assert warning.code is WarningCode.PLATFORM_UNKNOWN
     assert warning.detail.endswith(f"its config has {words}")
     assert record.architectures == ()
+
+
+async def test_a_blob_with_a_digest_of_another_algorithm_is_checked() -> None:
+    built = with_config(b'{"os":"linux","architecture":"amd64"}')
+    content = of(built)
+    content.repository("team/app").layer_sizes[layer("only").digest] = 5
+    async with lab(content) as here:
+        record = (await here.audit(here.ref("team/app:1"), verify_blobs=True)).image
+        assert f"/v2/team/app/blobs/{BLAKE3}" in [
+            one.path for one in here.faults.requests("HEAD", BLOBS)
+        ]
+    (warning,) = record.warnings
+    assert warning.code is WarningCode.BLOB_MISSING
+    assert BLAKE3 in warning.detail
