@@ -23,7 +23,6 @@ from auditor.audit.image_metadata import (
     blobs_of,
     image_platform,
     layer_warnings,
-    missing_fields,
     missing_platform,
     platform_warnings,
     present_digests,
@@ -415,7 +414,7 @@ class _Assembly:
         if kind is ContentKind.IMAGE:
             if not self._includes(verified.digest, platform):
                 return []
-            self._warn_of_platform(verified.digest, described, config)
+            self._warnings += platform_warnings(verified.digest, described, config)
         self._warnings.extend(layer_warnings(manifest))
         labels = None
         if config is not None and self._options.labels is not None:
@@ -440,26 +439,6 @@ class _Assembly:
                 blobs=self._blobs(manifest),
             )
         ]
-
-    def _warn_of_platform(
-        self, digest: str, described: Platform | None, config: ImageConfig | None
-    ) -> None:
-        """Warn if the platform of an image is unknown, or stated in two ways."""
-        if described is not None:
-            if config is not None:
-                self._warnings.extend(platform_warnings(digest, described, config))
-        elif config is None:
-            self._warn(
-                WarningCode.PLATFORM_UNKNOWN,
-                f"the platform of {digest} is unknown: no index states it and no config"
-                " was read",
-            )
-        elif not config.platform.is_real:
-            self._warn(
-                WarningCode.PLATFORM_UNKNOWN,
-                f"the platform of {digest} is unknown: no index states it, and its"
-                f" config has {missing_fields(config.platform)}",
-            )
 
     def _blobs(self, manifest: ImageManifest | Schema1Manifest) -> frozenset[NamedBlob]:
         """The blobs to verify, if the options ask for it."""

@@ -399,25 +399,38 @@ def layer_warnings(manifest: ImageManifest) -> list[Warn]:
 
 
 def platform_warnings(
-    digest: str, in_index: Platform, config: ImageConfig
+    digest: str, in_index: Platform | None, config: ImageConfig | None
 ) -> list[Warn]:
-    """A warning if the index describes a child differently than the child's config."""
-    expected, found = normalize(in_index), normalize(config.platform)
+    """A warning if the platform of an image is unknown, or stated in two ways."""
+    if in_index is not None:
+        return [] if config is None else _difference(digest, in_index, config.platform)
+    if config is None:
+        problem = "no config was read"
+    elif not config.platform.is_real:
+        problem = f"its config has {_missing_fields(config.platform)}"
+    else:
+        return []
+    detail = f"the platform of {digest} is unknown: no index states it, and {problem}"
+    return [Warn(code=WarningCode.PLATFORM_UNKNOWN, detail=detail)]
+
+
+def _difference(digest: str, in_index: Platform, in_config: Platform) -> list[Warn]:
+    expected, found = normalize(in_index), normalize(in_config)
     if (expected.os, expected.architecture) == (found.os, found.architecture):
         return []
     index_text = platform_text(in_index.os, in_index.architecture, in_index.variant)
     config_text = platform_text(found.os, found.architecture, found.variant)
-    in_config = (
-        f"its config has {missing_fields(found)}"
+    words = (
+        f"its config has {_missing_fields(found)}"
         if config_text is None
         else f"{config_text} in its config"
     )
-    detail = f"{digest} is {index_text} in the index, but {in_config}"
+    detail = f"{digest} is {index_text} in the index, but {words}"
     return [Warn(code=WarningCode.PLATFORM_DIFFERS, detail=detail)]
 
 
-def missing_fields(platform: Platform) -> str:
-    """What a config lacks to state a platform, for messages: "no architecture"."""
+def _missing_fields(platform: Platform) -> str:
+    """What a config lacks to state a platform: "no architecture"."""
     values = {"os": platform.os, "architecture": platform.architecture}
     missing = [f"no {name}" for name, value in values.items() if not value]
     return " and ".join(missing) or "an unknown platform"
