@@ -28,6 +28,9 @@ MAX_DEPTH = 100
 # the process. JSON's usual numbers have 17 digits (RFC 8259 section 6). A run between
 # half of this and this is refused if it covers an aligned half.
 MAX_DIGITS = 4000
+_DIGITS = b"0123456789"
+# What can be before the digits of a number (RFC 8259 section 6), or before a number.
+_BEFORE_DIGITS = frozenset(bytes([char]) for char in b" \t\r\n[,:-+.eE")
 
 # The plain scalars that are null in YAML 1.2 (section 10.3.2, core schema).
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
@@ -338,6 +341,8 @@ class _Source:
             if _has_long_number(joined):
                 raise self.error("a number has thousands of digits")
             self._end = joined[-MAX_DIGITS:]
+            if self._end[:1].isdigit():  # of a string, or it was refused above
+                self._end = b'"' + self._end
         return block
 
     def value_ended(self) -> None:
@@ -377,12 +382,19 @@ class _Source:
 
 
 def _has_long_number(block: bytes) -> bool:
-    """Whether more than `MAX_DIGITS` digits follow each other."""
+    """Whether more than `MAX_DIGITS` digits follow each other outside of a string."""
     half = MAX_DIGITS // 2
-    return any(
-        block[start : start + half].isdigit()
-        for start in range(0, len(block) - half + 1, half)
-    )
+    position = 0
+    while position + half <= len(block):
+        if not block[position : position + half].isdigit():
+            position += half
+            continue
+        start = len(block[:position].rstrip(_DIGITS))
+        # In a string, a quote or other text is before the digits.
+        if block[start - 1 : start] in _BEFORE_DIGITS or start == 0:
+            return True
+        position = len(block) - len(block[position:].lstrip(_DIGITS))
+    return False
 
 
 def _read_document(

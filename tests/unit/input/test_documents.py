@@ -17,7 +17,7 @@ from auditor.input.input_items import InputSelector
 from auditor.input.list_reader import ListReader
 from auditor.input.lists import read_list
 from auditor.oci.reference import TagPattern
-from tests.unit.input.test_lists import DIGEST, items, summaries
+from tests.unit.input.test_lists import DIGEST, Trickle, items, summaries
 
 
 def dedented(text: str) -> bytes:
@@ -431,6 +431,20 @@ def test_an_invalid_document_is_an_error_with_its_place(
         return
     with pytest.raises(UsageError, match=sentence):
         items(data)
+
+
+@pytest.mark.parametrize("size", [1, 999, 4096, 100_000])
+@pytest.mark.parametrize("is_text", [True, False])
+def test_digits_in_a_string_are_no_number(size: int, *, is_text: bool) -> None:
+    digits = "9" * 9000
+    value = f'"{digits}"' if is_text else digits
+    text = f'{{"apiVersion": "v1", "kind": "List",\n "items": [{{"a": {value}}}]}}'
+    read = read_list(ListReader(Trickle(text.encode(), size), "list"))
+    if is_text:
+        assert list(read) == []
+    else:
+        with pytest.raises(UsageError, match="a number has thousands of digits"):
+            list(read)
 
 
 def test_nested_aliases_do_not_expand_to_a_billion_values() -> None:
