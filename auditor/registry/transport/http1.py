@@ -110,7 +110,7 @@ class Http1Client:
 
         `target` is path and query of `url`. `new_connection`: reuse none. A reused
         connection that ends without a response was closed while the request was
-        written; one that sends anything but one response may have sent that of an
+        written; one that sends two responses, or no HTTP, may have sent that of an
         earlier request. Then the request is sent once more, on a new connection. Raises
         ValueError for a target or field that cannot be sent, and the errors of
         `Connection.request`.
@@ -346,7 +346,7 @@ class Connection(asyncio.Protocol):
 
     `is_open`: the next request may be sent. `closed` is done once it is closed. `due`:
     when the time of its request, or of being idle, is over. `is_out_of_step`: the
-    server sent what answers no request.
+    server sent a response that answers no request.
 
     A single timer watches it. Moving the due time costs nothing: when the timer fires
     too early, it is set again.
@@ -453,8 +453,8 @@ class Connection(asyncio.Protocol):
         waiter, parser = self._waiter, self._parser
         if waiter is None or waiter.done():
             # Bytes without a request. Some servers end idle connections with 408.
-            first = data.strip(b"\r\n").partition(b"\n")[0]
-            if self.is_open and first and b" 408 " not in first:
+            line = data.lstrip(b"\r\n").partition(b"\n")[0]
+            if self.is_open and line.startswith(b"HTTP/") and b" 408 " not in line:
                 self.is_out_of_step = True
             self.abort()
             return
@@ -496,7 +496,7 @@ class Connection(asyncio.Protocol):
     def _finish(self, waiter: asyncio.Future[_Parsed]) -> None:
         """Complete the request with the response."""
         parser = self._parser
-        self.is_out_of_step = parser.has_excess
+        self.is_out_of_step = parser.has_second
         try:
             body = parser.body()
         except (BrokenOffError, NotHttpError) as error:

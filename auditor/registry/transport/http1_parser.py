@@ -131,8 +131,8 @@ class ResponseParser:
 
     `status`, `headers` and `body` are those of the response. `reusable`: the next
     response may come on the same connection; false if the end of this response is
-    uncertain. `has_excess`: something followed the response, so that it may be the one
-    to an earlier request. `touched`: bytes came since `begin`.
+    uncertain. `has_second`: another response followed it, so that it may be the one to
+    an earlier request. `touched`: bytes came since `begin`.
     """
 
     __slots__ = (
@@ -149,7 +149,7 @@ class ResponseParser:
         "_parser",
         "_transfer_coding",
         "_until_end",
-        "has_excess",
+        "has_second",
         "on_body",
         "on_header",
         "on_headers_complete",
@@ -180,7 +180,7 @@ class ResponseParser:
         self.state = _HEAD
         self.status = 0
         self.reusable = True
-        self.has_excess = self.touched = False
+        self.has_second = self.touched = False
         self._head_only = head_only
         self._max_bytes = max_bytes
         self._error_cap = max_error_bytes
@@ -221,7 +221,7 @@ class ResponseParser:
         if self.state is _HEAD:
             self._head_bytes += len(data)
         elif self.state is not _BODY:
-            self._exceed()
+            self.reusable = False
             return
         parser = self._parser
         if parser is None:
@@ -233,8 +233,7 @@ class ResponseParser:
             self._parser = None
             self.reusable = False
             if self.state is _COMPLETE or self.state is _TOO_LARGE:
-                self._exceed()  # the error is in what follows the response
-                return
+                return  # the error is in what follows the response
             if self._head_bytes == len(data) and expects_tls(data):
                 raise TlsExpectedError from None
             cause = error.__context__ or error.__cause__
@@ -251,15 +250,11 @@ class ResponseParser:
         elif self.state is _HEAD or self.state is _BODY:
             raise BrokenOffError
 
-    def _exceed(self) -> None:
-        self.reusable = False
-        self.has_excess = True
-
     # -- callbacks of llhttp ---------------------------------------------------
 
     def _message_begin(self) -> None:
         if self.state is not _HEAD:
-            self._exceed()  # a second response to one request
+            self.reusable = False  # more than one response to one request
 
     def _header(self, name: bytes, value: bytes) -> None:
         if self.state is not _HEAD:
@@ -287,7 +282,8 @@ class ResponseParser:
     def _headers_complete(self) -> None:
         parser = self._parser
         if self.state is not _HEAD or parser is None:
-            return  # of a second response
+            self.has_second = True
+            return
         # The end of a large piece may be body: then only the fields are counted.
         if self._head_bytes > MAX_HEAD_BYTES and self._size() > MAX_HEAD_BYTES:
             raise NotHttpError(_LONG_HEAD)
@@ -323,8 +319,7 @@ class ResponseParser:
 
     def _data(self, data: bytes) -> None:
         if self.state is not _BODY:
-            if self.state is _COMPLETE:
-                self._exceed()  # such as a body in the response to HEAD
+            self.reusable = False  # such as a body in the response to HEAD
             return
         self._left -= len(data)
         if self._left < 0:

@@ -168,6 +168,14 @@ async def test_connections_of_a_host_that_sends_stray_answers_are_not_kept(
     assert caplog.text.count("sent a response that no request asked for") == 1
 
 
+async def test_connections_of_a_host_that_sends_a_body_after_head_are_kept() -> None:
+    async with _running(_Server(glued=BODY), use_http1=True) as (server, client):
+        assert await _get(server, client, "a", "HEAD") == "200"
+        for name in ("b", "c", "d"):
+            assert await _get(server, client, name) == f"200 {name}"
+        assert len(server.writers) == 2
+
+
 async def test_connections_of_a_host_that_ends_idle_ones_with_408_are_kept() -> None:
     # As HAProxy does (RFC 9110 section 15.5.9).
     async with _running(_Server(), use_http1=True) as (server, client):
