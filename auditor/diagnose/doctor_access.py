@@ -147,6 +147,13 @@ def _challenge(session: DoctorSession, plan: AuthPlan) -> DoctorStep:
         message = f"as configured: Bearer, service {safe_text(plan.service or '-', 80)}"
     elif plan.scheme is Scheme.NONE:
         message = "none: the registry is public"
+    elif other := _other_host(session, ping):
+        message = (
+            f"none of its own: it redirects to {other}, which gets an anonymous token"
+            " at most"
+        )
+        if _login_location(session) is not None:
+            advice = f"to use a login, configure it for {other}, and use that name"
     elif plan.scheme is Scheme.UNKNOWN:
         message = "none that auditor supports: requests are sent without a credential"
         if ping is not None and ping.status == 401:
@@ -161,6 +168,14 @@ def _challenge(session: DoctorSession, plan: AuthPlan) -> DoctorStep:
     return finished_step(
         StepName.CHALLENGE, message, details, advice=advice, state=state
     )
+
+
+def _other_host(session: DoctorSession, ping: Response | None) -> str | None:
+    """The host that the ping was redirected to."""
+    if ping is None:
+        return None
+    origin = origin_of(ping.url)
+    return None if origin == session.registry.origin else origin.host
 
 
 def _challenge_text(plan: AuthPlan, challenges: tuple[Challenge, ...]) -> str:
@@ -212,11 +227,15 @@ def _realm(session: DoctorSession, plan: AuthPlan) -> DoctorStep:
     return finished_step(StepName.REALM, message, {"realm": url, "allowed": True})
 
 
-def _unused_credential(session: DoctorSession) -> DoctorStep:
-    """The credential step of a registry that asks for no login."""
+def _login_location(session: DoctorSession) -> str | None:
     auth = session.registry.auth
     namespace = auth.namespace_of(_session_scope(session))
-    location = auth.credentials.location_of(session.name, namespace)
+    return auth.credentials.location_of(session.name, namespace)
+
+
+def _unused_credential(session: DoctorSession) -> DoctorStep:
+    """The credential step of a registry that asks for no login."""
+    location = _login_location(session)
     if location is None:
         return skipped_step(StepName.CREDENTIAL, _IS_PUBLIC)
     location = safe_text(location, 300)

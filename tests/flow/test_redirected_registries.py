@@ -6,6 +6,7 @@ of the name that was given is sent to another host.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -13,6 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from auditor.demo.demo_tokens import ANONYMOUS, DemoAccount
+from tests.flow.commands import auditor
 from tests.flow.harness import ADMIN, TOKENS, Lab, lab, service, simple
 from tests.flow.test_revoked_tokens import Revokes
 from tests.support.registry import Basic
@@ -86,3 +88,14 @@ async def test_a_target_that_revokes_its_tokens_costs_no_reference() -> None:
         outcome = await name.audit(*map(name.ref, NAMES), workers=1)
         assert target.faults.count("GET", TOKENS) > 2
     assert outcome.kinds == ["image"] * len(NAMES)
+
+
+async def test_doctor_names_the_registry_that_a_name_redirects_to() -> None:
+    tokens = service(STRANGER)
+    async with lab(simple(NAMES), tokens=tokens) as target, lab() as name:
+        tokens.clock = time.time  # the command runs with the real time
+        redirect(name, target)
+        done = await auditor("doctor", name.ref(NAMES[0]))
+    assert done.code == 0
+    assert b"none of its own: it redirects to 127.0.0.1, which gets" in done.out
+    assert b"failed" not in done.out
