@@ -98,6 +98,7 @@ class WarningCode(StrEnum):
     SIGNATURE_INVALID = "signature_invalid"
     FOREIGN_LAYER = "foreign_layer"
     LABELS_LEFT_OUT = "labels_left_out"
+    PARTS_LEFT_OUT = "parts_left_out"
     BLOB_MISSING = "blob_missing"
     BLOB_SIZE_DIFFERS = "blob_size_differs"
     BLOB_UNVERIFIED = "blob_unverified"
@@ -164,7 +165,8 @@ class Alternative:
 class PlatformRecord:
     """One platform of an image.
 
-    `layers` are base first, or None if the manifest is missing (a sparse index). `size`
+    `layers` are base first, or None if the manifest is missing (a sparse index), or if
+    they are too many for a record: then `config_digest` is set. `size`
     is the compressed bytes of the distinct layers. `config` is None if no config was
     fetched, `base` if no base image is named. `layer_traits` are sorted. `variant` is
     what the registry returned; `architectures` of the record is normalised.

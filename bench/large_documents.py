@@ -1,11 +1,13 @@
 """The memory of an audit of a registry that sends the largest documents it may.
 
-`python -m bench.large_documents` audits three registries (in another process each) and
+`python -m bench.large_documents` audits six registries (in another process each) and
 prints the peak resident set and the longest line of the report:
 
 - index: an index of 21 KB names one manifest of 4 MB under 100 platforms.
 - manifests: 300 tags, each with a manifest of 3.6 MB of its own.
-- tags: a tag list of 117 KB that gunzips to 128 MB.
+- recorded: the same with 1.9 MB, as much as a record can have.
+- tags: a tag list of 125 KB that gunzips to 128 MB; values: one of the largest size.
+- names: a million tags of 40 characters in one response, of which none is selected.
 """
 
 from __future__ import annotations
@@ -67,24 +69,27 @@ def index_of_one_manifest() -> Callable[[str], Document | None]:
     return documents.get
 
 
-def large_manifests() -> Callable[[str], Document | None]:
+def large_manifests(size: int) -> Callable[[str], Document | None]:
     def document(path: str) -> Document | None:
         tag = path.removeprefix("manifests/")
-        return (_manifest(int(tag), 3_600_000), OCI_MANIFEST) if tag.isdigit() else None
+        return (_manifest(int(tag), size), OCI_MANIFEST) if tag.isdigit() else None
 
     return document
 
 
-def large_tag_list() -> Callable[[str], Document | None]:
-    names = b'"a",' * (128 * 1024 * 1024 // 4 - 20)
+def large_tag_list(name: str, count: int) -> Callable[[str], Document | None]:
+    names = b"".join(f'"{name % number}",'.encode() for number in range(count))
     body = b'{"name":"r","tags":[' + names + b'"b"]}'
     return {"tags/list": (gzip.compress(body, 9), "gzip")}.get
 
 
 KINDS: dict[str, tuple[Callable[[], Callable[[str], Document | None]], list[str]]] = {
     "index": (index_of_one_manifest, ["1"]),
-    "manifests": (large_manifests, [str(number) for number in range(TAGS)]),
-    "tags": (large_tag_list, ["*"]),
+    "manifests": (lambda: large_manifests(3_600_000), list(map(str, range(TAGS)))),
+    "recorded": (lambda: large_manifests(1_900_000), list(map(str, range(TAGS)))),
+    "tags": (lambda: large_tag_list("a%.0s", 32_000_000), ["*"]),
+    "values": (lambda: large_tag_list("a%.0s", 12_000_000), ["*"]),
+    "names": (lambda: large_tag_list("%040d", 1_000_000), ["none*"]),
 }
 
 
@@ -109,7 +114,7 @@ def serve(kind: str) -> None:
             if self.command == "GET":
                 self.wfile.write(body)
 
-        do_HEAD = do_GET
+        do_HEAD = do_GET  # noqa: N815  (the name that http.server calls)
 
         def log_message(self, *_: object) -> None:
             pass

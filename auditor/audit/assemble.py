@@ -30,6 +30,14 @@ from auditor.audit.image_metadata import (
     sort_attachments,
     supply_chain_status,
 )
+from auditor.audit.memory_sizes import (
+    MAX_IMAGES_BYTES,
+    MAX_RECORD_BYTES,
+    MIB,
+    bounded_platform,
+    mapping_json_bytes,
+    metadata_bytes,
+)
 from auditor.config import AttachmentMode, ImageConfigMode
 from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
@@ -83,7 +91,7 @@ class MetadataAssembler:
     def __init__(self, content: ContentCache, options: ImageOptions) -> None:
         self._content = content
         self._options = options
-        self._images: Lru[_ImageKey, ImageMetadata] = Lru(MAX_IMAGES)
+        self._images: Lru[_ImageKey, ImageMetadata] = Lru(MAX_IMAGES, MAX_IMAGES_BYTES)
         # Tags of one image follow each other, so that several arrive concurrently. By
         # repository: it may lack children that another repository has.
         self._flights: SingleFlight[tuple[_ImageKey, str], ImageMetadata | Failure] = (
@@ -112,7 +120,7 @@ class MetadataAssembler:
             assembly = _Assembly(registry, repository, self._content, self._options)
             metadata = await assembly.metadata(verified)
             if _is_complete(metadata):
-                self._images.put(key, metadata)
+                self._images.put(key, metadata, metadata_bytes(metadata))
             return metadata
 
         return await self._flights.run(
@@ -125,6 +133,29 @@ def _is_complete(metadata: ImageMetadata | Failure) -> TypeGuard[ImageMetadata]:
     return isinstance(metadata, ImageMetadata) and not any(
         warning.code in _REPOSITORY_WARNINGS for warning in metadata.warnings
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Level:
+    """A level of nested indexes. `max_bytes`: the share of one manifest in the record.
+
+    It depends on the number of children alone: the same in every run.
+    """
+
+    depth: int
+    max_bytes: int
+
+    @property
+    def max_warnings(self) -> int:
+        """The number of warnings about layers of one manifest: some 200 bytes each."""
+        return max(1, self.max_bytes // 200)
+
+    def below(self, levels: int) -> _Level:
+        """The level so many levels below."""
+        return replace(self, depth=self.depth + levels)
+
+
+_WHOLE = _Level(depth=0, max_bytes=MAX_RECORD_BYTES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,9 +203,9 @@ class _Assembly:
     async def metadata(self, verified: VerifiedManifest) -> ImageMetadata | Failure:
         manifest = verified.manifest
         if isinstance(manifest, ImageIndex):
-            found = await self._children(manifest, depth=1)
+            found = await self._children(manifest, _WHOLE.below(1))
         else:
-            found = await self._part(verified, None)
+            found = await self._part(verified, None, _WHOLE)
         if isinstance(found, Failure):
             return found
         parts = found
@@ -200,6 +231,13 @@ class _Assembly:
         if not isinstance(manifest, Schema1Manifest):
             artifact_type, annotations = manifest.artifact_type, manifest.annotations
             subject = manifest.subject
+        if (size := mapping_json_bytes(annotations)) > MAX_RECORD_BYTES:
+            self._warn(
+                WarningCode.PARTS_LEFT_OUT,
+                f"{format_count(len(annotations), 'annotation')} of {verified.digest}"
+                f" left out: {size} bytes, more than {MAX_RECORD_BYTES // MIB} MiB",
+            )
+            annotations = {}
         return ImageMetadata(
             digest=verified.digest,
             media_type=verified.media_type,
@@ -243,8 +281,8 @@ class _Assembly:
         self._attachments += [one.attachment for one in parts if one.attachment]
         return [part for part in parts if part.attachment is None]
 
-    async def _children(self, index: ImageIndex, *, depth: int) -> _Parts:
-        if depth > MAX_DEPTH:
+    async def _children(self, index: ImageIndex, level: _Level) -> _Parts:
+        if level.depth > MAX_DEPTH:
             return _too_large(f"indexes are nested more than {MAX_DEPTH} levels deep")
         children = _distinct(index.children)
         self._child_count += len(children)
@@ -252,7 +290,8 @@ class _Assembly:
             return _too_large(f"the index has more than {MAX_CHILDREN} children")
         included = [child for child in children if self._is_read(child)]
         parts: list[_Part] = []
-        for result in await self._assemble_children(included, depth=depth):
+        level = replace(level, max_bytes=level.max_bytes // max(1, len(included)))
+        for result in await self._assemble_children(included, level):
             if isinstance(result, Failure):
                 return result
             parts += result
@@ -302,7 +341,7 @@ class _Assembly:
         return False
 
     async def _assemble_children(
-        self, children: list[Descriptor], *, depth: int
+        self, children: list[Descriptor], level: _Level
     ) -> list[_Parts]:
         """The parts of each child. Cached children need no tasks."""
         results: list[_Parts] = []
@@ -310,11 +349,11 @@ class _Assembly:
             verified = self._cached(child)
             if verified is None:
                 break
-            results.append(await self._assemble(child, verified, depth=depth))
+            results.append(await self._assemble(child, verified, level))
         missing = children[len(results) :]
         if missing:
             results += await bounded_gather(
-                lambda child: self._fetch_child(child, depth=depth),
+                lambda child: self._fetch_child(child, level),
                 missing,
                 limit=CONCURRENT_CHILDREN,
             )
@@ -328,12 +367,12 @@ class _Assembly:
             self._registry.name, self._repository, child.digest
         )
 
-    async def _fetch_child(self, child: Descriptor, *, depth: int) -> _Parts:
+    async def _fetch_child(self, child: Descriptor, level: _Level) -> _Parts:
         verified = await self._content.manifest(
             self._registry, self._repository, child.digest
         )
         if not isinstance(verified, Failure):
-            return await self._assemble(child, verified, depth=depth)
+            return await self._assemble(child, verified, level)
         if verified.kind is FailureKind.UNSUPPORTED_MEDIA_TYPE:
             self._unsupported(child, verified.detail)
             return []
@@ -364,18 +403,18 @@ class _Assembly:
         )
 
     async def _assemble(
-        self, child: Descriptor, verified: VerifiedManifest, *, depth: int
+        self, child: Descriptor, verified: VerifiedManifest, level: _Level
     ) -> _Parts:
         self._warnings.extend(verified.warnings)
         if isinstance(verified.manifest, ImageIndex):
-            return await self._children(verified.manifest, depth=depth + 1)
-        parts = await self._part(verified, child)
+            return await self._children(verified.manifest, level.below(1))
+        parts = await self._part(verified, child, level)
         if isinstance(parts, Failure):
             return _of_child(child, parts)
         return parts
 
     async def _part(
-        self, verified: VerifiedManifest, child: Descriptor | None
+        self, verified: VerifiedManifest, child: Descriptor | None, level: _Level
     ) -> _Parts:
         """The part of a manifest; empty if the options exclude its platform.
 
@@ -395,7 +434,7 @@ class _Assembly:
             return [
                 _Part(
                     kind=ContentKind.IMAGE,
-                    platform=schema1_platform(verified, manifest),
+                    platform=self._bounded(schema1_platform(verified, manifest), level),
                     blobs=self._blobs(manifest),
                 )
             ]
@@ -415,7 +454,9 @@ class _Assembly:
             if not self._includes(verified.digest, platform):
                 return []
             self._warnings += platform_warnings(verified.digest, described, config)
-        self._warnings.extend(layer_warnings(manifest))
+        self._warnings.extend(
+            layer_warnings(verified.digest, manifest, at_most=level.max_warnings)
+        )
         labels = None
         if config is not None and self._options.labels is not None:
             labels, too_long = self._options.labels.select(config.labels)
@@ -434,11 +475,21 @@ class _Assembly:
         return [
             _Part(
                 kind=kind,
-                platform=record,
+                platform=self._bounded(record, level),
                 attachment=attachment,
                 blobs=self._blobs(manifest),
             )
         ]
+
+    def _bounded(self, platform: PlatformRecord, level: _Level) -> PlatformRecord:
+        platform, left_out = bounded_platform(platform, level.max_bytes)
+        if left_out:
+            self._warn(
+                WarningCode.PARTS_LEFT_OUT,
+                f"{' and '.join(left_out)} of {platform.digest} left out: longer than"
+                f" {level.max_bytes} bytes, its share of {MAX_RECORD_BYTES // MIB} MiB",
+            )
+        return platform
 
     def _blobs(self, manifest: ImageManifest | Schema1Manifest) -> frozenset[NamedBlob]:
         """The blobs to verify, if the options ask for it."""

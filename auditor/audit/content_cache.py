@@ -18,6 +18,12 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
 
 from auditor.audit.fetch_manifest import fetch_manifest
+from auditor.audit.memory_sizes import (
+    MAX_CONFIGS_BYTES,
+    MAX_MANIFESTS_BYTES,
+    config_bytes,
+    manifest_bytes,
+)
 from auditor.audit.shared_failures import SharedFailures
 from auditor.cache.batch import Confirmation
 from auditor.cache.digest_cache import DigestCache
@@ -80,8 +86,12 @@ class ContentCache:
         self.for_each_repository = for_each_repository
         self._clock = clock
         self._recheck_s = 0 if for_each_repository else recheck_s
-        self._manifests: Lru[tuple[str, str], ConfirmedManifest] = Lru(MAX_PARSED)
-        self._configs: Lru[tuple[str, str], ImageConfig] = Lru(MAX_PARSED)
+        self._manifests: Lru[tuple[str, str], ConfirmedManifest] = Lru(
+            MAX_PARSED, MAX_MANIFESTS_BYTES
+        )
+        self._configs: Lru[tuple[str, str], ImageConfig] = Lru(
+            MAX_PARSED, MAX_CONFIGS_BYTES
+        )
         # What this run may report without another request.
         self._usable: Lru[_Key, bool] = Lru(MAX_USABLE)
         self._failures: SharedFailures[_Key] = SharedFailures(MAX_FAILURES)
@@ -131,7 +141,7 @@ class ContentCache:
             self.digest_cache.discard(digest)
             return None
         known = ConfirmedManifest(verified, content.confirmation)
-        self._manifests.put((registry, digest), known)
+        self._keep((registry, digest), known)
         return known
 
     async def manifest(
@@ -169,7 +179,7 @@ class ContentCache:
             )
             if verified.warnings:
                 known = ConfirmedManifest(verified, confirmation)
-                self._manifests.put((registry.name, digest), known)
+                self._keep((registry.name, digest), known)
             return verified
 
         return await self._fetch_once(
@@ -207,7 +217,7 @@ class ContentCache:
             # They are about this response only, and so is its media type.
             self._manifests.drop(key)
         else:
-            self._manifests.put(key, ConfirmedManifest(verified, confirmation))
+            self._keep(key, ConfirmedManifest(verified, confirmation))
         return confirmation
 
     async def confirm(
@@ -233,7 +243,7 @@ class ContentCache:
             return False
         self.digest_cache.confirm(registry.name, digest, content_type)
         confirmation = Confirmation(content_type, int(self._clock.epoch()))
-        self._manifests.put(
+        self._keep(
             (registry.name, digest), ConfirmedManifest(known.verified, confirmation)
         )
         self.confirmed(registry.name, repository, digest)
@@ -255,7 +265,7 @@ class ContentCache:
             content_type = known.confirmation.content_type
             self.digest_cache.expire(registry, digest, content_type)
             expired = ConfirmedManifest(known.verified, Confirmation(content_type, 0))
-            self._manifests.put((registry, digest), expired)
+            self._keep((registry, digest), expired)
 
     # -- configs ---------------------------------------------------------------
 
@@ -286,7 +296,7 @@ class ContentCache:
                 raw = blob
                 self.digest_cache.put(name, digest, raw, content_type=BLOB)
             config = parse_image_config(raw)
-            self._configs.put((name, digest), config)
+            self._configs.put((name, digest), config, config_bytes(config))
             self._usable.put(key, True)
             return config
 
@@ -307,6 +317,9 @@ class ContentCache:
         """The key of a content that its repositories share, or do not share."""
         place = repository if self.for_each_repository else ""
         return kind, registry, place, digest
+
+    def _keep(self, key: tuple[str, str], known: ConfirmedManifest) -> None:
+        self._manifests.put(key, known, manifest_bytes(known.verified))
 
     def _is_fresh(self, confirmation: Confirmation, digest: str) -> bool:
         age_s = self._clock.epoch() - confirmation.confirmed_at

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from fnmatch import translate
 
+from auditor.audit.memory_sizes import is_present
 from auditor.config import AttachmentMode, ImageConfigMode, Settings
 from auditor.fast_dataclass import dataclass
 from auditor.model import (
@@ -39,6 +40,7 @@ from auditor.oci.platform import (
     same_platform,
 )
 from auditor.oci.schema1 import Schema1Manifest
+from auditor.util.text import format_count
 
 # Bytes of the names and values of one platform's labels in a record. A label is a line
 # of text; Kubernetes allows all annotations of an object four times as much.
@@ -229,7 +231,7 @@ class ImageMetadata:
         names = {
             platform_text(platform.os, platform.architecture, platform.variant)
             for platform in self.platforms
-            if platform.layers is not None and platform.architecture != "unknown"
+            if is_present(platform) and platform.architecture != "unknown"
         }
         return tuple(sorted(filter(None, names)))
 
@@ -241,7 +243,7 @@ class ImageMetadata:
         layers: list[Layer] = []
         for platform in self.platforms:
             if platform.layers is None:
-                return None
+                return platform.size if len(self.platforms) == 1 else None
             layers += platform.layers
         return distinct_size(layers)
 
@@ -251,7 +253,7 @@ def present_digests(platforms: Iterable[PlatformRecord]) -> set[str]:
     return {
         digest
         for platform in platforms
-        if platform.layers is not None
+        if is_present(platform)
         for digest in (platform.digest, *(one.digest for one in platform.alternatives))
     }
 
@@ -386,16 +388,22 @@ def blobs_of(manifest: ImageManifest | Schema1Manifest) -> Iterator[NamedBlob]:
             yield NamedBlob(layer.digest, layer.size, "layer")
 
 
-def layer_warnings(manifest: ImageManifest) -> list[Warn]:
-    """Warnings about layers with URLs of their own, which are never fetched."""
-    return [
-        Warn(
-            code=WarningCode.FOREIGN_LAYER,
-            detail=f"layer {layer.digest} is stored elsewhere: it has URLs of its own",
-        )
-        for layer in manifest.layers
-        if layer.has_urls
+def layer_warnings(digest: str, manifest: ImageManifest, *, at_most: int) -> list[Warn]:
+    """Warnings about layers with URLs of their own, which are never fetched.
+
+    If there are more than `at_most`, the last one counts the others.
+    """
+    foreign = [layer for layer in manifest.layers if layer.has_urls]
+    named = foreign if len(foreign) <= at_most else foreign[: at_most - 1]
+    details = [
+        f"layer {layer.digest} is stored elsewhere: it has URLs of its own"
+        for layer in named
     ]
+    if more := len(foreign) - len(named):
+        details.append(
+            f"{format_count(more, 'more layer')} of {digest} are stored elsewhere"
+        )
+    return [Warn(code=WarningCode.FOREIGN_LAYER, detail=detail) for detail in details]
 
 
 def platform_warnings(

@@ -16,8 +16,9 @@ is stopped.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator
 from dataclasses import field
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -66,8 +67,9 @@ class Pool(Generic[Job, Result]):
     `is_listed`: whether a job comes from a listing, which is read at most a window
     ahead of the lane, so that it is still true when its jobs are done. `prepare` is
     called when a job is one of the next in its lane; it may start tasks in the task
-    group that it gets. `spill_folder` is for the temporary file. `stopped`: whether
-    `stop` was called.
+    group that it gets. `size_of` gives the bytes of a result, of which `max_bytes` may
+    be in memory, as the window. `spill_folder` is for the temporary file. `stopped`:
+    whether `stop` was called.
     """
 
     def __init__(
@@ -81,6 +83,8 @@ class Pool(Generic[Job, Result]):
         lane: Callable[[Job], Hashable],
         is_listed: Callable[[Job], bool] | None = None,
         prepare: Callable[[Job, TaskGroup], None] | None = None,
+        size_of: Callable[[Result], int] = lambda _: 0,
+        max_bytes: float = math.inf,
         spill_folder: Path | None = None,
     ) -> None:
         self._workers = workers
@@ -91,16 +95,21 @@ class Pool(Generic[Job, Result]):
         self._lane = lane
         self._is_listed = is_listed
         self._prepare = prepare
+        self._size_of = size_of
+        self._max_bytes = max_bytes
         self.spill_file = SpillFile(spill_folder)
         self._finished: deque[tuple[int, Result]] = deque()
         self._ended = False
+        self._finished_bytes = 0
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._reading = anyio.CancelScope()
         self._working = anyio.CancelScope()
         self.stopped = False
         # Finished results by job number, until those before them are written.
-        self._waiting: WaitingResults[Result] = WaitingResults(self.spill_file)
+        self._waiting: WaitingResults[Result] = WaitingResults(
+            self.spill_file, self._size_of
+        )
 
     def stop(self, grace_s: float) -> None:
         """Start no more jobs; those in progress have `grace_s` seconds to finish."""
@@ -119,7 +128,15 @@ class Pool(Generic[Job, Result]):
         """Number of finished results in memory."""
         return len(self._finished) + len(self._waiting)
 
-    def early_results(self, *, last: bool = False) -> list[Result]:
+    @property
+    def bytes_in_memory(self) -> int:
+        """The bytes of the finished results in memory."""
+        return self._finished_bytes + self._waiting.bytes
+
+    def _is_full(self, results: int, size: int) -> bool:
+        return results >= self._window or size >= self._max_bytes
+
+    def early_results(self, *, last: bool = False) -> Iterator[Result]:
         """Finished results that wait for their turn, each returned once.
 
         `last`: include those on their way to the writer, in any order; the program
@@ -128,7 +145,8 @@ class Pool(Generic[Job, Result]):
         if last:
             while self._finished:
                 self._waiting.put(*self._finished.popleft())
-        return list(self._waiting.new_results())
+            self._finished_bytes = 0
+        return self._waiting.new_results()
 
     async def run(self, jobs: Callable[[TaskGroup], AsyncIterator[Job]]) -> None:
         """Read all jobs, work on them, write their results.
@@ -184,7 +202,9 @@ class Pool(Generic[Job, Result]):
                 await lane.progress.wait()
                 continue
             # A reader of the output that takes nothing stalls no lane.
-            lane.is_stalled = self.results_in_memory < self._window
+            lane.is_stalled = not self._is_full(
+                self.results_in_memory, self.bytes_in_memory
+            )
 
     async def _worker(self, lane: _Lane[Job], working: TaskGroup) -> None:
         while lane.jobs and not self.stopped:
@@ -195,10 +215,13 @@ class Pool(Generic[Job, Result]):
                     self._prepare(following, working)
             # No await between the work and the append: a cancellation loses no result.
             self._finished.append((number, await self._work(job)))
+            self._finished_bytes += self._size_of(self._finished[-1][1])
             self._news.set()
             lane.is_stalled = False
             lane.progress.set()
-            while self.results_in_memory >= self._window and not self.stopped:
+            while not self.stopped and self._is_full(
+                self.results_in_memory, self.bytes_in_memory
+            ):
                 self._room.clear()
                 await self._room.wait()
         lane.workers -= 1
@@ -212,6 +235,7 @@ class Pool(Generic[Job, Result]):
                 self._news.clear()
                 continue
             number, result = self._finished.popleft()
+            self._finished_bytes -= self._size_of(result)
             if not self._in_order:
                 await self._put(result)
                 continue
@@ -220,8 +244,11 @@ class Pool(Generic[Job, Result]):
                 await self._put(waiting.take(next_number))
                 next_number += 1
             # These wait for a job that is not finished, and so for its host.
-            if len(waiting) >= self._window and not waiting.move_to_file():
-                self._window = 1 + len(waiting)
+            if (
+                self._is_full(len(waiting), waiting.bytes)
+                and not waiting.move_to_file()
+            ):
+                self._window, self._max_bytes = 1 + len(waiting), math.inf
             self._room.set()
         # Only after a stop: results behind a job that was not finished.
         for result in waiting.take_all():

@@ -24,6 +24,7 @@ from typing import Literal
 
 from auditor.audit.content_cache import HEAD_NOT_SUPPORTED, ContentCache
 from auditor.audit.fetch_manifest import DIGEST_HEADER, fetch_manifest
+from auditor.audit.memory_sizes import MAX_PARSED_BYTES, parsed_bytes
 from auditor.cache.batch import CachedTag
 from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.model import WarningCode
@@ -69,7 +70,9 @@ class Resolver:
     def __init__(self, content: ContentCache) -> None:
         self._content = content
         self._digest_cache = content.digest_cache
-        self._parsed: Lru[tuple[bytes, str | None], Manifest] = Lru(MAX_PARSED)
+        self._parsed: Lru[tuple[bytes, str | None], Manifest] = Lru(
+            MAX_PARSED, MAX_PARSED_BYTES
+        )
         self._head_failures: Counter[str] = Counter()
 
     async def resolve(
@@ -160,7 +163,7 @@ class Resolver:
         manifest = self._parsed.get(key)
         if manifest is None:
             manifest = parse_manifest(raw, content_type)
-            self._parsed.put(key, manifest)
+            self._parsed.put(key, manifest, parsed_bytes(raw))
         return manifest
 
     async def _resolve_digest(

@@ -25,6 +25,7 @@ from anyio.abc import TaskGroup
 
 from auditor.audit.image import ImageAuditor, failure_record
 from auditor.audit.image_metadata import ImageOptions
+from auditor.audit.memory_sizes import MAX_WAITING_BYTES, record_bytes
 from auditor.audit.pool import Pool
 from auditor.cache.digest_cache import DigestCache, open_cache
 from auditor.config import Settings, record_settings, sharded_run_settings
@@ -123,6 +124,8 @@ class AuditRun:
             write=self._write_result,
             lane=_registry_name,
             is_listed=_is_listed,
+            size_of=record_bytes,
+            max_bytes=MAX_WAITING_BYTES,
             spill_folder=spill_folder,
             prepare=self._prefetch_token,
         )
@@ -157,9 +160,9 @@ class AuditRun:
         """Whether a finished record waits for its turn."""
         return self._pool.has_waiting
 
-    def early_records(self, *, last: bool = False) -> list[Record]:
+    def early_records(self, *, last: bool = False) -> Iterator[Record]:
         """Finished records that wait for their turn: see `Pool.early_results`."""
-        return list(filter(None, self._pool.early_results(last=last)))
+        return filter(None, self._pool.early_results(last=last))
 
     def known_references(self) -> tuple[int, bool]:
         """The number of references found so far, and whether these are all."""

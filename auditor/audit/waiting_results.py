@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import logging
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from auditor.util.spill_file import SpilledValue, SpillFile
@@ -39,10 +39,17 @@ class _Run:
 
 
 class WaitingResults(Generic[Result]):
-    """Results by number, taken in the order of their numbers."""
+    """Results by number, taken in the order of their numbers.
 
-    def __init__(self, file: SpillFile) -> None:
+    `size_of` gives the memory of a result; `bytes` is that of all results in memory.
+    """
+
+    def __init__(
+        self, file: SpillFile, size_of: Callable[[Result], int] = lambda _: 0
+    ) -> None:
         self._file = file
+        self._size_of = size_of
+        self.bytes = 0
         self._in_memory: dict[int, Result] = {}
         self._returned: set[int] = set()
         # The next number of each run.
@@ -60,6 +67,7 @@ class WaitingResults(Generic[Result]):
     def put(self, number: int, result: Result) -> None:
         """Add a finished result."""
         self._in_memory[number] = result
+        self.bytes += self._size_of(result)
 
     def has(self, number: int) -> bool:
         """Whether the result of this number waits, which must be the lowest."""
@@ -71,7 +79,7 @@ class WaitingResults(Generic[Result]):
         """Remove the result with this number, for which `has` is true."""
         if number in self._in_memory:
             self._returned.discard(number)
-            return self._in_memory.pop(number)
+            return self._remove(number)
         return self._take_from_file()
 
     def take_all(self) -> Iterator[Result]:
@@ -90,8 +98,7 @@ class WaitingResults(Generic[Result]):
                         yield self._file.get(run.spilled(index))
         new = sorted(self._in_memory.keys() - self._returned)
         self._returned = set(self._in_memory)
-        for number in new:
-            yield self._in_memory[number]
+        yield from map(self._in_memory.__getitem__, new)
 
     def move_to_file(self) -> bool:
         """Move all results in memory to the file; False if that is impossible."""
@@ -112,12 +119,17 @@ class WaitingResults(Generic[Result]):
                 error.strerror,
             )
         for number in run.numbers:
-            del self._in_memory[number]
+            self._remove(number)
         if run.numbers:
             self._run_count += 1
             entry = (run.numbers[0], self._run_count, run)
             heapq.heappush(self._runs, entry)
         return self._file_works
+
+    def _remove(self, number: int) -> Result:
+        result = self._in_memory.pop(number)
+        self.bytes -= self._size_of(result)
+        return result
 
     def _take_from_file(self) -> Result:
         _, order, run = self._runs[0]

@@ -38,8 +38,9 @@ BATCH_BYTES = 1024 * 1024
 BATCH_S = 2.0
 # Batches that may wait for a slow disk; entries that arrive while the queue is full are
 # not stored. A fast registry on a busy machine is some 30 batches ahead. 64 batches
-# take 30 MB with usual manifests and 64 MiB with the largest.
+# take 30 MB with usual manifests; a batch of one large manifest has 4 MiB.
 MAX_WAITING_BATCHES = 64
+MAX_WAITING_BYTES = 32 * 1024 * 1024
 # How long the end of a run waits for the last batches: enough for another process that
 # is writing, not for one that was stopped in a transaction.
 CLOSE_S = 10.0
@@ -65,7 +66,7 @@ class CacheStorage:
         self.not_stored = 0
         self._now = now
         self._max_bytes = max_bytes
-        self._waiting = 0
+        self._waiting = self._waiting_bytes = 0
         self._repositories: dict[RepositoryName, int] = {}
         self._reader: sqlite3.Connection | None = None
         self._writer: BatchWriter | None = None
@@ -135,12 +136,18 @@ class CacheStorage:
 
     def has_room(self) -> bool:
         """Whether another entry can be gathered; refused entries are counted."""
-        if self._waiting >= MAX_WAITING_BATCHES:
+        if self._is_full():
             self._collect_written()
-            if self._waiting >= MAX_WAITING_BATCHES:
+            if self._is_full():
                 self.not_stored += 1
                 return False
         return self._writer is not None
+
+    def _is_full(self) -> bool:
+        return (
+            self._waiting >= MAX_WAITING_BATCHES
+            or self._waiting_bytes >= MAX_WAITING_BYTES
+        )
 
     def row_added(self) -> None:
         """Count a row that was added to `batch`, and write the batch if it is due."""
@@ -159,6 +166,7 @@ class CacheStorage:
         if self._writer is not None and self.batch.rows:
             batch, self.batch = self.batch, CacheBatch()
             self._waiting += 1
+            self._waiting_bytes += batch.size
             self._writer.submit(batch)
         self._collect_written()
 
@@ -166,6 +174,7 @@ class CacheStorage:
         """Remove from `pending` what the database now returns."""
         for batch, error in self._writer.finished() if self._writer is not None else ():
             self._waiting -= 1
+            self._waiting_bytes -= batch.size
             if error is not None:
                 self._give_up(error)
                 return
@@ -189,7 +198,7 @@ class CacheStorage:
             self._reader.close()
         self._reader = self._writer = None
         self._repositories.clear()
-        self._waiting = 0
+        self._waiting = self._waiting_bytes = 0
         if self.path is None:
             self.pending, self.batch = CacheBatch(), CacheBatch()
             return

@@ -27,9 +27,11 @@ from auditor.model import (
 )
 from auditor.oci.platform import platform_text
 from auditor.util.json_schema import json_schema
+from auditor.util.lru import Lru
 
 # Encoded platforms to keep, some 10 KiB each: tags of one image follow each other.
 MAX_ENCODED = 64
+MAX_ENCODED_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,9 +125,9 @@ class _ImageEncoder:
     """
 
     def __init__(self) -> None:
-        self._platforms: dict[
+        self._platforms: Lru[
             int, tuple[tuple[PlatformRecord, ...], orjson.Fragment]
-        ] = {}
+        ] = Lru(MAX_ENCODED, MAX_ENCODED_BYTES)
 
     def __call__(self, record: Record) -> bytes:
         line: object = record
@@ -137,11 +139,11 @@ class _ImageEncoder:
         cached = self._platforms.get(id(platforms))
         if cached is not None and cached[0] is platforms:
             return cached[1]
-        encoded = orjson.Fragment(orjson.dumps(platforms))
-        if len(self._platforms) >= MAX_ENCODED:
-            self._platforms.pop(next(iter(self._platforms)))
-        # Keeps the object alive, so that no other object can get its id.
-        self._platforms[id(platforms)] = platforms, encoded
+        data = orjson.dumps(platforms)
+        encoded = orjson.Fragment(data)
+        # Keeps the object alive, so that no other object can get its id. The platforms
+        # take twice the memory of their JSON.
+        self._platforms.put(id(platforms), (platforms, encoded), 3 * len(data))
         return encoded
 
 

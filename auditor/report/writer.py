@@ -289,8 +289,8 @@ class Report:
             journal.sync()
 
         try:
-            if lines := b"".join(map(self._encode, early)):
-                journal.append(lines)
+            for record in early:  # one by one: there may be many
+                journal.append(self._encode(record))
             clear = not has_waiting and journal.holds_records
             await anyio.to_thread.run_sync(sync)
         except OSError as error:
@@ -298,13 +298,13 @@ class Report:
 
     def save_now(self, early: Iterable[Record]) -> None:
         """Write everything from a signal handler; the program exits next."""
-        lines = b"".join(map(self._encode, early))
         with suppress(OSError):
             if self._journal is None:
-                self.writer.write_now(lines)
+                self.writer.write_now(b"".join(map(self._encode, early)))
                 return
             self.writer.write_now()
-            self._journal.append(lines)
+            for record in early:
+                self._journal.append(self._encode(record))
 
     async def commit(self) -> None:
         """Complete the report, make it durable, and give it its name."""

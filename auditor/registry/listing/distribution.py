@@ -23,8 +23,9 @@ from auditor.registry.products.google import parse_tags
 from auditor.registry.request import RequestKind, RequestSender
 from auditor.wire.response import Response
 
-# Some registries ignore `n` and send the whole listing: a million tags fit in this.
-MAX_LISTING_BYTES = 128 * 1024 * 1024
+# Some registries ignore `n` and send the whole listing: a million tags of 40 characters
+# fit in this (`json_fields.MAX_VALUES`).
+MAX_LISTING_BYTES = 48 * 1024 * 1024
 # The largest page of distribution's catalog, and of every listing of ECR.
 LARGE_PAGE = 1000
 # The page size after a page of the configured size timed out.

@@ -18,9 +18,24 @@ from auditor.registry.listing.interface import Entry, ParsedPage
 from auditor.util.text import safe_text
 from auditor.wire.response import Response, next_page, same_origin_page
 
+# A million names in one response, as some registries send that ignore `n`: some 100
+# bytes of memory each. A page of a product's API has 1,000 entries of some 50 fields.
+MAX_VALUES = 1_250_000
+
 
 def document_of(response: Response) -> Any:
-    """The JSON of a response; raises `ProtocolError` for a repeated key."""
+    """The JSON of a response; raises `ProtocolError` for a repeated key.
+
+    Also for more than `MAX_VALUES` values, which are counted before they are parsed: a
+    short response can have so many of them that the program runs out of memory.
+    """
+    # Every value but the first of an array or object follows a comma.
+    if (count := response.body.count(b",")) > MAX_VALUES:
+        raise ProtocolError(
+            f"the listing has {count} values in one response, more than {MAX_VALUES};"
+            " the registry should send it page by page",
+            FailureKind.TOO_LARGE,
+        )
     return parse_json(response.body, "listing")
 
 

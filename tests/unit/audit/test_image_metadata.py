@@ -120,7 +120,9 @@ def test_the_size_of_an_image_sums_the_layers_of_all_platforms(
             ],
             ("linux/amd64", "linux/arm/v6", "linux/arm/v7", "windows/amd64"),
         ),
-        ([platform("a", layers=None)], ()),
+        ([platform("a", layers=None, config_digest=None)], ()),
+        # Too many layers for a record.
+        ([platform("a", layers=None)], ("linux/amd64",)),
         ([platform("a", layers=()), platform("b", os=None)], ("linux/amd64",)),
         ([platform("a", architecture="")], ()),
         # an attestation referenced by its own digest
@@ -195,10 +197,21 @@ def test_each_layer_with_urls_is_a_warning() -> None:
     ]
     manifest = read(manifests.image(layers=layers)).manifest
     assert isinstance(manifest, ImageManifest)
-    (warning,) = layer_warnings(manifest)
+    (warning,) = layer_warnings(digest("a"), manifest, at_most=1)
     assert warning.code is WarningCode.FOREIGN_LAYER
     assert digest("1") in warning.detail
     assert "secret" not in warning.detail
+
+
+def test_warnings_about_layers_are_counted_if_they_are_many() -> None:
+    layers = [
+        manifests.descriptor(digit, urls=["https://example.com/"]) for digit in "12345"
+    ]
+    manifest = read(manifests.image(layers=layers)).manifest
+    assert isinstance(manifest, ImageManifest)
+    details = [one.detail for one in layer_warnings(digest("a"), manifest, at_most=3)]
+    assert [digest(digit) in line for digit, line in zip("12", details, strict=False)]
+    assert details[2] == f"3 more layers of {digest('a')} are stored elsewhere"
 
 
 @pytest.mark.parametrize(

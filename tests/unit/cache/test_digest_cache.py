@@ -416,6 +416,24 @@ def test_memory_is_bounded_when_the_disk_is_too_slow(
     other.close()
 
 
+def test_bytes_are_bounded_when_the_disk_is_too_slow(
+    opened: Opener, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """64 batches of one manifest of 4 MB each would be 256 MB."""
+    monkeypatch.setattr(storage, "BATCH_BYTES", 10_000)
+    monkeypatch.setattr(storage, "MAX_WAITING_BYTES", 200_000)
+    cache = opened()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    for number in range(50):
+        put(cache, b"%d" % number * 10_000)
+    waiting = cache._storage.pending.contents.values()
+    assert sum(len(entry.body) for entry in waiting) <= 200_000 + 2 * 20_000
+    assert cache.not_stored > 0
+    other.execute("ROLLBACK")
+    other.close()
+
+
 def test_closing_does_not_wait_for_a_stopped_process(
     opened: Opener,
     path: Path,

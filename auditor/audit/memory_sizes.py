@@ -1,0 +1,170 @@
+"""How much memory the caches and the records of a run take, in bytes. Pure.
+
+The budget of a run, besides some 60 MB for the program itself. Every cache counts
+bytes, because a registry chooses how large its documents are (a manifest has up to 4
+MiB by default):
+
+| what | bound |
+|---|---|
+| parsed manifests | `MAX_MANIFESTS_BYTES` |
+| parsed configs | `MAX_CONFIGS_BYTES` |
+| assembled images | `MAX_IMAGES_BYTES` |
+| manifests by their bytes, for the tags of one image | `MAX_PARSED_BYTES` |
+| finished records that wait for their position | `MAX_WAITING_BYTES` |
+| encoded platforms (report/shapes.py) | 8 MiB |
+| batches that wait for the digest cache's disk (cache/storage.py) | 32 MiB |
+| what a record can contain | `MAX_RECORD_BYTES` |
+
+Each worker adds the document that it reads, parsed, and its record. The sizes here are
+estimates: what an object takes in CPython, and for records the length of the line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from auditor.audit.image_metadata import ImageMetadata
+
+from auditor.model import FailureRecord, ImageRecord, PlatformRecord, Record
+from auditor.oci.image_config import ImageConfig
+from auditor.oci.manifest import VerifiedManifest
+
+MIB = 1024 * 1024
+MAX_MANIFESTS_BYTES = 24 * MIB
+MAX_CONFIGS_BYTES = 8 * MIB
+MAX_IMAGES_BYTES = 24 * MIB
+MAX_PARSED_BYTES = 16 * MIB
+MAX_WAITING_BYTES = 24 * MIB
+# The platforms of one record, as JSON: 13,000 layers of one platform, or 130 of each of
+# a hundred. Docker allows 127 layers; an index has a dozen platforms.
+MAX_RECORD_BYTES = 2 * MIB
+
+# A descriptor takes 150 bytes of JSON, and 370 as an object with its strings.
+_PARSED_PER_BYTE = 3
+_OBJECT_BYTES = 1000
+_LAYER_BYTES = 400
+# `{"digest":"...","size":123456789,"media_type":"..."},` without the two strings.
+_LAYER_JSON_BYTES = 45
+# Fields of a platform without a config and layers.
+_PLATFORM_JSON_BYTES = 500
+
+
+def manifest_bytes(verified: VerifiedManifest) -> int:
+    """The memory of a parsed manifest."""
+    return _OBJECT_BYTES + _PARSED_PER_BYTE * verified.size
+
+
+def parsed_bytes(raw: bytes) -> int:
+    """The memory of a manifest, parsed, with its own bytes."""
+    return _OBJECT_BYTES + (1 + _PARSED_PER_BYTE) * len(raw)
+
+
+def config_bytes(config: ImageConfig) -> int:
+    """The memory of a parsed config."""
+    texts = (config.user, config.author, config.working_directory, config.created)
+    lists = (config.entrypoint, config.command, config.exposed_ports)
+    return (
+        _OBJECT_BYTES
+        + sum(len(text or "") for text in texts)
+        + sum(len(text) + 60 for one in lists for text in one)
+        + _mapping_bytes(config.labels)
+    )
+
+
+def platforms_bytes(platforms: tuple[PlatformRecord, ...]) -> int:
+    """The memory of the platforms of an image."""
+    return sum(
+        _OBJECT_BYTES
+        + _texts_json_bytes(platform)
+        + _LAYER_BYTES
+        * (
+            len(platform.layers or ())
+            + sum(len(one.layers) for one in platform.alternatives)
+        )
+        for platform in platforms
+    )
+
+
+def metadata_bytes(metadata: ImageMetadata) -> int:
+    """The memory of an assembled image."""
+    return (
+        2 * _OBJECT_BYTES
+        + platforms_bytes(metadata.platforms)
+        + _mapping_bytes(metadata.annotations)
+        + _OBJECT_BYTES * len(metadata.attachments)
+        + 300 * len(metadata.blobs)
+        + sum(200 + len(warning.detail) for warning in metadata.warnings)
+    )
+
+
+def record_bytes(record: Record | None) -> int:
+    """The memory of a record."""
+    if record is None or isinstance(record, FailureRecord):
+        return _OBJECT_BYTES
+    return image_bytes(record)
+
+
+def image_bytes(record: ImageRecord) -> int:
+    """The memory of the record of an image."""
+    return (
+        2 * _OBJECT_BYTES
+        + platforms_bytes(record.platforms)
+        + _mapping_bytes(record.annotations)
+        + _OBJECT_BYTES * len(record.attachments)
+        + sum(200 + len(warning.detail) for warning in record.warnings)
+    )
+
+
+def bounded_platform(
+    platform: PlatformRecord, max_bytes: int
+) -> tuple[PlatformRecord, list[str]]:
+    """The platform in a record, and what was left out because it is too long.
+
+    Texts that a config chooses come first, then the layers. What is left out is None;
+    the layers of schema 1 are empty: without a config, None would mean that the
+    registry does not have the manifest.
+    """
+    left_out: list[str] = []
+    left = max_bytes + _PLATFORM_JSON_BYTES
+    if _texts_json_bytes(platform) > left:
+        left_out.append("the fields of its config and its base image")
+        platform = replace(platform, config=None, base=None, created=None)
+    left -= _texts_json_bytes(platform)
+    layers = platform.layers or ()
+    size = sum(
+        _LAYER_JSON_BYTES + len(one.digest) + len(one.media_type or "")
+        for one in layers
+    )
+    if size > left:
+        left_out.append(f"{len(layers)} layers")
+        is_schema1 = platform.config_digest is None
+        platform = replace(platform, layers=() if is_schema1 else None)
+    return platform, left_out
+
+
+def is_present(platform: PlatformRecord) -> bool:
+    """Whether the registry has the manifest: not that its layers are in the record."""
+    return platform.layers is not None or platform.config_digest is not None
+
+
+def mapping_json_bytes(texts: Mapping[str, str]) -> int:
+    """The length of a mapping as JSON, nearly."""
+    return sum(len(name) + len(text) + 6 for name, text in texts.items())
+
+
+def _mapping_bytes(texts: Mapping[str, str]) -> int:
+    return sum(len(name) + len(text) + 200 for name, text in texts.items())
+
+
+def _texts_json_bytes(platform: PlatformRecord) -> int:
+    texts = [platform.created]
+    if platform.base is not None:
+        texts += [platform.base.name, platform.base.digest]
+    size = 0
+    if platform.config is not None:
+        texts.append(platform.config.user)
+        size = mapping_json_bytes(platform.config.labels or {})
+    return size + sum(len(text or "") for text in texts)
