@@ -36,7 +36,6 @@ from auditor.audit.memory_sizes import (
     MIB,
     bounded_platform,
     mapping_json_bytes,
-    metadata_bytes,
 )
 from auditor.config import AttachmentMode, ImageConfigMode
 from auditor.errors import Failure, FailureKind
@@ -120,7 +119,7 @@ class MetadataAssembler:
             assembly = _Assembly(registry, repository, self._content, self._options)
             metadata = await assembly.metadata(verified)
             if _is_complete(metadata):
-                self._images.put(key, metadata, metadata_bytes(metadata))
+                self._images.put(key, metadata, metadata.memory_bytes)
             return metadata
 
         return await self._flights.run(

@@ -21,14 +21,16 @@ estimates: what an object takes in CPython, and for records the length of the li
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from auditor.audit.image_metadata import ImageMetadata
-
-from auditor.model import FailureRecord, ImageRecord, PlatformRecord, Record
+from auditor.model import (
+    Attachment,
+    FailureRecord,
+    PlatformRecord,
+    Record,
+    Warn,
+)
 from auditor.oci.image_config import ImageConfig
 from auditor.oci.manifest import VerifiedManifest
 
@@ -88,33 +90,28 @@ def platforms_bytes(platforms: tuple[PlatformRecord, ...]) -> int:
     )
 
 
-def metadata_bytes(metadata: ImageMetadata) -> int:
-    """The memory of an assembled image."""
-    return (
-        2 * _OBJECT_BYTES
-        + platforms_bytes(metadata.platforms)
-        + _mapping_bytes(metadata.annotations)
-        + _OBJECT_BYTES * len(metadata.attachments)
-        + 300 * len(metadata.blobs)
-        + sum(200 + len(warning.detail) for warning in metadata.warnings)
-    )
-
-
 def record_bytes(record: Record | None) -> int:
     """The memory of a record."""
     if record is None or isinstance(record, FailureRecord):
         return _OBJECT_BYTES
-    return image_bytes(record)
+    return image_bytes(
+        record.platforms, record.annotations, record.attachments, record.warnings
+    )
 
 
-def image_bytes(record: ImageRecord) -> int:
-    """The memory of the record of an image."""
+def image_bytes(
+    platforms: tuple[PlatformRecord, ...],
+    annotations: Mapping[str, str],
+    attachments: Sequence[Attachment],
+    warnings: Sequence[Warn],
+) -> int:
+    """The memory of the parts of an image."""
     return (
         2 * _OBJECT_BYTES
-        + platforms_bytes(record.platforms)
-        + _mapping_bytes(record.annotations)
-        + _OBJECT_BYTES * len(record.attachments)
-        + sum(200 + len(warning.detail) for warning in record.warnings)
+        + platforms_bytes(platforms)
+        + _mapping_bytes(annotations)
+        + _OBJECT_BYTES * len(attachments)
+        + sum(200 + len(warning.detail) for warning in warnings)
     )
 
 

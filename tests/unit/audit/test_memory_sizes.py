@@ -10,9 +10,9 @@ import pytest
 from auditor.audit.memory_sizes import (
     MAX_RECORD_BYTES,
     bounded_platform,
-    image_bytes,
     is_present,
     platforms_bytes,
+    record_bytes,
 )
 from auditor.model import BaseImage, ConfigDetails, Layer
 from auditor.report.resume import MAX_LINE_BYTES
@@ -101,5 +101,5 @@ def test_a_record_of_the_largest_size_can_be_read_again() -> None:
 )
 def test_the_memory_of_a_record_is_estimated_above_its_line(record: Any) -> None:
     line = len(orjson.dumps(record))
-    assert line / 2 < image_bytes(record) < 20 * line
-    assert platforms_bytes(record.platforms) < image_bytes(record)
+    assert line / 2 < record_bytes(record) < 20 * line
+    assert platforms_bytes(record.platforms) < record_bytes(record)
