@@ -198,7 +198,13 @@ class _AttachmentSearch:
         )
         incomplete = [one for one in self.found.values() if needs_manifest(one)]
         await bounded_gather(self._read_manifest, incomplete, limit=CONCURRENT_REQUESTS)
-        attachments = sort_attachments(self.found.values())
+        # The registry may name the subject of what the index lists without one.
+        known = {digest for digest, subject in self.found if subject is not None}
+        attachments = sort_attachments(
+            one
+            for (digest, subject), one in self.found.items()
+            if subject is not None or digest not in known
+        )
         return RepositoryData(
             attachments=attachments,
             status=supply_chain_status(

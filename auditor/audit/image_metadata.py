@@ -153,13 +153,17 @@ def supply_chain_status(
     certain: dict[Evidence, set[str]] = {evidence: set() for evidence in Evidence}
     possible: dict[Evidence, set[str]] = {evidence: set() for evidence in Evidence}
     for attachment in attachments:
-        # What an index lists without a subject is about the whole index, except for an
-        # attestation: it is one of a platform, and a tool has lost which.
+        # What an index lists without a subject is about the whole index, unless its
+        # manifest was not read, which can name a subject, or it is an attestation: that
+        # is one of a platform, and a tool has lost which.
         subject = attachment.subject or digest
         is_lost = (
             attachment.subject is None
-            and attachment.kind is AttachmentKind.ATTESTATION
             and len(platforms) > 1
+            and (
+                attachment.predicates is None
+                or attachment.kind is AttachmentKind.ATTESTATION
+            )
         )
         found = evidence_of(attachment)
         for evidence in () if is_lost else found.certain:

@@ -208,6 +208,34 @@ async def test_an_attestation_that_lost_its_subject_is_not_one_of_all_platforms(
     assert record.has_sbom is False
 
 
+@pytest.mark.parametrize(
+    ("mode", "subjects", "expected"),
+    [
+        (AttachmentMode.INDEX, [AMD64], None),
+        (AttachmentMode.ALL, [AMD64], False),
+        (AttachmentMode.ALL, IMAGES, True),
+    ],
+)
+async def test_what_was_not_read_is_no_evidence_for_the_whole_index(
+    mode: AttachmentMode, subjects: list[BuiltImage], expected: bool | None
+) -> None:
+    """An SBOM of a platform, listed as unknown/unknown without its subject."""
+    sboms = [artifact(f"of {n}", subject=one.root) for n, one in enumerate(subjects)]
+    unknown = {"os": "unknown", "architecture": "unknown"}
+    listed = [
+        entry(one, platform=unknown, artifactType=SPDX_JSON, annotations={"a": "b"})
+        for one in sboms
+    ]
+    async with lab(of(listing([*IMAGES, *sboms], [*map(entry, IMAGES), *listed]))) as (
+        here
+    ):
+        record = (await here.audit(here.ref("team/app:1"), attachments=mode)).image
+    assert record.has_sbom is expected
+    assert [one.digest for one in record.attachments] == sorted(
+        one.root.digest for one in sboms
+    )
+
+
 async def test_an_image_whose_artifact_type_is_that_of_its_config_is_an_image() -> None:
     # regclient#359 shows such a list; registries copy the type of the config.
     config_type = Family.OCI.config
