@@ -17,11 +17,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
+from auditor.analysis.platform_sql import platform_name
 from auditor.analysis.reports import (
     add_reports,
     keep_last_lines,
     open_reports,
-    platform_name,
 )
 from auditor.errors import FailureKind, UsageError
 from auditor.fast_dataclass import dataclass
@@ -115,9 +115,13 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportSide:
-    """One of the two reports. Times are the first and the last `audited_at`."""
+    """One of the two reports. Times are the first and the last `audited_at`.
+
+    `others` are signatures, Helm charts and other manifests that are no image.
+    """
 
     images: int
+    others: int
     failures: int
     audited_from: str | None
     audited_to: str | None
@@ -251,7 +255,8 @@ def _check_one_registry(connection: duckdb.DuckDBPyConnection, side: str) -> Non
 
 def _read_side(connection: duckdb.DuckDBPyConnection, side: str) -> ReportSide:
     query = f"""
-        SELECT count(*) FILTER (kind = 'image') AS images,
+        SELECT count(*) FILTER (content = 'image') AS images,
+               count(*) FILTER (kind = 'image' AND content <> 'image') AS others,
                count(*) FILTER (kind = 'failure') AS failures,
                min(audited_at) AS audited_from, max(audited_at) AS audited_to
         FROM {side}"""
@@ -284,7 +289,7 @@ def _load(side: str, *, ignore_registry: bool) -> str:
     return f"""
         CREATE TABLE {side} AS
         SELECT {key} AS key, reference, registry, repository, tag, kind, digest, size,
-               failure, detail, status, audited_at, architectures,
+               failure, detail, status, audited_at, content, architectures,
                signed, has_sbom, has_provenance,
                [{{platform: {platform_name("p")},
                   size: p.size}} FOR p IN platforms] AS sizes

@@ -55,10 +55,10 @@ def _summary_lines(totals: DiffTotals) -> Iterator[str]:
 
 
 def _side_line(name: str, side: ReportSide) -> str:
-    line = (
-        f"{name}: {side.images:,} {pluralize(side.images, 'image')},"
-        f" {side.failures:,} {pluralize(side.failures, 'failure')}"
-    )
+    line = f"{name}: {side.images:,} {pluralize(side.images, 'image')},"
+    if side.others:
+        line += f" {side.others:,} other {pluralize(side.others, 'manifest')},"
+    line += f" {side.failures:,} {pluralize(side.failures, 'failure')}"
     if side.audited_from is None or side.audited_to is None:
         return line
     if side.audited_from == side.audited_to:

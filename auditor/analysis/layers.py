@@ -18,7 +18,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
-from auditor.analysis.reports import keep_last_lines, open_reports, platform_name
+from auditor.analysis.platform_sql import platform_name
+from auditor.analysis.reports import keep_last_lines, open_reports
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
 
@@ -221,7 +222,7 @@ class _RankedTable:
 
 _LOAD_LINES = f"""
     CREATE TABLE line AS
-    SELECT reference, registry, repository, kind, digest AS image, audited_at,
+    SELECT reference, registry, repository, kind, content, digest AS image, audited_at,
            [{{platform: {platform_name("p")},
               manifest: p.digest, present: p.layers IS NOT NULL, base: p.base}}
             FOR p IN platforms] AS platforms
@@ -259,7 +260,7 @@ _LOAD_TABLES = (
 )
 
 _TOTALS = """
-    SELECT (SELECT count(*) FROM line WHERE kind = 'image') AS images,
+    SELECT (SELECT count(*) FROM line WHERE content = 'image') AS images,
            (SELECT count(*) FROM manifests) AS manifests,
            count(*) AS layers, bytes(sum(size)) AS size,
            count(*) FILTER (size IS NULL) AS unsized,
@@ -281,11 +282,12 @@ def _usage_table(group: UsageGroup) -> _RankedTable:
     name = _NAMES[group]
     images = "SELECT * FROM line WHERE kind = 'image'"
     if group is UsageGroup.ARCHITECTURE:
-        images = """SELECT DISTINCT registry, reference, p.platform
+        images = """SELECT DISTINCT registry, reference, content, p.platform
                     FROM (SELECT *, unnest(platforms) AS p FROM line) WHERE p.present"""
     body = f"""
         WITH groups AS (
-            SELECT registry, {name} AS name, count(*) AS images
+            SELECT registry, {name} AS name,
+                   count(*) FILTER (content = 'image') AS images
             FROM ({images}) GROUP BY ALL),
         members AS (
             SELECT DISTINCT registry, {name} AS name, manifest

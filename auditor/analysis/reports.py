@@ -27,8 +27,10 @@ from typing import Any, BinaryIO
 import duckdb
 
 from auditor.analysis.duckdb_connection import quoted, work_database
+from auditor.analysis.platform_sql import normalized_names, platform_name
 from auditor.errors import UsageError
 from auditor.model import SCHEMA, FailureRecord, ImageRecord
+from auditor.oci.attachments import DIGEST_TAG
 from auditor.util.text import safe_text
 
 # The longest line allowed. An index of 10,000 platforms (the most that is followed) of
@@ -132,18 +134,6 @@ def _check_readable(file: str) -> None:
 # -- SQL expressions --
 
 
-def platform_name(platform: str) -> str:
-    """`os/architecture[/variant]` of a platform struct, as in `architectures`.
-
-    An artifact without a platform has the empty string, which works in joins.
-    """
-    name = f"""concat_ws('/', {platform}.os, {platform}.architecture,
-                            nullif({platform}.variant, ''))"""
-    return f"""
-        CASE WHEN {platform}.os <> '' AND {platform}.architecture <> ''
-             THEN {_normalized(name)} ELSE '' END"""
-
-
 # Docker's first release. Reproducible builds use earlier dates (1970, 1980 in zip
 # files, year 1), so the age of such an image is unknown.
 _FIRST_CREATED = "2013-03-20"
@@ -160,22 +150,6 @@ def creation_time(platform: str) -> str:
                                  map_extract(annotations, '{_CREATED}')[1])
                         AS TIMESTAMPTZ) AT TIME ZONE 'UTC'"""
     return f"CASE WHEN {time} >= TIMESTAMP '{_FIRST_CREATED}' THEN {time} END"
-
-
-def _normalized(name: str) -> str:
-    """A platform name without the default variant, as records have it.
-
-    Reports of earlier versions have `linux/arm64/v8` in `architectures`.
-    """
-    return f"regexp_replace({name}, '/arm64/v8$', '/arm64')"
-
-
-# The condition spares reports of this version the costly part.
-_ARCHITECTURES = f"""
-    CASE WHEN regexp_matches(array_to_string(architectures, ' '), '(arm64/v8|amd64/v1)')
-         THEN list_sort(list_distinct(
-             [{_normalized("name")} FOR name IN architectures]))
-         ELSE architectures END"""
 
 
 def keep_last_lines(table: str, key: str) -> str:
@@ -244,6 +218,16 @@ _KIND = f"""
                     ' and kind ', coalesce(kind, '(none)')))
     END"""
 
+# What the reference names (auditor.oci.content_kind), for records of earlier versions
+# without `content`. Their images with an artifact type have a platform.
+_CONTENT = f"""
+    CASE WHEN content IS NOT NULL OR kind <> 'image' THEN content
+         WHEN regexp_full_match(tag, '{DIGEST_TAG}')
+              AND (len(architectures) = 0 OR tag GLOB '*.*' AND tag NOT GLOB '*.imgpkg')
+         THEN 'attachment'
+         WHEN artifact_type IS NOT NULL AND len(architectures) = 0 THEN 'artifact'
+         ELSE 'image' END"""
+
 # A separate expression: reading this column is most of the work.
 _PLATFORMS = """
     CASE WHEN platforms IS NULL AND kind = 'image' THEN error(
@@ -299,7 +283,8 @@ def _create_views(
         CREATE VIEW lines AS
         SELECT * EXCLUDE (filename)
                REPLACE ({_KIND} AS kind, {_PLATFORMS} AS platforms,
-                        {_ARCHITECTURES} AS architectures)
+                        {normalized_names("architectures")} AS architectures,
+                        {_CONTENT} AS content)
         FROM read_json([{files}], columns = {{{columns}}}, filename = true,
                        format = 'newline_delimited',
                        maximum_object_size = {MAX_LINE_BYTES})""")

@@ -54,11 +54,12 @@ _SIGNING_PREDICATE = "https://sigstore.dev/cosign/sign/"
 MAX_PREDICATES = 16
 # `sha256-<hex>[.suffix]`: cosign's `.sig`, `.att` and `.sbom`, and the fallback tag of
 # the referrers API.
-_DIGEST_TAG = re.compile(
+DIGEST_TAG = (
     "(?:"
     + "|".join(f"{a}-[a-f0-9]{{{n}}}" for a, n in grammar.HEX_CHARS.items())
     + r")(\.[a-z0-9]+)?"
 )
+_DIGEST_TAG = re.compile(DIGEST_TAG)
 
 
 class Evidence(StrEnum):

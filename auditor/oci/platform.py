@@ -1,5 +1,8 @@
 """Platforms: their text `os/architecture[/variant]`, and their comparison.
 
+There is one normalisation, for every text and comparison; `analysis/platform_sql.py`
+is the same in SQL.
+
 Sources: OCI image-spec v1.1 (image-index.md); containerd/platforms, `database.go`
 (normalizeOS, normalizeArch) for the names of uname and Debian and default variants.
 """
@@ -14,9 +17,9 @@ from auditor.util.lazy_regex import LazyPattern
 
 _PART = r"[A-Za-z0-9_.-]+"
 _TEXT = LazyPattern(rf"({_PART})/({_PART})(?:/({_PART}))?")
-_OS_NAMES = {"macos": "darwin"}
+OS_NAMES = {"macos": "darwin"}
 # Architecture and implied variant.
-_ARCHITECTURE_NAMES: dict[str, tuple[str, str | None]] = {
+ARCHITECTURE_NAMES: dict[str, tuple[str, str | None]] = {
     "i386": ("386", None),
     "x86_64": ("amd64", None),
     "x86-64": ("amd64", None),
@@ -24,8 +27,12 @@ _ARCHITECTURE_NAMES: dict[str, tuple[str, str | None]] = {
     "armhf": ("arm", "v7"),
     "armel": ("arm", "v6"),
 }
-# Variants that are the default of their architecture.
-_DEFAULT_VARIANTS = frozenset({("amd64", "v1"), ("arm64", "v8")})
+# The variant of an architecture without one.
+IMPLIED_VARIANTS = {"arm": "v7"}
+# Architectures that have no variants.
+WITHOUT_VARIANTS = frozenset({"386"})
+# Variants that are the default of their architecture, and not written.
+DEFAULT_VARIANTS = frozenset({("amd64", "v1"), ("arm64", "v8")})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,16 +56,14 @@ class Platform:
 def platform_text(
     os: str | None, architecture: str | None, variant: str | None
 ) -> str | None:
-    """`os/architecture[/variant]` as in reports; None if os or architecture is missing.
+    """The normalised `os/architecture[/variant]`; None without os or architecture.
 
-    Registries mix `arm64` and `arm64/v8`, which are the same platform: both are written
-    `arm64`. Nothing else is normalised.
+    Registries mix `arm64`, `arm64/v8`, `arm64/8` and `aarch64`, which are the same
+    platform.
     """
     if not os or not architecture:
         return None
-    if not variant or (variant == "v8" and architecture == "arm64"):
-        return f"{os}/{architecture}"
-    return f"{os}/{architecture}/{variant}"
+    return "/".join(filter(None, _normalized(os, architecture, variant)))
 
 
 def parse_platform(text: str) -> Platform:
@@ -80,22 +85,32 @@ def normalize(platform: Platform) -> Platform:
     `linux/aarch64` and `linux/arm64/v8` become `linux/arm64`, `linux/arm` becomes
     `linux/arm/v7`, `linux/amd64/v1` becomes `linux/amd64`.
     """
-    os = (platform.os or "").lower()
-    os = _OS_NAMES.get(os, os)
-    architecture = (platform.architecture or "").lower()
-    variant = (platform.variant or "").lower() or None
-    if architecture in _ARCHITECTURE_NAMES:
-        architecture, implied = _ARCHITECTURE_NAMES[architecture]
-        variant = implied or variant
-    if variant is not None and variant.isdecimal():
-        variant = f"v{variant}"
-    if architecture == "arm":
-        variant = variant or "v7"
-    elif (architecture, variant) in _DEFAULT_VARIANTS or architecture == "386":
-        variant = None
-    return replace(
-        platform, os=os or None, architecture=architecture or None, variant=variant
+    os, architecture, variant = _normalized(
+        platform.os or "", platform.architecture or "", platform.variant
     )
+    return replace(
+        platform,
+        os=os or None,
+        architecture=architecture or None,
+        variant=variant or None,
+    )
+
+
+def _normalized(os: str, architecture: str, variant: str | None) -> tuple[str, ...]:
+    """The normalised names; "" for a variant that is not written."""
+    os = os.lower()
+    os = OS_NAMES.get(os, os)
+    architecture = architecture.lower()
+    variant = (variant or "").lower()
+    if architecture in ARCHITECTURE_NAMES:
+        architecture, implied = ARCHITECTURE_NAMES[architecture]
+        variant = implied or variant
+    if variant.isascii() and variant.isdecimal():
+        variant = f"v{variant}"
+    variant = variant or IMPLIED_VARIANTS.get(architecture, "")
+    if (architecture, variant) in DEFAULT_VARIANTS or architecture in WITHOUT_VARIANTS:
+        variant = ""
+    return os, architecture, variant
 
 
 def same_platform(platform: Platform, normalized: Platform) -> bool:

@@ -48,7 +48,7 @@ _HELP = {
     "auditor_failures": "References that failed, by failure and by who can fix it.",
     "auditor_warnings": "Warnings in records, by code.",
     "auditor_listings": "Listings of repositories and tags by how they ended.",
-    "auditor_architectures": "References that have an image for an architecture.",
+    "auditor_architectures": "Images that have an architecture.",
     "auditor_media_types": "References by the media type of their manifest.",
     "auditor_requests": "HTTP requests of the last run, by kind.",
     "auditor_saved_requests": "Requests that were not needed, by reason.",

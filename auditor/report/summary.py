@@ -19,7 +19,7 @@ import orjson
 
 from auditor.errors import FailureKind, OutputError, Stage
 from auditor.fast_dataclass import dataclass
-from auditor.model import SCHEMA, FailureRecord, Record
+from auditor.model import SCHEMA, ContentKind, FailureRecord, Record
 from auditor.report.listing_stats import Listing, Listings, ListKind, ListState
 from auditor.util.atomic_file import atomic_file
 from auditor.wire.rate_limit import RateLimit
@@ -60,6 +60,7 @@ class Tally:
     failures: Counter[FailureKind] = field(default_factory=Counter)
     examples: dict[FailureKind, FailureRecord] = field(default_factory=dict)
     warnings: Counter[str] = field(default_factory=Counter)
+    content: Counter[str] = field(default_factory=Counter)
     architectures: Counter[str] = field(default_factory=Counter)
     media_types: Counter[str] = field(default_factory=Counter)
 
@@ -72,8 +73,10 @@ class Tally:
             self.examples.setdefault(record.failure, record)
             return
         self.audited += 1
-        for architecture in record.architectures:
-            _count_name(self.architectures, architecture)
+        self.content[record.content] += 1
+        if record.content is ContentKind.IMAGE:
+            for architecture in record.architectures:
+                _count_name(self.architectures, architecture)
         if record.media_type:
             _count_name(self.media_types, record.media_type)
         for warning in record.warnings:
@@ -93,13 +96,18 @@ class Tally:
             self.add(FailureRecord(**first))
             return
         self.audited += 1
+        self.content[first["content"]] += 1
+        is_image = first["content"] == ContentKind.IMAGE
         if first["kind"] == "image":
-            self.architectures.update(first["architectures"])
+            if is_image:
+                self.architectures.update(first["architectures"])
             self.warnings.update(warning["code"] for warning in first["warnings"])
             if first["media_type"]:
                 self.media_types[first["media_type"]] += 1
             return
-        self.architectures.update({row["platform"] for row in rows if row["platform"]})
+        if is_image:
+            platforms = {row["platform"] for row in rows if row["platform"]}
+            self.architectures.update(platforms)
 
 
 def _count_name(counts: Counter[str], name: str) -> None:
@@ -347,6 +355,7 @@ SUMMARY_FIELDS: tuple[SummaryField, ...] = (
         _attribute("not_asked", sum, of="tally.not_asked"),
     ),
     SummaryField("failures", lambda run: _failures(run.tally), _merge_failures),
+    _counts("content", _by_count, of="tally.content"),
     _counts("warnings", _by_count, of="tally.warnings"),
     _counts("architectures", _by_count, of="tally.architectures"),
     _counts("media_types", _by_count, of="tally.media_types"),

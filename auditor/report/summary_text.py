@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from auditor.model import ContentKind
 from auditor.report.listing_stats import Listing, ListKind, ListState
 from auditor.util.text import format_count, format_duration, pluralize, safe_text
 
@@ -67,6 +68,7 @@ def summary_lines(summary: Json) -> list[str]:
     return [
         _first_line(summary),
         *_resumed(summary["resumed"]),
+        *_content(summary["content"]),
         *_architectures(summary["architectures"]),
         *_failures(summary["failures"]),
         *_ranking("warnings", summary["warnings"].items()),
@@ -156,6 +158,11 @@ def _resumed(resumed: Json | None) -> Iterator[str]:
         if left_out := resumed["left_out"]:
             line += f"; {left_out} of its records left out: not in the input any more"
         yield line
+
+
+def _content(counts: Mapping[str, int]) -> Iterator[str]:
+    if counts.keys() - {ContentKind.IMAGE}:
+        yield from _ranking("content", counts.items())
 
 
 def _architectures(counts: Mapping[str, int]) -> Iterator[str]:

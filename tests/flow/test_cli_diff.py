@@ -10,7 +10,7 @@ import pytest
 
 from auditor.cli.main import run
 from auditor.errors import FailureKind, Stage
-from auditor.model import ImageRecord, Record
+from auditor.model import ContentKind, ImageRecord, Record
 from tests.manifests import digest
 from tests.records import failure, image, platform
 from tests.reports import write_report
@@ -142,17 +142,42 @@ def test_the_exit_code_says_whether_anything_differs(
     assert shell.diff([*OLD], [*new], *flags)[0] == code
 
 
+def test_signatures_and_charts_are_no_images_of_a_report(shell: Shell) -> None:
+    signature = app(f"sha256-{'a' * 64}.sig", content=ContentKind.ATTACHMENT)
+    new: list[Record] = [
+        app("1"),
+        signature,
+        app("chart", content=ContentKind.ARTIFACT),
+    ]
+    _, out, _ = shell.diff([app("1")], new)
+    old_line, new_line = out.splitlines()[:2]
+    assert old_line.startswith("old: 1 image, 0 failures")
+    assert new_line.startswith("new: 1 image, 2 other manifests, 0 failures")
+
+
 def test_equal_reports_have_no_differences(shell: Shell) -> None:
     _, out, _ = shell.diff([*OLD], [*OLD])
     assert out.splitlines()[2:] == ["no differences: 1 still failing, 4 unchanged"]
 
 
-def test_arm64_v8_of_an_older_report_is_not_a_difference(shell: Shell) -> None:
+@pytest.mark.parametrize(
+    "older", ["linux/arm64/v8", "linux/arm64/8", "linux/aarch64", "Linux/ARM64"]
+)
+def test_another_name_of_a_platform_in_an_older_report_is_not_a_difference(
+    older: str, shell: Shell
+) -> None:
     def arm(name: str, digit: str, size: int) -> ImageRecord:
-        part = platform("b", architecture="arm64", variant="v8", size=size)
+        os, architecture, *variant = name.split("/")
+        part = platform(
+            "b",
+            os=os,
+            architecture=architecture,
+            variant="".join(variant) or None,
+            size=size,
+        )
         return app("1", digest=digest(digit), architectures=(name,), platforms=(part,))
 
-    old = arm("linux/arm64/v8", "e", 300)
+    old = arm(older, "e", 300)
     _, out, _ = shell.diff([old], [arm("linux/arm64", "e", 300)])
     assert out.splitlines()[2:] == ["no differences: 1 unchanged"]
     _, out, _ = shell.diff([old], [arm("linux/arm64", "d", 900)])

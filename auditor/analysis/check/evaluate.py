@@ -18,13 +18,13 @@ import duckdb
 
 from auditor.analysis.check.findings import Findings
 from auditor.analysis.check.policy import Policy, PolicySection, Rule, Subject
+from auditor.analysis.platform_sql import platform_name
 from auditor.analysis.reports import (
     add_reports,
     check_not_empty,
     creation_time,
     keep_last_lines,
     open_reports,
-    platform_name,
 )
 from auditor.errors import UsageError
 
@@ -126,7 +126,7 @@ _KINDS = """
 SUBJECTS = f"""
 SELECT kind, reference, registry, repository, tag, digest, failure, detail,
        coalesce(registry || '/' || repository, reference) AS name,
-       artifact_type, architectures, size, annotations, access, audited_at,
+       content, architectures, size, annotations, access, audited_at,
        platforms_left_out, signed, has_sbom, has_provenance, warnings,
        list_distinct(flatten([map_keys(p.config.labels) FOR p IN platforms]))
          AS label_names,
@@ -199,7 +199,7 @@ class PolicyQueries:
             for number, section in enumerate(self._policy.sections)
         )
         return (
-            "SELECT * EXCLUDE (artifact_type, architectures, size, annotations, access,"
+            "SELECT * EXCLUDE (architectures, size, annotations, access,"
             " platforms_left_out, signed, has_sbom, has_provenance, warnings,"
             " audited_us, media_types, platform_info, attached, detail),"
             f" CAST([o FOR o IN [{outcomes}] IF len(o.found) > 0 OR len(o.unknown) > 0]"

@@ -13,7 +13,7 @@ from auditor.config.values import ValueType, member_of, require
 from auditor.errors import FailureKind
 from auditor.model import WarningCode
 from auditor.oci.descriptor import SCHEMA1, SIGNED_SCHEMA1
-from auditor.oci.platform import platform_text
+from auditor.oci.platform import IMPLIED_VARIANTS, platform_text
 from auditor.oci.reference_grammar import ANY_DIGEST
 
 # In `FAILURES` and `WARNINGS`: every kind, also one that a later version adds.
@@ -106,9 +106,17 @@ def _true(value: object) -> bool:
 
 def _platforms(value: object) -> tuple[str, ...]:
     names: Any = _PLATFORM_LIST.from_toml(value)
-    # linux/arm64/v8 is linux/arm64, as in reports.
-    platforms = ((*name.split("/"), None)[:3] for name in names)
-    return tuple(dict.fromkeys(filter(None, (platform_text(*p) for p in platforms))))
+    return tuple(dict.fromkeys(map(_platform, names)))
+
+
+def _platform(name: str) -> str:
+    """A platform as in `architectures`; without a variant it means every variant."""
+    os, architecture, *variant = name.split("/")
+    text = platform_text(os, architecture, variant[0] if variant else None)
+    if text is None:
+        raise ValueError
+    is_every_variant = not variant and architecture in IMPLIED_VARIANTS
+    return text.rpartition("/")[0] if is_every_variant else text
 
 
 def _media_types(value: object) -> tuple[str, ...]:

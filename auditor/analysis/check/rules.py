@@ -10,9 +10,12 @@ from __future__ import annotations
 from auditor.analysis.check import rule_values as values
 from auditor.analysis.check.policy import RuleDefinition, Subject
 
-# Artifacts, such as Helm charts, have no architectures and no config, so rules about
-# these do not apply to them.
-IS_IMAGE = "(artifact_type IS NULL OR len(architectures) > 0)"
+# Rules about platforms and configs are for images: neither a signature nor a Helm chart
+# has these (auditor.oci.content_kind).
+IS_IMAGE = "content = 'image'"
+# Rules about what is published are for everything but attachments: a signature need not
+# be signed, and its tag moves with each further signature.
+IS_PUBLISHED = "content <> 'attachment'"
 
 _ABSENT = f"""
         CASE WHEN {IS_IMAGE} THEN
@@ -143,11 +146,15 @@ _DEFINITIONS = (
         value_type=values.AGE,
         summary="Each platform was created at most this long before the audit.",
         message="is older than {limit}: {found}",
-        violations="""
-        [p.name || ' of ' || strftime(make_timestamp(p.created_us), '%Y-%m-%d')
-         FOR p IN platform_info IF (audited_us - p.created_us) // 1000000 > $value]""",
-        unknown="""
-        ['the age of ' || p.name FOR p IN platform_info IF p.created_us IS NULL]""",
+        violations=f"""
+        CASE WHEN {IS_PUBLISHED} THEN
+          [p.name || ' of ' || strftime(make_timestamp(p.created_us), '%Y-%m-%d')
+           FOR p IN platform_info IF (audited_us - p.created_us) // 1000000 > $value]
+        END""",
+        unknown=f"""
+        CASE WHEN {IS_PUBLISHED} THEN
+          ['the age of ' || p.name FOR p IN platform_info IF p.created_us IS NULL]
+        END""",
         hint="audit with --image-config always; reproducible builds can have no date",
     ),
     # origin: base images, users
@@ -199,9 +206,11 @@ _DEFINITIONS = (
         value_type=values.ANNOTATIONS,
         summary="What the tag points at has these annotations.",
         message="lacks the annotation {found}, or has another value",
-        violations="""
-        [required.name FOR required IN $value IF NOT coalesce(
-           map_extract(annotations, required.name)[1] GLOB required.pattern, false)]""",
+        violations=f"""
+        CASE WHEN {IS_PUBLISHED} THEN
+          [required.name FOR required IN $value IF NOT coalesce(
+             map_extract(annotations, required.name)[1] GLOB required.pattern, false)]
+        END""",
     ),
     RuleDefinition(
         name="required_labels",
@@ -228,11 +237,15 @@ _DEFINITIONS = (
         summary="Every image, or each of its platforms, has these attached.",
         message="has no {found} attached",
         violations=f"""
-        [required FOR required IN {_MISSING} IF NOT {_EITHER}]""",
+        CASE WHEN {IS_PUBLISHED} THEN
+          [required FOR required IN {_MISSING} IF NOT {_EITHER}]
+        END""",
         unknown=f"""
-        ['whether an attestation is ' || CASE required WHEN 'sbom' THEN 'an SBOM'
-                                              ELSE required END
-         FOR required IN {_MISSING} IF {_EITHER}]""",
+        CASE WHEN {IS_PUBLISHED} THEN
+          ['whether an attestation is ' || CASE required WHEN 'sbom' THEN 'an SBOM'
+                                                ELSE required END
+           FOR required IN {_MISSING} IF {_EITHER}]
+        END""",
         hint="audit with --attachments all, or require attestation",
     ),
     RuleDefinition(
@@ -264,9 +277,9 @@ _DEFINITIONS = (
         summary="No repository has `latest` as its only tag.",
         message="has no tag except {found}",
         # A tag that could not be audited counts unless it does not exist.
-        violations="""
+        violations=f"""
         CASE WHEN bool_or(kind = 'image' AND tag = 'latest')
-              AND NOT bool_or(tag <> 'latest' AND (kind = 'image'
+              AND NOT bool_or(tag <> 'latest' AND ({IS_PUBLISHED}
                     OR failure NOT IN ('not_found', 'vanished', 'invalid_reference')))
              THEN ['latest'] END""",
     ),
@@ -276,8 +289,8 @@ _DEFINITIONS = (
         subject=Subject.EARLIER,
         summary="These tags point at the same digest as in the earlier report.",
         message="has moved {found}",
-        violations="""
-        CASE WHEN digest <> digest_before
+        violations=f"""
+        CASE WHEN digest <> digest_before AND {IS_PUBLISHED}
               AND len([p FOR p IN $value IF tag GLOB p]) > 0
              THEN ['from ' || digest_before || ' to ' || digest] END""",
     ),

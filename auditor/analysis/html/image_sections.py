@@ -1,4 +1,7 @@
-"""Sections about the images: their platforms, their attachments, their ages."""
+"""Sections about the images: their platforms, their attachments, their ages.
+
+Signatures, Helm charts and other manifests that are no image (`content`) do not count.
+"""
 
 # ruff: noqa: S608  (the SQL is made of constants of this file)
 
@@ -20,7 +23,7 @@ MAX_BASES = 50
 
 # Repositories with most images first.
 _MATRIX_ROWS = """
-    SELECT registry, repository AS name, count(*) FILTER (kind = 'image') AS images,
+    SELECT registry, repository AS name, count(*) FILTER (content = 'image') AS images,
            count(*) FILTER (kind = 'failure') AS failures,
            count(*) OVER () AS total
     FROM line WHERE repository IS NOT NULL
@@ -31,7 +34,7 @@ _PLATFORMS = """
     SELECT name, count(*) AS images, count(*) OVER () AS total,
            split_part(name, '/', 1) AS system,
            coalesce(nullif(substr(name, length(system) + 2), ''), name) AS machine
-    FROM (SELECT unnest(architectures) AS name FROM line WHERE kind = 'image')
+    FROM (SELECT unnest(architectures) AS name FROM line WHERE content = 'image')
     GROUP BY name ORDER BY images DESC, name LIMIT {limit}"""
 _CELLS = """
     WITH shown AS ({repositories})
@@ -98,13 +101,13 @@ _COUNTS = ", ".join(
     f" count(*) FILTER (NOT {field}) AS {field}_no"
     for _, field, _, _ in _ATTACHMENTS
 )
-_COVERAGE = f"SELECT {_COUNTS} FROM line WHERE kind = 'image'"
+_COVERAGE = f"SELECT {_COUNTS} FROM line WHERE content = 'image'"
 # Repositories that lack most come first.
 _LACKING = " + ".join(f"{field}_no" for _, field, _, _ in _ATTACHMENTS)
 _LACKING_ROWS = f"""
     SELECT registry, repository AS name, count(*) AS images, {_COUNTS},
            count(*) OVER () AS total
-    FROM line WHERE kind = 'image' GROUP BY registry, repository
+    FROM line WHERE content = 'image' GROUP BY registry, repository
     ORDER BY {_LACKING} DESC, registry, repository LIMIT {{limit}}"""
 _LABELS = """
     WITH one AS (SELECT label.key AS name, label.value AS value, count(*) AS images
@@ -185,7 +188,7 @@ _AGES = """
                          date_diff('day', created, last) <= one), true) END AS bucket,
                created
         FROM line, (SELECT max(try_cast(audited_at AS TIMESTAMP)) AS last FROM line)
-        WHERE kind = 'image' AND created IS NOT NULL)
+        WHERE content = 'image' AND created IS NOT NULL)
     SELECT coalesce(bucket, {older}) AS bucket, count(*) AS images
     FROM aged GROUP BY bucket"""
 

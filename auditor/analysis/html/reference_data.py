@@ -5,8 +5,9 @@
 
 `repository`, `digest` and `platforms` are indexes into the lists of these names, so
 that repeated values are stored once; -1 means none. `created` is a date; `state` is the
-kind of failure or the warnings; `known` has two bits each for signature, SBOM and
-provenance: attached, and checked but not attached.
+kind of failure, or what a reference names that is no image, and the warnings; `known`
+has two bits each for signature, SBOM and provenance of an image: attached, and checked
+but not attached.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ _REFERENCES = """
                  size DESC NULLS LAST, reference
         LIMIT {limit})
     SELECT reference, registry, repository, tag, digest, architectures, size,
-           strftime(created, '%Y-%m-%d') AS created, kind, failure, warnings,
+           strftime(created, '%Y-%m-%d') AS created, kind, content, failure,
+           warnings,
            signed, has_sbom, has_provenance
     FROM shown"""
 
@@ -96,7 +98,9 @@ def _repository_and_tag(line: Any, *, with_registry: bool) -> tuple[str, str]:
 def _state(line: Any) -> str:
     if line.kind == "failure":
         return "failed: " + _text(line.failure or "unknown").replace("_", " ")
-    return ", ".join(_text(code).replace("_", " ") for code in line.warnings or ())
+    words = [] if line.content == "image" else [line.content]
+    words += line.warnings or ()
+    return ", ".join(_text(word).replace("_", " ") for word in words)
 
 
 def _attachment_bits(line: Any) -> int:

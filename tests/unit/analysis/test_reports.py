@@ -472,3 +472,49 @@ def test_anything_else_is_not_complete_zstd(content: bytes) -> None:
 @pytest.mark.parametrize("cut", [1, 2, 3, 4, 7, len(ZST) // 2, len(ZST) - 4])
 def test_a_zstd_file_truncated_anywhere_is_not_complete(cut: int) -> None:
     assert not is_complete_zstd(io.BytesIO(ZST[:-cut]))
+
+
+_HEX = "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("changes", "content"),
+    [
+        ({}, "image"),
+        ({"tag": None}, "image"),
+        ({"artifact_type": "application/x", "architectures": []}, "artifact"),
+        # An index of images can have a type (OCI image-spec, image-index.md).
+        ({"artifact_type": "application/x"}, "image"),
+        ({"tag": f"sha256-{_HEX}.sig", "architectures": []}, "attachment"),
+        ({"tag": f"sha256-{_HEX}.att"}, "attachment"),
+        # The referrers fallback tag; imgpkg gives such tags to images.
+        ({"tag": f"sha256-{_HEX}", "architectures": []}, "attachment"),
+        ({"tag": f"sha256-{_HEX}"}, "image"),
+        ({"tag": f"sha256-{_HEX}.imgpkg"}, "image"),
+        ({"tag": "sha256-abc.sig"}, "image"),
+    ],
+)
+def test_earlier_reports_are_read_as_if_they_said_what_a_reference_names(
+    changes: dict[str, Any], content: str, put: Callable[..., str]
+) -> None:
+    line = {**json.loads(LINE), "architectures": ["linux/amd64"], **changes}
+    del line["content"]
+    with open_reports([put(json.dumps(line).encode())]) as connection:
+        found = connection.execute("SELECT content FROM images").fetchall()
+    assert found == [(content,)]
+
+
+@pytest.mark.parametrize("variant", ["v8", "8", "V8"])
+def test_the_views_name_a_platform_as_its_record_does(
+    variant: str, put: Callable[..., str]
+) -> None:
+    line = json.loads(LINE) | {"architectures": [f"linux/aarch64/{variant}"]}
+    line["platforms"] = [
+        line["platforms"][0]
+        | {"os": "linux", "architecture": "arm64", "variant": variant}
+    ]
+    with open_reports([put(json.dumps(line).encode())]) as connection:
+        assert connection.execute(
+            "SELECT architectures, platform, variant FROM images JOIN platforms"
+            " USING (reference)"
+        ).fetchall() == [(["linux/arm64"], "linux/arm64", variant)]

@@ -66,14 +66,19 @@ def test_names_are_normalised_as_containerd_does(text: str, expected: str) -> No
         (("linux", "arm64", "v8"), "linux/arm64"),
         (("linux", "arm64", "v9"), "linux/arm64/v9"),
         (("linux", "arm", "v8"), "linux/arm/v8"),
-        (("linux", "amd64", "v1"), "linux/amd64/v1"),
-        (("linux", "aarch64", "v8"), "linux/aarch64/v8"),
+        (("linux", "arm64", "8"), "linux/arm64"),
+        (("Linux", "aarch64", "v8"), "linux/arm64"),
+        (("linux", "amd64", "v1"), "linux/amd64"),
+        (("linux", "x86_64", None), "linux/amd64"),
+        (("linux", "arm", None), "linux/arm/v7"),
+        (("linux", "386", "softfloat"), "linux/386"),
+        (("macos", "arm64", None), "darwin/arm64"),
         (("linux", "arm64", ""), "linux/arm64"),
         ((None, "arm64", "v8"), None),
         (("linux", "", None), None),
     ],
 )
-def test_only_the_default_variant_of_arm64_is_left_out(
+def test_the_text_of_a_platform_is_normalised(
     parts: tuple[str | None, str | None, str | None], text: str | None
 ) -> None:
     assert platform_text(*parts) == text

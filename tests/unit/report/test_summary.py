@@ -11,8 +11,16 @@ from typing import Any
 import pytest
 
 from auditor.errors import FailureKind
-from auditor.model import FailureRecord, Record, Warn, WarningCode
+from auditor.model import (
+    ContentKind,
+    FailureRecord,
+    Record,
+    Shape,
+    Warn,
+    WarningCode,
+)
 from auditor.report.listing_stats import Listing, Listings, ListKind
+from auditor.report.shapes import encoder
 from auditor.report.summary import (
     SUMMARY_FIELDS,
     Summary,
@@ -65,6 +73,21 @@ def test_a_tally_counts_records() -> None:
     assert tally.warnings == {"child_missing": 1}
     assert tally.failures == {LIMITED: 2}
     assert sum(tally.media_types.values()) == 3
+
+
+@pytest.mark.parametrize("shape", Shape)
+def test_only_images_have_architectures(shape: Shape) -> None:
+    # A signature with an image config, and a module for a platform.
+    records = [image(content=content) for content in (ContentKind.IMAGE, *ContentKind)]
+    found, resumed = summary(*records), Tally()
+    for record in records:
+        resumed.add_lines(encoder(shape)(record))
+    for tally in (found.tally, resumed):
+        assert tally.architectures == {"linux/amd64": 2}
+        assert tally.content == {
+            "image": 2, "attachment": 1, "artifact": 1, "unknown": 1,
+        }  # fmt: skip
+    assert "  content: image 2, attachment 1, artifact 1, unknown 1" in text(found)
 
 
 def test_the_example_of_a_failure_kind_is_the_first_one() -> None:

@@ -9,7 +9,7 @@ import pytest
 from auditor.analysis.check.evaluate import check_reports
 from auditor.analysis.check.policy_file import load_policy
 from auditor.errors import UsageError
-from auditor.model import ImageRecord, Record
+from auditor.model import ContentKind, ImageRecord, Record
 from tests.manifests import digest
 from tests.policies import TODAY, findings_of, violations_of
 from tests.records import failure, image, layer, platform
@@ -251,6 +251,7 @@ def test_every_example_policy_is_tested() -> None:
 def test_platform_rules_do_not_apply_to_artifacts(tmp_path: Path) -> None:
     chart = image(
         artifact_type="application/vnd.cncf.helm.config.v1+json",
+        content=ContentKind.ARTIFACT,
         architectures=(),
         platforms=(platform(os=None, architecture=None),),
     )

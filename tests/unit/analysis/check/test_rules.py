@@ -18,6 +18,7 @@ from auditor.model import (
     AttachmentKind,
     BaseImage,
     ConfigDetails,
+    ContentKind,
     ImageRecord,
     Record,
     Warn,
@@ -30,7 +31,17 @@ from tests.records import ACCESS, EVERYTHING, failure, image, layer, platform
 SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 NOTATION = "application/vnd.cncf.notary.signature"
 BLAKE3, SHA384 = "blake3:" + "a" * 64, "sha384:" + "a" * 96
-CHART = "application/vnd.cncf.helm.config.v1+json"
+CHART: dict[str, Any] = {
+    "artifact_type": "application/vnd.cncf.helm.config.v1+json",
+    "content": ContentKind.ARTIFACT,
+}
+# A cosign signature under its tag (cosign specs/SIGNATURE_SPEC.md).
+SIGNATURE_TAG: dict[str, Any] = {
+    "tag": f"sha256-{'a' * 64}.sig",
+    "reference": f"r.example.com/team/app:sha256-{'a' * 64}.sig",
+    "content": ContentKind.ATTACHMENT,
+    "architectures": (),
+}
 DATED = "2026-05-28T02:00:00.123456789Z"  # 180 days before AT, less a moment
 
 
@@ -124,7 +135,22 @@ VIOLATIONS: list[tuple[str, Record, list[str]]] = [
     (BOTH_SIDES, on("linux/amd64", "linux/arm/v7"), ["linux/arm64"]),
     ('required_platforms = ["linux/arm64/v8"]', on("linux/arm64"), []),
     ('required_platforms = ["linux/arm/v7"]', on("linux/arm/v6"), ["linux/arm/v7"]),
-    (BOTH_SIDES, on(artifact_type=CHART, media_type=None), []),
+    (BOTH_SIDES, on(**CHART, media_type=None), []),
+    # signature tags, and the referrers fallback tag with an image config
+    (BOTH_SIDES, image(**SIGNATURE_TAG), []),
+    (BOTH_SIDES, on("linux/amd64", content=ContentKind.ATTACHMENT), []),
+    ('max_age = "1 day"', created(DATED, **SIGNATURE_TAG), []),
+    ('required_annotations = ["owner"]', image(**SIGNATURE_TAG), []),
+    ('required_attachments = ["signature"]', image(**SIGNATURE_TAG), []),
+    ('required_attachments = ["signature"]', image(signed=False, **CHART),
+     ["signature"]),
+    # what is written otherwise in the policy, or in a report of an earlier version
+    ('required_platforms = ["linux/aarch64", "linux/x86_64/v1"]',
+     on("linux/amd64", "linux/arm64"), []),
+    (BOTH_SIDES, on("linux/x86_64", "linux/arm64/8"), []),
+    ('required_platforms = ["linux/arm"]', on("linux/arm/v6"), []),
+    ('required_platforms = ["linux/arm/v7"]', on("linux/arm"), []),
+    ('required_platforms = ["linux/arm"]', on("linux/arm64"), ["linux/arm"]),
     # an index that calls itself an artifact is still there for its platforms only
     (BOTH_SIDES, on("linux/amd64", artifact_type="x"), ["linux/arm64"]),
     (BOTH_SIDES, failure(), []),
@@ -235,7 +261,7 @@ VIOLATIONS += [
     ('required_labels = {team = "b*", cost = "?"}',
      labelled({"team": "blue", "cost": "7"}), []),
     ('required_labels = ["team"]',
-     labelled(None, artifact_type=CHART, architectures=()), []),
+     labelled(None, **CHART, architectures=()), []),
     (NEEDS_BOTH, attested(SLSA, SPDX), []),
     (NEEDS_BOTH, attested(SLSA), ["sbom"]),
     (NEEDS_BOTH, attested("https://cyclonedx.org/bom"), ["provenance"]),
@@ -288,12 +314,12 @@ VIOLATIONS += [
     ('allowed_bases = ["*/debian:*"]', based((DEBIAN, None), (ALPINE, None)), [ALPINE]),
     (f'allowed_bases = ["{digest("7")}"]', based((ALPINE, digest("7"))), []),
     (f'allowed_bases = ["{digest("7")}"]', based((None, digest("8"))), [digest("8")]),
-    ('allowed_bases = ["*"]', image(artifact_type=CHART, architectures=()), []),
+    ('allowed_bases = ["*"]', image(**CHART, architectures=()), []),
     ("forbid_root = true", run_as("app", "1000:0", "rooty", "00a"), []),
     ("forbid_root = true", run_as(None), ["linux/a0"]),
     ("forbid_root = true", run_as("app", "0:0", "root", "root:wheel", "0", ""),
      [f"linux/a{n}" for n in range(1, 6)]),
-    ("forbid_root = true", run_as(None, artifact_type=CHART, architectures=()), []),
+    ("forbid_root = true", run_as(None, **CHART, architectures=()), []),
     ("forbid_root = true", image(platforms=(WINDOWS,)), []),
     ("forbid_warnings = true", image(), []),
     ("forbid_warnings = true", warned(WarningCode.BLOB_MISSING), ["blob_missing: why"]),
@@ -506,3 +532,17 @@ def test_an_alternative_of_a_platform_needs_its_attachment_too(
     record = replace(found, platforms=(platform("a", alternatives=(other,)),))
     text = '[rules.a]\nrequired_attachments = ["attestation"]'
     assert len(violations_of(tmp_path, text, [record])) == count
+
+
+def test_a_signature_tag_is_no_further_tag(tmp_path: Path) -> None:
+    rule = "[rules.a]\nforbid_latest_only = true\n"
+    latest = image(tag="latest", reference="r.example.com/team/app:latest")
+    found = violations_of(tmp_path, rule, [latest, image(**SIGNATURE_TAG)])
+    assert [one.found for one in found] == [("latest",)]
+
+
+def test_a_signature_tag_may_move(tmp_path: Path) -> None:
+    # cosign adds further signatures to the same manifest.
+    rule = "[rules.a]\nimmutable_tags = ['*']\n"
+    before = image(**SIGNATURE_TAG, digest=digest("7"))
+    assert not violations_of(tmp_path, rule, [image(**SIGNATURE_TAG)], earlier=[before])

@@ -27,7 +27,7 @@ from auditor.analysis.html.storage_section import read_storage
 from auditor.cli.main import run
 from auditor.cli.output import print_pieces
 from auditor.errors import OutputError
-from auditor.model import BaseImage, ConfigDetails, ImageRecord, Layer
+from auditor.model import BaseImage, ConfigDetails, ContentKind, ImageRecord, Layer
 from tests.manifests import digest
 from tests.records import EVERYTHING, RECORDS, failure, image, layer, platform
 from tests.reports import write_report
@@ -181,6 +181,45 @@ def test_the_age_is_that_of_the_annotation_if_no_config_was_fetched(
     )
     with load_lines([write_report(tmp_path / "r.jsonl", [record])]) as lines:
         assert read_ages(lines).undated == 0
+
+
+def test_only_images_count_as_images(tmp_path: Path) -> None:
+    signature = f"sha256-{'a' * 64}.sig"
+    records = [
+        image(signed=True),
+        *(
+            image(
+                tag=tag,
+                reference=f"r.example.com/team/app:{tag}",
+                content=content,
+                artifact_type="application/vnd.cncf.helm.config.v1+json",
+                platforms=(platform("a", created="2020-01-01T00:00:00Z"),),
+                signed=False,
+            )
+            for tag, content in [
+                ("chart", ContentKind.ARTIFACT),
+                (signature, ContentKind.ATTACHMENT),
+                (signature.removesuffix(".sig"), ContentKind.ATTACHMENT),
+            ]
+        ),
+    ]
+    with load_lines([write_report(tmp_path / "r.jsonl", records)]) as lines:
+        assert (lines.totals.images, lines.totals.others, lines.totals.lines) == (
+            1,
+            3,
+            4,
+        )
+        platforms = read_platforms(lines)
+        assert [one.images for one in platforms.repositories.rows] == [1]
+        assert [one.images for one in platforms.platforms.rows] == [1]
+        trust = read_attachments(lines).coverage[0]
+        assert (trust.yes, trust.no, trust.unknown) == (1, 0, 0)
+        ages = read_ages(lines)
+        assert (ages.dated, ages.undated) == (0, 1)
+        rows = read_references(lines).data["rows"]
+        assert sorted(row[6] for row in rows) == [
+            "", "artifact", "attachment", "attachment",
+        ]  # fmt: skip
 
 
 def test_the_tiles_of_the_treemap_add_up_to_what_is_stored(tmp_path: Path) -> None:
