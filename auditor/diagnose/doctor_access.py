@@ -222,7 +222,7 @@ def _realm(session: DoctorSession, plan: AuthPlan) -> DoctorStep:
     elif host in settings.realm_hosts:
         reason = "allowed by realm_host"
     else:
-        reason = "a public host; its address is checked before each connection"
+        reason = "another host; its address is checked before each connection"
     message = f"may receive the credential: {reason}"
     return finished_step(StepName.REALM, message, {"realm": url, "allowed": True})
 
