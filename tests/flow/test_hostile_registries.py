@@ -8,12 +8,13 @@ import pytest
 from auditor.audit.run import AuditRun
 from auditor.config import ImageConfigMode
 from auditor.diagnose.token_check import TokenCheck, check_token
+from auditor.errors import Failure
 from auditor.input.lists import input_items
 from auditor.model import Order, Record, Shape
 from auditor.oci.descriptor import OCI_CONFIG, OCI_MANIFEST
 from auditor.registry.registries import open_registries
 from auditor.report.shapes import encoder
-from tests.flow.harness import lab, simple
+from tests.flow.harness import TAGS, lab, simple
 from tests.support.fault_actions import Answer, Gate, Hold
 
 pytestmark = pytest.mark.anyio
@@ -91,23 +92,28 @@ async def test_a_listing_with_changing_cursors_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "pull"),
+    "ping",
     [
-        (Answer(200, {}, b"{}"), True),
-        (Answer(404), False),
-        (Answer(401, {"WWW-Authenticate": "Negotiate"}), False),
+        Answer(200, {}, b"{}"),
+        Answer(404),
+        Answer(401, {"WWW-Authenticate": "Negotiate"}),
     ],
 )
-async def test_only_an_open_ping_means_anonymous_access(
-    answer: Answer, *, pull: bool
-) -> None:
+@pytest.mark.parametrize("status", [200, 401, 403, 404])
+async def test_only_a_listing_shows_anonymous_access(ping: Answer, status: int) -> None:
     async with lab(simple(NAMES)) as here:
-        here.faults.on("GET", "/v2/", answer)
+        here.faults.on("GET", "/v2/", ping)
+        if status != 200:
+            here.faults.on("GET", TAGS, Answer(status), forever=True)
         async with open_registries(here.settings(), clock=here.clock) as registries:
             registry = await registries.get(here.host)
             found = await check_token(registry, "team/app")
-    assert isinstance(found, TokenCheck)
-    assert found.pull is pull
+    if status == 200:
+        assert isinstance(found, TokenCheck)
+        assert found.pull
+    else:
+        assert isinstance(found, Failure)
+        assert found.status == status
 
 
 async def test_a_silent_host_does_not_delay_others() -> None:
