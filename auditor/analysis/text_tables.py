@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from auditor.fast_dataclass import dataclass
-from auditor.util.text import format_size, safe_text
+from auditor.util.text import format_size, safe_text, terminal_safe_json
 
 # The longest reference has some 500 characters; it must not be truncated.
 MAX_CELL_CHARS = 500
@@ -96,7 +96,9 @@ def result_lines(
     """A result as `text`, `markdown` (both a summary and tables) or `jsonl`."""
     if form == "jsonl":
         for document in documents:
-            yield orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS).decode()
+            yield terminal_safe_json(
+                orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS)
+            ).decode()
     elif form == "markdown":
         yield from (f"{markdown_text(line)}  " for line in summary)
         yield from markdown_lines(tables)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -152,11 +153,21 @@ def run_async(
             function,
             settings,
             *arguments,
-            backend_options={"use_uvloop": find_spec("uvloop") is not None},
+            backend_options={"use_uvloop": _can_use_uvloop()},
         )
     finally:
         # DuckDB's module reports frozen objects as leaks when the program ends.
         gc.unfreeze()
+
+
+def _can_use_uvloop() -> bool:
+    """Whether uvloop is installed and the memory of the process is not limited.
+
+    libuv ends the program with SIGABRT if it gets no memory for a thread (its
+    threadpool.c, `init_threads`); asyncio raises an exception.
+    """
+    is_limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+    return not is_limited and find_spec("uvloop") is not None
 
 
 # -- extras ----------------------------------------------------------------------

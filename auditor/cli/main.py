@@ -136,11 +136,28 @@ def run(arguments: list[str]) -> int:
         for line in str(error).splitlines():
             print_message(line)
         return error.exit_code
-    except Exception:  # noqa: BLE001  (a bug is shown with its traceback)
+    except Exception as error:  # noqa: BLE001  (a bug is shown with its traceback)
+        if is_out_of_memory(error):
+            print_message(
+                "out of memory: the limit of this process or of the machine is too low"
+                " (ulimit -v, cgroup); raise it, or lower --workers and"
+                " --requests-at-once"
+            )
+            return ExitCode.OUTPUT
         traceback.print_exc()
         print_message("this is a bug in auditor; please report the lines above")
         return ExitCode.BUG
     return code if isinstance(code, int) else ExitCode.OK
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the program ended because it got no memory."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(is_out_of_memory, error.exceptions))
+    # A thread needs memory for its stack; Python has no error of its own for it.
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and str(error) == "can't start new thread"
+    )
 
 
 def print_message(sentence: str) -> None:

@@ -92,7 +92,10 @@ def json_text(document: object, *, indent: bool = False) -> str:
     """A dataclass or mapping as JSON, in one line or indented."""
     import orjson
 
-    return orjson.dumps(document, option=orjson.OPT_INDENT_2 if indent else 0).decode()
+    from auditor.util.text import terminal_safe_json
+
+    data = orjson.dumps(document, option=orjson.OPT_INDENT_2 if indent else 0)
+    return terminal_safe_json(data).decode()
 
 
 def print_lines(lines: Iterable[str]) -> None:

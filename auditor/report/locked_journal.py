@@ -19,6 +19,7 @@ import os
 import socket
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -65,7 +66,9 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
+        # What matters was synced: an error of close(2) changes nothing.
+        with suppress(OSError):
+            os.close(self._fd)
 
     @property
     def holds_records(self) -> bool:

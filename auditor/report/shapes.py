@@ -28,6 +28,7 @@ from auditor.model import (
 from auditor.oci.platform import platform_text
 from auditor.util.json_schema import json_schema
 from auditor.util.lru import Lru
+from auditor.util.text import terminal_safe_json
 
 # Encoded platforms to keep, some 10 KiB each: tags of one image follow each other.
 MAX_ENCODED = 64
@@ -114,7 +115,7 @@ def encoder(shape: Shape) -> Callable[[Record], bytes]:
 
 
 def _line(value: object) -> bytes:
-    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+    return terminal_safe_json(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE))
 
 
 class _ImageEncoder:

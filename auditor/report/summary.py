@@ -22,6 +22,7 @@ from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA, ContentKind, FailureRecord, Record
 from auditor.report.listing_stats import Listing, Listings, ListKind, ListState
 from auditor.util.atomic_file import atomic_file
+from auditor.util.text import terminal_safe_json
 from auditor.wire.rate_limit import RateLimit
 
 Json = Mapping[str, Any]
@@ -39,7 +40,7 @@ def write_summary(path: str, summary: object) -> None:
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     try:
         with atomic_file(Path(path)) as stream:
-            stream.write(orjson.dumps(summary, option=options))
+            stream.write(terminal_safe_json(orjson.dumps(summary, option=options)))
     except OSError as error:
         raise OutputError(
             f"{path}: the summary cannot be written: {error.strerror}"

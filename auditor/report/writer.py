@@ -72,6 +72,7 @@ class ReportWriter:
         self.bytes_written = 0
         self._buffer = bytearray()
         self._fd = -1
+        self._is_complete = False
         self._flush_lock = anyio.Lock()
         self._write_lock = threading.Lock()
         if output == "-":
@@ -114,9 +115,17 @@ class ReportWriter:
             if exc is None:
                 raise
         finally:
-            if self._fd >= 0:
-                os.close(self._fd)
-                self._fd = -1
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
+                self._close(fd, exc)
+
+    def _close(self, fd: int, exc: object) -> None:
+        try:
+            os.close(fd)
+        except OSError as error:
+            # A complete report was synced before it got its name.
+            if exc is None and not self._is_complete:
+                raise self.error(error) from None
 
     async def write(self, lines: bytes) -> None:
         """Append complete lines."""
@@ -198,6 +207,7 @@ class ReportWriter:
             replace_durably(self.partial, self.final)
         except OSError as error:
             raise self.error(error) from None
+        self._is_complete = True
 
     def error(self, error: Exception) -> OutputError:
         """The `OutputError` for an error of the operating system."""

@@ -9,8 +9,15 @@ Unicode TR 36, "Bidirectional Text Spoofing".
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from auditor.util.lazy_regex import LazyPattern
+
+if TYPE_CHECKING:
+    import re
+
+_NOT_ASCII = LazyPattern(r"[^\x00-\x7e]")
 _ELLIPSIS = "…"
 _UNREADABLE_URL = "(unreadable URL)"
 _SIZE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
@@ -39,6 +46,24 @@ def safe_text(text: str, limit_chars: int = 200) -> str:
     if len(shown) <= limit_chars:
         return shown
     return shown[: limit_chars - 1] + _ELLIPSIS
+
+
+def terminal_safe_json(data: bytes) -> bytes:
+    """The same JSON with the characters escaped that act on a terminal.
+
+    JSON escapes C0 only: C1 (U+009B begins a control sequence), DEL, bidirectional
+    controls and line separators are written as they are (RFC 8259 section 7).
+    """
+    if data.isascii() and b"\x7f" not in data:
+        return data
+    return _NOT_ASCII.sub(_json_escape, data.decode()).encode()
+
+
+def _json_escape(match: re.Match[str]) -> str:
+    if match[0].isprintable():
+        return match[0]
+    units = match[0].encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def safe_url(url: str) -> str:

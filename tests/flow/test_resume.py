@@ -16,7 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auditor.audit.image import ImageAuditor
 from auditor.audit.run import AuditRun, report_options
+from auditor.cli.main import is_out_of_memory
 from auditor.demo.demo_registry import DemoContent
 from auditor.demo.image_builder import image, index
 from auditor.errors import OutputError, UsageError
@@ -25,7 +27,7 @@ from auditor.report import resume
 from auditor.report.writer import Report, ReportOptions, open_report
 from auditor.version import __version__
 from tests.clock import STARTED_AT
-from tests.flow.commands import auditor, running
+from tests.flow.commands import PROGRAM, auditor, finish, running
 from tests.flow.harness import BLOBS, MANIFESTS, PATIENCE_S, TAGS, Lab, lab, simple
 from tests.flow.reporting import files_next_to, lines_of, report_to, restored
 from tests.support.fault_actions import Gate, Hold
@@ -534,6 +536,56 @@ async def test_no_space_for_the_resume_index_is_a_one_line_error(
         ):
             await report_to(here, output, here.ref(NAMES[0]), resume=True)
         assert output.with_name("out.partial").read_bytes() == lines
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("can't start new thread")],
+    ids=["heap", "thread"],
+)
+async def test_a_run_out_of_memory_keeps_its_records(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, messages = tmp_path / "out", list[str]()
+    fetch, count = ImageAuditor.audit, 0
+
+    async def fails(self: ImageAuditor, *arguments: Any, **more: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count > 3:
+            raise error
+        return await fetch(self, *arguments, **more)
+
+    async with lab(simple(NAMES)) as here:
+        asked = list(map(here.ref, NAMES))
+        with monkeypatch.context() as patch:
+            patch.setattr(ImageAuditor, "audit", fails)
+            with pytest.raises(ExceptionGroup) as caught:
+                await report_to(here, output, *asked, workers=1, messages=messages)
+        assert is_out_of_memory(caught.value)
+        assert messages == [
+            f"progress saved in {output}.partial; continue with --resume"
+        ]
+        done = await report_to(here, output, *asked, resume=True)
+    assert done.summary.resumed == {"kept": 3, "left_out": 0}
+    assert len(lines_of(output)) == 6
+
+
+@pytest.mark.parametrize("limit_mb", [140, 180, 205, 210, 240, 300])
+async def test_a_limit_of_memory_ends_with_a_sentence(
+    limit_mb: int, tmp_path: Path
+) -> None:
+    """`ulimit -v`: libuv called abort(3) where it got no memory for a thread."""
+    limit = limit_mb * 1000 * 1024
+    program = ("prlimit", f"--as={limit}:{limit}", *PROGRAM)
+    async with lab(simple(NAMES)) as here:
+        arguments = ["audit", *map(here.ref, NAMES), "-o", "out"]
+        async with running(*arguments, place=tmp_path, program=program) as process:
+            done = await finish(process)
+    assert done.code in {0, 3}
+    if done.code:
+        assert any("out of memory" in line for line in done.stderr)
+    assert done.stderr
 
 
 async def _flushed(partial: Path, *, lines: int) -> None:

@@ -28,7 +28,7 @@ from auditor.analysis.text_tables import (
 )
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
-from auditor.util.text import format_count, pluralize
+from auditor.util.text import format_count, pluralize, terminal_safe_json
 
 OutputFormat = Callable[[Findings], Iterator[str]]
 
@@ -225,4 +225,5 @@ def _waiver(waiver: Waiver | None) -> WaiverLine | None:
 
 
 def _json(line: ViolationLine | CheckLine) -> str:
-    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE).decode()
+    data = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+    return terminal_safe_json(data).decode()

@@ -14,8 +14,15 @@ import anyio
 import pytest
 
 from auditor.errors import ExitCode, OutputError
-from auditor.report.writer import PIECE_BYTES, ReportWriter
+from auditor.report.writer import (
+    PIECE_BYTES,
+    ReportOptions,
+    ReportWriter,
+    open_report,
+)
+from tests.records import failure
 
+NOW = "2026-11-25T02:00:00Z"
 LINE = b'{"kind":"image"}\n'
 
 
@@ -207,6 +214,36 @@ def test_a_folder_removed_before_the_commit_is_a_one_line_error(tmp_path: Path) 
 
     with pytest.raises(OutputError):
         anyio.run(main)
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+def test_an_error_of_close_does_not_spoil_a_complete_report(
+    is_committed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EIO on NFS; the journal next to a complete report made it exit 70."""
+    close = os.close
+
+    def fail(fd: int) -> None:
+        name = Path(f"/proc/self/fd/{fd}").readlink().name
+        close(fd)
+        if name.startswith("out"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async def main() -> None:
+        options = ReportOptions(output=str(tmp_path / "out"))
+        async with open_report(options, now=NOW, notify=lambda _: None) as report:
+            await report.write(failure())
+            if is_committed:
+                await report.commit()
+
+    monkeypatch.setattr("auditor.report.writer.os.close", fail)
+    if is_committed:
+        anyio.run(main)
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
+        return
+    with pytest.raises(OutputError, match="cannot be written: Input/output error"):
+        anyio.run(main)
+    assert (tmp_path / "out.partial").read_bytes()
 
 
 # -- streams -------------------------------------------------------------------
