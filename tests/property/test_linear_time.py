@@ -34,7 +34,7 @@ MOST_GROWTH = 2.6
 CHARS = 64
 # Not worth a second count.
 FEW_STEPS_PER_CHAR = 8
-MOST_PIECES = 12
+MOST_PIECES = 9
 
 
 def _expressions() -> Iterator[tuple[str, str, int, str]]:
@@ -96,7 +96,7 @@ def _growth(source: str, flags: int, method: str) -> tuple[float, int, str]:
             continue
         growth = many / count(chars)
         if growth >= MOST_GROWTH:  # up to the bound of a repetition only?
-            growth = count(8 * chars) / count(4 * chars)
+            growth = count(4 * chars) / count(2 * chars)
         if growth >= MOST_GROWTH:
             return growth, many, begin + unit
         worst = max(worst, (growth, many, begin + unit))

@@ -54,18 +54,19 @@ def test_valid_names_of_a_catalog_are_chosen_once_and_all_are_counted(
             )
         )
     ]
-    every = [name for names, _ in pages for name in names]
+    names = [name for page, _ in pages for name in page]
+    every = list(dict.fromkeys(names))  # a repository counts once, however often listed
     good = [name for name in every if is_repository(name)]
     expected = [
         name
-        for name in dict.fromkeys(good)
+        for name in good
         if path_matches(path, name)
         and not any(path_matches(other, name) for other in excluded)
     ]
     assert chosen == expected
     listing = catalog.listing
     unreadable = sum(count for _, count in pages)
-    assert listing.entries == len(every) + unreadable
+    assert listing.entries == len(names) + unreadable
     assert listing.repositories == len(good)
     assert listing.invalid == len(every) - len(good) + unreadable
     assert listing.chosen == len(expected)
