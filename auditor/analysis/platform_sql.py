@@ -13,6 +13,7 @@ from auditor.oci.platform import (
     DEFAULT_VARIANTS,
     IMPLIED_VARIANTS,
     OS_NAMES,
+    VARIANT_NAMES,
     WITHOUT_VARIANTS,
 )
 
@@ -20,7 +21,7 @@ from auditor.oci.platform import (
 _USUAL = "('amd64', 'arm64', 'ppc64le', 's390x', 'riscv64', '386')"
 # Matches the names, separated by blanks, if one of them may not be normalised.
 _UNUSUAL = (
-    r"[A-Z]|macos|i386|x86|aarch64|armhf|armel|/arm(\s|$)|amd64/v1|arm64/v8|/386/"
+    r"[A-Z]|macos|i386|x86|aarch64|armhf|armel|/arm(\s|$)|amd64/v1|arm64/v?[89]|/386/"
     r"|/[^/\s]+/[0-9]+(\s|$)"
 )
 
@@ -56,6 +57,8 @@ def _platform_text(os: str, architecture: str, variant: str) -> str:
     name = _renamed(given, {old: new for old, (new, _) in ARCHITECTURE_NAMES.items()})
     number = f"regexp_replace(lower(coalesce({variant}, '')), '^([0-9]+)$', 'v\\1')"
     implied = {old: new for old, (_, new) in ARCHITECTURE_NAMES.items() if new}
+    others = {f"{of}/{old}": new for (of, old), new in VARIANT_NAMES.items()}
+    number = f"CASE {name} || '/' || {number} {_cases(others)} ELSE {number} END"
     written = f"CASE {given} {_cases(implied)} ELSE {number} END"
     default = ", ".join(f"'{name}/{variant}'" for name, variant in DEFAULT_VARIANTS)
     without = ", ".join(f"'{name}'" for name in WITHOUT_VARIANTS)

@@ -4,7 +4,8 @@ There is one normalisation, for every text and comparison; `analysis/platform_sq
 is the same in SQL.
 
 Sources: OCI image-spec v1.1 (image-index.md); containerd/platforms, `database.go`
-(normalizeOS, normalizeArch) for the names of uname and Debian and default variants.
+(normalizeOS, normalizeArch) for the names of uname and Debian and default variants, and
+`compare.go` (platformVector) for the variants that a client takes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from auditor.util.lazy_regex import LazyPattern
 
 _PART = r"[A-Za-z0-9_.-]+"
 _TEXT = LazyPattern(rf"({_PART})/({_PART})(?:/({_PART}))?")
+_VARIANT = LazyPattern(r"v([0-9]{1,2})(?:\.([0-9]{1,2}))?")
 OS_NAMES = {"macos": "darwin"}
 # Architecture and implied variant.
 ARCHITECTURE_NAMES: dict[str, tuple[str, str | None]] = {
@@ -26,6 +28,12 @@ ARCHITECTURE_NAMES: dict[str, tuple[str, str | None]] = {
     "aarch64": ("arm64", None),
     "armhf": ("arm", "v7"),
     "armel": ("arm", "v6"),
+}
+# Variants with two names.
+VARIANT_NAMES = {
+    ("arm64", "v8.0"): "v8",
+    ("arm64", "9.0"): "v9",
+    ("arm64", "v9.0"): "v9",
 }
 # The variant of an architecture without one.
 IMPLIED_VARIANTS = {"arm": "v7"}
@@ -107,10 +115,39 @@ def _normalized(os: str, architecture: str, variant: str | None) -> tuple[str, .
         variant = implied or variant
     if variant.isascii() and variant.isdecimal():
         variant = f"v{variant}"
+    variant = VARIANT_NAMES.get((architecture, variant), variant)
     variant = variant or IMPLIED_VARIANTS.get(architecture, "")
     if (architecture, variant) in DEFAULT_VARIANTS or architecture in WITHOUT_VARIANTS:
         variant = ""
     return os, architecture, variant
+
+
+def accepted_platforms(platform: Platform) -> tuple[str, ...]:
+    """The platforms of which a client of a normalised platform takes an image.
+
+    These are its own variant and those below, as in containerd. The architectures that
+    many of these clients can run, too, are others: 386 for amd64, arm for arm64.
+    """
+    os, architecture = platform.os, platform.architecture
+    variants = _accepted_variants(architecture or "", platform.variant or "")
+    texts = (platform_text(os, architecture, variant) for variant in variants)
+    return tuple(dict.fromkeys(filter(None, texts)))
+
+
+def _accepted_variants(architecture: str, variant: str) -> list[str]:
+    match = _VARIANT.fullmatch(variant)
+    major, minor = (int(match[1]), int(match[2] or 0)) if match else (0, 0)
+    match architecture:
+        case "amd64" | "arm" if match and not minor:
+            oldest = 1 if architecture == "amd64" else 5
+            return [variant, *(f"v{n}" for n in range(major - 1, oldest - 1, -1))]
+        case "arm64" if match and major in {8, 9}:
+            below = [f"v{major}.{n}" for n in range(minor, -1, -1)]
+            # Arm v9.0 is an extension of v8.5, v9.1 of v8.6 and so on.
+            more = range(minor + 5, -1, -1) if major == 9 else ()
+            return [*below, *(f"v8.{n}" for n in more)]
+        case _:
+            return [variant]
 
 
 def same_platform(platform: Platform, normalized: Platform) -> bool:

@@ -138,6 +138,7 @@ SELECT kind, reference, registry, repository, tag, digest, failure, detail,
        )) AS media_types,
        [{{
          'name': coalesce(nullif({platform_name("p")}, ''), 'the artifact'),
+         'present': p.layers IS NOT NULL OR p.config_digest IS NOT NULL,
          'digests': list_concat([p.digest], [x.digest FOR x IN p.alternatives]),
          'size': p.size,
          'layers': [l.digest FOR l IN p.layers],
@@ -149,7 +150,10 @@ SELECT kind, reference, registry, repository, tag, digest, failure, detail,
          'user': p.config.user,
          'created_us': epoch_us({creation_time("p")})
        }} FOR p IN platforms] AS platform_info,
-       [{{'subject': a.subject, 'kinds': {_KINDS}}} FOR a IN attachments] AS attached
+       [{{'subject': a.subject,
+         'may_be_of_a_platform':
+           a.subject IS NULL AND (a.predicates IS NULL OR a.kind = 'attestation'),
+         'kinds': {_KINDS}}} FOR a IN attachments] AS attached
 FROM lines"""
 
 

@@ -13,7 +13,7 @@ from auditor.config.values import ValueType, member_of, require
 from auditor.errors import FailureKind
 from auditor.model import WarningCode
 from auditor.oci.descriptor import SCHEMA1, SIGNED_SCHEMA1
-from auditor.oci.platform import IMPLIED_VARIANTS, platform_text
+from auditor.oci.platform import accepted_platforms, parse_platform
 from auditor.oci.reference_grammar import ANY_DIGEST
 
 # In `FAILURES` and `WARNINGS`: every kind, also one that a later version adds.
@@ -31,7 +31,7 @@ _DAY_S = 24 * 60 * 60
 _UNIT_S = {"hour": _DAY_S // 24, "day": _DAY_S, "week": 7 * _DAY_S}
 _AGE = re.compile(r"([0-9]+) (hour|day|week)s?")
 # image-index.md, "platform": os/architecture[/variant], values of GOOS and GOARCH.
-_PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9.]+)?")
+_PLATFORM = re.compile(r"[A-Za-z0-9]+/[A-Za-z0-9_-]+(?:/[A-Za-z0-9.]+)?")
 _DIGEST = re.compile(ANY_DIGEST)
 # The patterns that DuckDB's GLOB and Python's fnmatch read alike; an unclosed bracket
 # would match nothing.
@@ -104,19 +104,10 @@ def _true(value: object) -> bool:
     return True
 
 
-def _platforms(value: object) -> tuple[str, ...]:
+def _platforms(value: object) -> tuple[dict[str, object], ...]:
     names: Any = _PLATFORM_LIST.from_toml(value)
-    return tuple(dict.fromkeys(map(_platform, names)))
-
-
-def _platform(name: str) -> str:
-    """A platform as in `architectures`; without a variant it means every variant."""
-    os, architecture, *variant = name.split("/")
-    text = platform_text(os, architecture, variant[0] if variant else None)
-    if text is None:
-        raise ValueError
-    is_every_variant = not variant and architecture in IMPLIED_VARIANTS
-    return text.rpartition("/")[0] if is_every_variant else text
+    platforms = dict.fromkeys(map(accepted_platforms, map(parse_platform, names)))
+    return tuple({"name": texts[0], "accepted": list(texts)} for texts in platforms)
 
 
 def _media_types(value: object) -> tuple[str, ...]:

@@ -17,12 +17,17 @@ IS_IMAGE = "content = 'image'"
 # be signed, and its tag moves with each further signature.
 IS_PUBLISHED = "content <> 'attachment'"
 
-_ABSENT = f"""
-        CASE WHEN {IS_IMAGE} THEN
-          [required FOR required IN $value IF len(
-             [a FOR a IN architectures
-              IF a = required OR starts_with(a, required || '/')]) = 0]
-        END"""
+# A platform is there if a client of it finds an image: `accepted_platforms`.
+_ABSENT = """
+        [required.name FOR required IN $value
+         IF NOT list_has_any(architectures, required.accepted)]"""
+# Platforms that the audit left out, or that nobody has named; an index of children that
+# could not be read may be an image.
+_MAY_BE_THERE = """
+        (platforms_left_out > 0 OR content = 'unknown' AND size IS NULL
+         OR len([p FOR p IN platform_info IF p.present AND (
+                   p.name = 'the artifact' OR p.name GLOB '*/unknown*'
+                   OR p.name GLOB 'unknown/*')]) > 0)"""
 
 _NO_SIZES = "schema 1 manifests and missing manifests have no sizes"
 
@@ -40,27 +45,38 @@ _NO_BASE = (
 # OCI config.md, User: a name or number, optionally a group after a colon.
 _ROOT = "coalesce(p.user, '') IN ('', '0', 'root') OR p.user GLOB '0:*'"
 
-# An attachment counts if its subject is the image, or if each platform has one:
-# BuildKit attests platforms, cosign and notation sign what the tag points at.
-_COVERED = """
-    len([a FOR a IN attached IF list_contains(a.kinds, {required})
-         AND (a.subject IS NULL OR a.subject = digest)]) > 0
-    OR len(platform_info) > 0 AND len([p FOR p IN platform_info IF NOT list_has_all(
-         [a.subject FOR a IN attached IF list_contains(a.kinds, {required})], p.digests
-       )]) = 0"""
+# As in `auditor.audit.image_metadata.supply_chain_status`: an attachment counts if its
+# subject is the image, or if each platform has one (BuildKit attests platforms, cosign
+# and notation sign what the tag points at). One without a subject is about the image,
+# or perhaps about one of several platforms.
+_PRESENT = "list_distinct(flatten([p.digests FOR p IN platform_info IF p.present]))"
+_COVERED = f"""
+    len([a FOR a IN {{attached}} IF a.subject IS NULL OR a.subject = digest]) > 0
+    OR len({_PRESENT}) > 0
+       AND list_has_all([a.subject FOR a IN {{attached}}], {_PRESENT})"""
+
+
+def _covered(kinds: str, *, certain: bool) -> str:
+    condition = f"list_has_any(a.kinds, {kinds})"
+    if certain:
+        condition += f" AND NOT (a.may_be_of_a_platform AND len({_PRESENT}) > 1)"
+    return _COVERED.format(attached=f"[a FOR a IN attached IF {condition}]")
+
+
 # `signed` etc. are set if the audit looked for all attachments; NULL otherwise.
 _RECORDED = """
     CASE required WHEN 'signature' THEN signed WHEN 'sbom' THEN has_sbom
               WHEN 'provenance' THEN has_provenance END"""
 _MISSING = (
     f"[required FOR required IN $value"
-    f" IF NOT coalesce({_RECORDED}, {_COVERED.format(required='required')})]"
+    f" IF NOT coalesce({_RECORDED}, {_covered('[required]', certain=True)})]"
 )
 # An attestation manifest of BuildKit has provenance, an SBOM or both; which of them is
 # in its layers, which the audit may not have read.
-_EITHER = f"""
-    (required IN ('sbom', 'provenance') AND ({_RECORDED}) IS NULL
-     AND ({_COVERED.format(required="'unclear'")}))"""
+_POSSIBLE = """
+    CASE WHEN required IN ('sbom', 'provenance') THEN [required, 'unclear']
+         ELSE [required] END"""
+_UNCERTAIN = f"(({_RECORDED}) IS NULL AND ({_covered(_POSSIBLE, certain=False)}))"
 
 # -- rules --
 
@@ -71,10 +87,14 @@ _DEFINITIONS = (
         value_type=values.PLATFORMS,
         summary="Every image has these platforms.",
         message="has no image for {found}",
-        # linux/arm/v7 is accepted for linux/arm.
-        violations=f"CASE WHEN coalesce(platforms_left_out, 0) = 0 THEN {_ABSENT} END",
-        unknown=f"CASE WHEN platforms_left_out > 0 THEN {_ABSENT} END",
-        hint="the audit was limited by --platform",
+        violations=f"""
+        CASE WHEN ({IS_IMAGE} OR content = 'unknown')
+              AND NOT coalesce({_MAY_BE_THERE}, false) THEN {_ABSENT} END""",
+        unknown=f"""
+        CASE WHEN ({IS_IMAGE} OR content = 'unknown') AND {_MAY_BE_THERE}
+             THEN {_ABSENT} END""",
+        hint="the audit was limited by --platform, or the image does not state its"
+        " platform",
     ),
     RuleDefinition(
         name="forbidden_media_types",
@@ -238,13 +258,15 @@ _DEFINITIONS = (
         message="has no {found} attached",
         violations=f"""
         CASE WHEN {IS_PUBLISHED} THEN
-          [required FOR required IN {_MISSING} IF NOT {_EITHER}]
+          [required FOR required IN {_MISSING} IF NOT {_UNCERTAIN}]
         END""",
         unknown=f"""
         CASE WHEN {IS_PUBLISHED} THEN
-          ['whether an attestation is ' || CASE required WHEN 'sbom' THEN 'an SBOM'
-                                                ELSE required END
-           FOR required IN {_MISSING} IF {_EITHER}]
+          [CASE WHEN {_covered("[required]", certain=False)}
+                THEN 'of which platform an attachment is: ' || required
+                WHEN required = 'sbom' THEN 'whether an attestation is an SBOM'
+                ELSE 'whether an attestation is ' || required END
+           FOR required IN {_MISSING} IF {_UNCERTAIN}]
         END""",
         hint="audit with --attachments all, or require attestation",
     ),

@@ -19,7 +19,10 @@ _ARCHITECTURES = st.sampled_from(
     ]
 ) | st.text("armx86v_-", max_size=8)
 _VARIANTS = st.sampled_from(
-    [None, "", "v1", "v2", "v3", "v5", "v6", "v7", "v8", "V8", "8", "7", "08", "v9.0"]
+    [
+        *(None, "", "v1", "v2", "v3", "v5", "v6", "v7", "v8", "V8", "8", "7", "08"),
+        *("v8.0", "V8.1", "v9", "9", "9.0", "v9.0", "8.0"),
+    ]
 ) | st.text("v0123456789.", max_size=4)
 _PLATFORMS = st.tuples(_OS, _ARCHITECTURES, _VARIANTS)
 

@@ -7,6 +7,7 @@ import pytest
 from auditor.errors import ProtocolError
 from auditor.oci.platform import (
     Platform,
+    accepted_platforms,
     normalize,
     parse_platform,
     platform_text,
@@ -38,7 +39,12 @@ def spec(text: str) -> Platform:
         ("linux/arm64", "linux/arm64"),
         ("linux/arm64/v8", "linux/arm64"),
         ("linux/arm64/8", "linux/arm64"),
+        ("linux/arm64/v8.0", "linux/arm64"),
+        ("linux/arm64/v8.1", "linux/arm64/v8.1"),
         ("linux/arm64/v9", "linux/arm64/v9"),
+        ("linux/arm64/9", "linux/arm64/v9"),
+        ("linux/aarch64/9.0", "linux/arm64/v9"),
+        ("linux/arm64/v9.0", "linux/arm64/v9"),
         ("linux/aarch64", "linux/arm64"),
         ("linux/AArch64/v8", "linux/arm64"),
         ("linux/arm", "linux/arm/v7"),
@@ -96,6 +102,31 @@ def test_the_text_of_a_platform_is_normalised(
 )
 def test_different_variants_are_different_platforms(found: str, other: str) -> None:
     assert not same_platform(spec(found), parse_platform(other))
+
+
+# containerd/platforms, compare_test.go: TestOnly, without other architectures.
+@pytest.mark.parametrize(
+    ("client", "accepted"),
+    [
+        ("linux/amd64", ["amd64"]),
+        ("linux/amd64/v3", ["amd64/v3", "amd64/v2", "amd64"]),
+        ("linux/386", ["386"]),
+        ("linux/arm", ["arm/v7", "arm/v6", "arm/v5"]),
+        ("linux/arm/v5", ["arm/v5"]),
+        ("linux/arm64", ["arm64"]),
+        ("linux/arm64/v8.2", ["arm64/v8.2", "arm64/v8.1", "arm64"]),
+        (
+            "linux/arm64/v9",
+            ["arm64/v9", *(f"arm64/v8.{n}" for n in (5, 4, 3, 2, 1)), "arm64"],
+        ),
+        ("linux/riscv64/rva23u64", ["riscv64/rva23u64"]),
+    ],
+)
+def test_a_client_takes_its_variant_and_those_below(
+    client: str, accepted: list[str]
+) -> None:
+    texts = accepted_platforms(parse_platform(client))
+    assert texts == tuple(f"linux/{one}" for one in accepted)
 
 
 @pytest.mark.parametrize(

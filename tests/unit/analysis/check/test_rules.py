@@ -20,6 +20,7 @@ from auditor.model import (
     ConfigDetails,
     ContentKind,
     ImageRecord,
+    PlatformRecord,
     Record,
     Warn,
     WarningCode,
@@ -75,18 +76,22 @@ def with_access(state: AccessState, *actions: str) -> Record:
     return image(access=access)
 
 
-def attached(*things: tuple[AttachmentKind, str | None, str | None]) -> Record:
+def attached(
+    *things: tuple[AttachmentKind, str | None, str | None],
+    predicates: tuple[str, ...] | None = None,
+    platforms: tuple[PlatformRecord, ...] | None = None,
+) -> Record:
     attachments = tuple(
         Attachment(
             kind=kind,
             artifact_type=kind_of,
             digest=digest("9"),
             subject=subject,
-            predicates=None,
+            predicates=predicates,
         )
         for kind, kind_of, subject in things
     )
-    parts = (platform("a"), platform("b", architecture="arm64"))
+    parts = platforms or (platform("a"), platform("b", architecture="arm64"))
     return image(platforms=parts, attachments=attachments)
 
 
@@ -134,7 +139,26 @@ VIOLATIONS: list[tuple[str, Record, list[str]]] = [
     (BOTH_SIDES, on("linux/amd64", "linux/arm64/v8"), []),
     (BOTH_SIDES, on("linux/amd64", "linux/arm/v7"), ["linux/arm64"]),
     ('required_platforms = ["linux/arm64/v8"]', on("linux/arm64"), []),
-    ('required_platforms = ["linux/arm/v7"]', on("linux/arm/v6"), ["linux/arm/v7"]),
+    # a client takes its own variant and those below (containerd/platforms, compare.go)
+    ('required_platforms = ["linux/arm/v7"]', on("linux/arm/v6"), []),
+    ('required_platforms = ["linux/arm/v6"]', on("linux/arm/v7"), ["linux/arm/v6"]),
+    ('required_platforms = ["linux/arm"]', on("linux/arm/v8"), ["linux/arm/v7"]),
+    ('required_platforms = ["linux/amd64"]', on("linux/amd64/v3"), ["linux/amd64"]),
+    ('required_platforms = ["linux/amd64"]', on("linux/amd64/v2", "linux/amd64"), []),
+    ('required_platforms = ["linux/amd64/v3"]', on("linux/amd64/v2"), []),
+    ('required_platforms = ["linux/arm64"]', on("linux/arm64/v9"), ["linux/arm64"]),
+    ('required_platforms = ["linux/arm64/v9"]', on("linux/arm64/v8.5"), []),
+    ('required_platforms = ["linux/arm64"]', on("linux/arm64/v8.0"), []),
+    # other architectures that many of the machines can run
+    ('required_platforms = ["linux/amd64"]', on("linux/386"), ["linux/amd64"]),
+    ('required_platforms = ["linux/arm64"]', on("linux/arm/v8"), ["linux/arm64"]),
+    ('required_platforms = ["Linux/x86-64"]', on("linux/amd64"), []),
+    # what the registry has lost, and an index that lists nothing
+    (BOTH_SIDES, on("linux/amd64", platforms=(platform(),
+     platform("b", os=None, architecture=None, layers=None, config_digest=None))),
+     ["linux/arm64"]),
+    ('required_platforms = ["linux/amd64"]',
+     on(platforms=(), content=ContentKind.UNKNOWN, size=0), ["linux/amd64"]),
     (BOTH_SIDES, on(**CHART, media_type=None), []),
     # signature tags, and the referrers fallback tag with an image config
     (BOTH_SIDES, image(**SIGNATURE_TAG), []),
@@ -150,7 +174,7 @@ VIOLATIONS: list[tuple[str, Record, list[str]]] = [
     (BOTH_SIDES, on("linux/x86_64", "linux/arm64/8"), []),
     ('required_platforms = ["linux/arm"]', on("linux/arm/v6"), []),
     ('required_platforms = ["linux/arm/v7"]', on("linux/arm"), []),
-    ('required_platforms = ["linux/arm"]', on("linux/arm64"), ["linux/arm"]),
+    ('required_platforms = ["linux/arm"]', on("linux/arm64"), ["linux/arm/v7"]),
     # an index that calls itself an artifact is still there for its platforms only
     (BOTH_SIDES, on("linux/amd64", artifact_type="x"), ["linux/arm64"]),
     (BOTH_SIDES, failure(), []),
@@ -206,9 +230,19 @@ VIOLATIONS: list[tuple[str, Record, list[str]]] = [
     ('required_attachments = ["signature"]', image(), ["signature"]),
     (
         'required_attachments = ["signature", "sbom"]',
-        attached((SIGNATURE, None, digest("e")), (SBOM, None, None)),
+        attached((SIGNATURE, None, digest("e")), (SBOM, None, digest("e"))),
         [],
     ),
+    # read, and without a subject: about the index that lists it
+    ('required_attachments = ["sbom"]',
+     attached((SBOM, None, None), predicates=()), []),
+    # one platform only: there is no other that it could be about
+    ('required_attachments = ["sbom"]',
+     attached((SBOM, None, None), platforms=(platform("a"),)), []),
+    # a platform that the registry has lost needs no signature
+    ('required_attachments = ["signature"]',
+     attached((SIGNATURE, None, digest("a")), platforms=(
+         platform("a"), platform("b", layers=None, config_digest=None))), []),
     (
         'required_attachments = ["signature"]',
         attached((ARTIFACT, NOTATION, digest("e"))),
@@ -357,6 +391,27 @@ UNKNOWN: list[tuple[str, Record, list[str]]] = [
         attached(*BY_BUILDKIT),
         ["whether an attestation is an SBOM"],
     ),
+    # listed by the index without a subject, and not read: perhaps of one platform
+    *(
+        (f'required_attachments = ["{kind}"]', attached((kind, None, None)),
+         [f"of which platform an attachment is: {kind}"])
+        for kind in (SIGNATURE, SBOM, ATTESTATION)
+    ),
+    ('required_attachments = ["attestation"]',
+     attached((ATTESTATION, None, None), predicates=(SPDX,)),
+     ["of which platform an attachment is: attestation"]),
+    # nobody has named the platform, or its operating system
+    *(
+        (BOTH_SIDES, on(*known, platforms=(platform(os=os, architecture=name),)), found)
+        for known, os, name, found in (
+            ((), None, None, ["linux/amd64", "linux/arm64"]),
+            ((), None, "amd64", ["linux/amd64", "linux/arm64"]),
+            ((), "unknown", "unknown", ["linux/amd64", "linux/arm64"]),
+            (("linux/amd64",), "linux", None, ["linux/arm64"]),
+        )
+    ),
+    ('required_platforms = ["linux/amd64"]',
+     on(platforms=(), content=ContentKind.UNKNOWN, size=None), ["linux/amd64"]),
 ]  # fmt: skip
 
 
