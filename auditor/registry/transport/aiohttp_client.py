@@ -11,12 +11,9 @@ import logging
 import math
 import select
 import socket
-import ssl
 from collections.abc import Mapping
-from errno import ECONNREFUSED
 from typing import Any
 
-import aiohappyeyeballs
 import aiohttp
 import yarl
 from aiohttp.abc import ResolveResult
@@ -24,17 +21,18 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 
 from auditor.errors import Failure, FailureKind, FailureReason
-from auditor.registry.transport import http1_parser
+from auditor.registry.transport.aiohttp_failures import (
+    failure_of_aiohttp,
+    proxy_failure,
+)
 from auditor.registry.transport.connection_budget import (
     ConnectionBudget,
     NoDescriptorError,
+    SocketFactory,
 )
 from auditor.registry.transport.failures import (
     failure_of,
-    failure_of_type,
     is_cut_off,
-    system_message,
-    tls_failure,
     too_large,
     with_reason,
 )
@@ -50,9 +48,9 @@ from auditor.registry.transport.name_lookup import LookupTimeoutError, NameLooku
 from auditor.registry.transport.ssrf_guard import RefusedAddressError, SsrfGuard
 from auditor.registry.transport.tls import TlsFiles, tls_context
 from auditor.util.open_files import is_out_of_descriptors
-from auditor.util.text import safe_text, safe_url
+from auditor.util.text import safe_url
 from auditor.wire.proxy import InvalidProxy, Proxies, Proxy
-from auditor.wire.response import TLS_ALERT, Response, content_codings
+from auditor.wire.response import Response, content_codings
 from auditor.wire.url_policy import Origin, origin_of
 
 log = logging.getLogger("auditor.http")
@@ -183,7 +181,7 @@ class AiohttpClient:
                 if log.isEnabledFor(logging.DEBUG):
                     log.debug("%s %s %d", method, safe_url(url), response.status)
                 if proxy is not None and response.status == 407:
-                    return _proxy_failure(proxy, 407)
+                    return proxy_failure(proxy, 407)
                 self._has_answered = True
                 return await _response(response, url, max_bytes)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
@@ -191,7 +189,7 @@ class AiohttpClient:
             if is_out_of_descriptors(cause):
                 raise cause from None
             if proxy is not None and isinstance(error, aiohttp.ClientHttpProxyError):
-                return _proxy_failure(proxy, error.status)
+                return proxy_failure(proxy, error.status)
             return self._failure(error, method, url, proxy)
 
     def _failure(
@@ -276,9 +274,9 @@ class _Connector(aiohttp.TCPConnector):
         open_connections: set[ResponseHandler],
         **arguments: Any,
     ) -> None:
-        super().__init__(socket_factory=self._new_socket, **arguments)
+        self._sockets = SocketFactory()
+        super().__init__(socket_factory=self._sockets, **arguments)
         self._budget = budget
-        self._shortage: OSError | None = None  # the last one
         self._new: set[ResponseHandler] = set()  # no request was sent over them yet
         self._open_connections = open_connections
 
@@ -300,15 +298,15 @@ class _Connector(aiohttp.TCPConnector):
 
     async def _create_connection(self, *arguments: Any) -> ResponseHandler:
         await self._budget.reserve()
-        shortage = self._shortage
+        before = self._sockets.shortage
         try:
             connection = await super()._create_connection(*arguments)
         except BaseException as error:
             self._budget.release()
-            if self._shortage is not shortage and isinstance(error, Exception):
-                # The error may be that of another address, or one for all of them.
-                assert self._shortage is not None
-                raise self._shortage from None
+            shortage = self._sockets.shortage
+            if shortage is not before and isinstance(error, Exception):
+                assert shortage is not None
+                raise shortage from None
             raise
 
         def forget(closed: asyncio.Future[None] | None) -> None:
@@ -326,17 +324,9 @@ class _Connector(aiohttp.TCPConnector):
             closed.add_done_callback(forget)
         return connection
 
-    def _new_socket(self, info: aiohappyeyeballs.AddrInfoType) -> socket.socket:
-        try:
-            return socket.socket(*info[:3])
-        except OSError as error:
-            if is_out_of_descriptors(error):
-                self._shortage = error
-            raise
-
 
 def _has_input(handler: ResponseHandler) -> bool:
-    """`http1.Connection.has_input`"""
+    """See `http1_connection.Connection.has_input`."""
     if handler.transport is None:
         return True
     poll = select.poll()
@@ -440,78 +430,3 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes | Non
             return None
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-# -- failures ------------------------------------------------------------------
-
-# The exceptions of `http1_parser` and the system that aiohttp's correspond to. The
-# order matters: aiohttp's classes inherit from several of the others.
-_EQUIVALENTS: tuple[tuple[type[Exception], type[Exception]], ...] = (
-    (aiohttp.ConnectionTimeoutError, http1_parser.NoConnectionInTimeError),
-    (aiohttp.SocketTimeoutError, http1_parser.SilentError),
-    (TimeoutError, TimeoutError),
-    (aiohttp.ClientConnectorDNSError, socket.gaierror),
-    (aiohttp.ClientConnectorError, http1_parser.NoConnectionError),
-    (aiohttp.ClientPayloadError, http1_parser.BrokenOffError),
-    (aiohttp.ServerDisconnectedError, http1_parser.UnansweredError),
-    (aiohttp.ClientResponseError, http1_parser.NotHttpError),
-    (OSError, OSError),
-    (aiohttp.ClientConnectionError, OSError),
-)
-# As aiohttp quotes bytes that are not HTTP.
-_QUOTED_ALERT = repr(TLS_ALERT)[2:-1]
-
-
-def failure_of_aiohttp(
-    error: Exception, url: str, timeouts: Timeouts, proxy: Proxy | None = None
-) -> Failure:
-    """The failure that an exception of aiohttp, or of what it uses, means."""
-    where = safe_url(url)
-    is_proxy_unreachable = proxy is not None and isinstance(
-        error, (aiohttp.ClientConnectorDNSError, aiohttp.ClientProxyConnectionError)
-    )
-    if proxy is not None:
-        where = f"{where} through the proxy {proxy}"
-    if is_proxy_unreachable:
-        where = f"the proxy {proxy}"
-    cause = getattr(error, "os_error", None) or error.__cause__
-    if isinstance(cause, RefusedAddressError):
-        return failure_of(cause, safe_url(url), timeouts)
-    if isinstance(cause, LookupTimeoutError):
-        return failure_of(cause, where, timeouts)
-    if not isinstance(error, aiohttp.ClientError):
-        return failure_of(error, where, timeouts)
-    if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)):
-        return tls_failure(where, error)
-    message = system_message(cause or error)
-    equivalent = next(
-        (ours for theirs, ours in _EQUIVALENTS if isinstance(error, theirs)),
-        type(error),
-    )
-    if isinstance(error, aiohttp.ClientResponseError):
-        # After the colon it quotes the response, which may hold a secret.
-        message = safe_text(error.message.partition(":")[0], 80)
-        if _QUOTED_ALERT in error.message:
-            equivalent = http1_parser.TlsExpectedError
-    failure = failure_of_type(
-        equivalent,
-        where,
-        timeouts,
-        cause=message,
-        is_refused=getattr(error, "errno", None) == ECONNREFUSED,
-    )
-    if failure.reason is None and is_proxy_unreachable:
-        return with_reason(failure, FailureReason.PROXY_UNREACHABLE)
-    return failure
-
-
-def _proxy_failure(proxy: Proxy, status: int) -> Failure:
-    reason = FailureReason.PROXY_REFUSED
-    if status == 407:
-        reason = FailureReason.PROXY_LOGIN_REQUIRED
-    failure = Failure(
-        kind=FailureKind.SERVER_ERROR if status >= 500 else FailureKind.DENIED,
-        detail=f"the proxy {proxy} refused to connect ({status})",
-        status=status,
-    )
-    return with_reason(failure, reason)

@@ -14,11 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import socket
 from contextlib import suppress
 from errno import EMFILE
 from typing import Protocol
 
-from auditor.util.open_files import free_descriptors
+import aiohappyeyeballs
+
+from auditor.util.open_files import free_descriptors, is_out_of_descriptors
 from auditor.util.resizable_semaphore import ResizableSemaphore
 
 # A host that answers slowly holds its permits for long: four such hosts at a time
@@ -33,6 +36,26 @@ PATIENCE_S = 60.0
 
 class NoDescriptorError(OSError):
     """No descriptor was free for a connection within `PATIENCE_S`."""
+
+
+class SocketFactory:
+    """Makes sockets for aiohappyeyeballs; `shortage` is the last lack of descriptors.
+
+    The error of a connection does not show it: with several addresses it can be that of
+    another one, or one for all of them without a number.
+    """
+
+    def __init__(self) -> None:
+        self.shortage: OSError | None = None
+
+    def __call__(self, info: aiohappyeyeballs.AddrInfoType) -> socket.socket:
+        """A socket for an address."""
+        try:
+            return socket.socket(*info[:3])
+        except OSError as error:
+            if is_out_of_descriptors(error):
+                self.shortage = error
+            raise
 
 
 class ConnectionHolder(Protocol):

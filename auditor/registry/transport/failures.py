@@ -1,6 +1,6 @@
 """Failures of connections: maps the exceptions of a request to `Failure`s.
 
-Covers the exceptions of http1, asyncio, sockets and TLS; `aiohttp_client` maps those
+Covers the exceptions of http1, asyncio, sockets and TLS; `aiohttp_failures` maps those
 of aiohttp. Every failure of a connection has a `FailureReason` where one is known, and
 its advice ends the `detail`.
 """

@@ -1,9 +1,8 @@
 """An HTTP/1.1 client for one origin: connections, how they are made and reused.
 
-`Http1Client` takes an idle connection or has the `Dialer` make one; a `Connection`
-carries one request at a time and keeps the deadlines of its response, which
-`http1_parser` parses. GET and HEAD only: no request bodies, redirects, cookies or
-proxies (docs/development/adr/0005).
+`Http1Client` takes an idle `Connection` (http1_connection.py) or has the `Dialer` make
+one. GET and HEAD only: no request bodies, redirects, cookies or proxies
+(docs/development/adr/0005).
 """
 
 from __future__ import annotations
@@ -12,33 +11,24 @@ import asyncio
 import functools
 import logging
 import math
-import select
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import cast
 
 import aiohappyeyeballs
 
-from auditor.registry.transport.connection_budget import ConnectionBudget
+from auditor.registry.transport.connection_budget import (
+    ConnectionBudget,
+    SocketFactory,
+)
+from auditor.registry.transport.http1_connection import Connection
 from auditor.registry.transport.http1_parser import (
-    BrokenOffError,
     NoConnectionError,
     NoConnectionInTimeError,
     NotHttpError,
-    RawHeaders,
-    ResponseParser,
-    SilentError,
-    State,
-    UnansweredError,
 )
-from auditor.registry.transport.http_defaults import (
-    HEADERS,
-    KEEPALIVE_S,
-    MAX_ERROR_BYTES,
-    Timeouts,
-)
+from auditor.registry.transport.http_defaults import HEADERS, Timeouts
 from auditor.registry.transport.name_lookup import (
     Addresses,
     Lookup,
@@ -57,11 +47,6 @@ log = logging.getLogger("auditor.http")
 IDEMPOTENT = frozenset({"GET", "HEAD"})
 # RFC 8305 section 5: the delay before a second address is tried beside the first.
 _NEXT_ADDRESS_S = 0.25
-
-# Looked up once (see `http1_parser`).
-_COMPLETE, _TOO_LARGE = State.COMPLETE, State.TOO_LARGE
-# Status, headers and body (None: too large).
-_Parsed = tuple[int, RawHeaders, bytes | None]
 
 
 class Http1Client:
@@ -304,28 +289,17 @@ class Dialer:
 
     async def connect(self, addresses: Addresses) -> socket.socket:
         """A TCP connection to the first of these addresses that accepts it."""
-        shortage: OSError | None = None
-
-        def new_socket(info: aiohappyeyeballs.AddrInfoType) -> socket.socket:
-            nonlocal shortage
-            try:
-                return socket.socket(*info[:3])
-            except OSError as error:
-                if is_out_of_descriptors(error):
-                    shortage = error
-                raise
-
+        sockets = SocketFactory()
         try:
             return await aiohappyeyeballs.start_connection(
                 addresses,
                 happy_eyeballs_delay=_NEXT_ADDRESS_S,
                 interleave=1,
-                socket_factory=new_socket,
+                socket_factory=sockets,
             )
         except OSError:
-            # Of several addresses, the errors are put into one without a number.
-            if shortage is not None:
-                raise shortage from None
+            if sockets.shortage is not None:
+                raise sockets.shortage from None
             raise
 
     async def secure(self, connected: socket.socket) -> Connection:
@@ -339,194 +313,3 @@ class Dialer:
             server_hostname=host if self._tls else None,
         )
         return connection
-
-
-class Connection(asyncio.Protocol):
-    """One connection, with one request in flight at a time.
-
-    `is_open`: the next request may be sent. `closed` is done once it is closed. `due`:
-    when the time of its request, or of being idle, is over. `is_out_of_step`: the
-    server sent a response that answers no request.
-
-    A single timer watches it. Moving the due time costs nothing: when the timer fires
-    too early, it is set again.
-    """
-
-    __slots__ = (
-        "_deadline",
-        "_loop",
-        "_parser",
-        "_poll",
-        "_read_s",
-        "_timer",
-        "_timer_at",
-        "_transport",
-        "_waiter",
-        "closed",
-        "due",
-        "is_open",
-        "is_out_of_step",
-    )
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, read_s: float) -> None:
-        self._loop = loop
-        self._read_s = read_s
-        self._parser = ResponseParser()
-        self._transport: asyncio.Transport | None = None
-        self._waiter: asyncio.Future[_Parsed] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self.due = self._deadline = 0.0
-        self._timer_at = math.inf
-        self.is_open = self.is_out_of_step = False
-        self.closed = loop.create_future()
-
-    @property
-    def touched(self) -> bool:
-        """Whether bytes came since the last request."""
-        return self._parser.touched
-
-    @property
-    def has_head(self) -> bool:
-        """Whether the header of the response was complete."""
-        return self._parser.status > 0
-
-    def has_input(self) -> bool:
-        """Whether the system holds bytes, or the end, of what the server sent.
-
-        The event loop reads them soon, but may not have done so yet.
-        """
-        return bool(self._poll.poll(0))
-
-    @property
-    def tls(self) -> ssl.SSLObject | None:
-        """The TLS session, None without TLS."""
-        if self._transport is None:
-            return None
-        session: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
-        return session
-
-    def request(
-        self,
-        request: bytes,
-        *,
-        head_only: bool,
-        max_bytes: int,
-        deadline: float,
-    ) -> asyncio.Future[_Parsed]:
-        """Send the request; return the future of its response.
-
-        `deadline` is in the loop's time; the other arguments are those of
-        `ResponseParser.begin`. The future raises the errors of `http1_parser`, and
-        OSError; then the connection is closed. A caller that does not wait for the
-        result must `abort` the connection.
-        """
-        waiter = self._waiter = self._loop.create_future()
-        self._parser.begin(
-            head_only=head_only, max_bytes=max_bytes, max_error_bytes=MAX_ERROR_BYTES
-        )
-        transport = self._transport
-        if transport is None or not self.is_open:
-            waiter.set_exception(UnansweredError())
-            return waiter
-        self._deadline = deadline
-        self._watch(min(deadline, self._loop.time() + self._read_s))
-        transport.write(request)
-        return waiter
-
-    def abort(self) -> None:
-        """Close the connection now."""
-        self.is_open = False
-        if self._transport is not None:
-            self._transport.abort()
-
-    # -- callbacks of the event loop -------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """`asyncio.Protocol`"""
-        self._transport = cast(asyncio.Transport, transport)
-        self._poll = select.poll()
-        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-        self.is_open = True
-
-    def data_received(self, data: bytes) -> None:
-        """`asyncio.Protocol`"""
-        waiter, parser = self._waiter, self._parser
-        if waiter is None or waiter.done():
-            # Bytes without a request. Some servers end idle connections with 408.
-            line = data.lstrip(b"\r\n").partition(b"\n")[0]
-            if self.is_open and line.startswith(b"HTTP/") and b" 408 " not in line:
-                self.is_out_of_step = True
-            self.abort()
-            return
-        try:
-            parser.feed(data)
-        except NotHttpError as error:
-            self.abort()
-            waiter.set_exception(error)
-            return
-        if parser.state is _COMPLETE or parser.state is _TOO_LARGE:
-            self._finish(waiter)
-        else:
-            self.due = min(self._loop.time() + self._read_s, self._deadline)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """`asyncio.Protocol`"""
-        self.is_open = False
-        self._transport = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer, self._timer_at = None, math.inf
-        if not self.closed.done():
-            self.closed.set_result(None)
-        waiter = self._waiter
-        if waiter is None or waiter.done():
-            return
-        if exc is None and self.touched:
-            try:
-                self._parser.end()
-            except BrokenOffError as error:
-                exc = error
-        elif exc is None:
-            exc = UnansweredError()
-        if exc is None:
-            self._finish(waiter)
-        else:
-            waiter.set_exception(exc)
-
-    def _finish(self, waiter: asyncio.Future[_Parsed]) -> None:
-        """Complete the request with the response."""
-        parser = self._parser
-        self.is_out_of_step = parser.has_second
-        try:
-            body = parser.body()
-        except (BrokenOffError, NotHttpError) as error:
-            self.abort()
-            waiter.set_exception(error)
-            return
-        if parser.reusable:
-            self._watch(self._loop.time() + KEEPALIVE_S)
-        else:
-            self.abort()
-        waiter.set_result((parser.status, parser.headers, body))
-
-    # -- timer -----------------------------------------------------------------
-
-    def _watch(self, due: float) -> None:
-        self.due = due
-        if due < self._timer_at:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer_at = due
-            self._timer = self._loop.call_at(due, self._tick)
-
-    def _tick(self) -> None:
-        self._timer, self._timer_at = None, math.inf
-        now = self._loop.time()
-        if now < self.due:
-            self._watch(self.due)
-            return
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            late = now >= self._deadline
-            waiter.set_exception(TimeoutError() if late else SilentError())
-        self.abort()

@@ -17,7 +17,7 @@ from aiohttp import client_exceptions, http_exceptions
 
 from auditor.errors import Failure, FailureKind, FailureReason
 from auditor.registry.transport import http1_parser
-from auditor.registry.transport.aiohttp_client import failure_of_aiohttp
+from auditor.registry.transport.aiohttp_failures import failure_of_aiohttp
 from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.ssrf_guard import RefusedAddressError
 from auditor.registry.transport.transport import Transport
