@@ -59,7 +59,7 @@ from auditor.util.deadline import (
 
 _AGE_UNKNOWN = Warn(
     code=WarningCode.AGE_UNKNOWN,
-    detail="kept by --since: neither the listing nor the image has a creation date",
+    detail="kept by --since: neither the listing nor each platform has a creation date",
 )
 # Seconds of finished work that a crash may lose.
 CHECKPOINT_S = 1.0

@@ -129,10 +129,10 @@ class Selection:
         return is_older_than(self.since, created=tag.created, pushed=tag.pushed)
 
     def is_image_too_old(self, record: ImageRecord) -> bool | None:
-        """Whether the newest platform of an image is too old; `None` if it has no date.
+        """Whether the newest platform of an image is too old; `None` if unknown.
 
         A platform without a date has that of the annotation (image-spec,
-        annotations.md).
+        annotations.md). Without one it may be newer than those with a date.
         """
         if self.since is None:
             return False
@@ -140,9 +140,12 @@ class Selection:
         times = [
             parse_image_time(platform.created or annotated)
             for platform in record.platforms
+            # A manifest that the registry has lost has no age.
+            if platform.layers is not None or platform.config_digest is not None
         ]
-        created = [time for time in times if time is not None]
-        return max(created) < self.since if created else None
+        if any(time is not None and time >= self.since for time in times):
+            return False
+        return None if not times or None in times else True
 
 
 class NewestTags:

@@ -8,7 +8,7 @@ import pytest
 
 from auditor.config import load_settings
 from auditor.demo.demo_registry import DemoContent
-from auditor.demo.image_builder import image, index
+from auditor.demo.image_builder import BuiltImage, image, index
 from auditor.errors import ConfigError
 from auditor.model import ImageRecord
 from tests.flow.harness import BLOBS, MANIFESTS, TAGS, Lab, Outcome, lab, simple
@@ -139,6 +139,41 @@ async def test_the_annotation_dates_an_image_without_a_date_in_its_config() -> N
         outcome = await here.audit(here.ref("app:*"), since="30d")
         assert short(here, outcome) == ["app:new"]
     assert outcome.summary.to_json()["warnings"] == {}
+
+
+UNDATED = image("undated", platform="linux/arm64", created=None)
+OF_1970 = image("1970", platform="linux/arm64", created="1970-01-01T00:00:00Z")
+LOST = image("lost", platform="linux/arm64")
+
+
+# An image is as old as its newest platform, and one without a date may be that.
+@pytest.mark.parametrize(
+    ("created", "other", "expected"),
+    [
+        ("2026-01-20", UNDATED, ["age_unknown"]),
+        ("2026-01-20", OF_1970, ["age_unknown"]),
+        ("2026-01-20", LOST, None),
+        ("2026-11-20", UNDATED, []),
+        ("2026-11-20", LOST, ["child_missing"]),
+    ],
+)
+async def test_a_platform_without_a_date_may_be_the_newest(
+    created: str, other: BuiltImage, expected: list[str] | None
+) -> None:
+    content = DemoContent()
+    dated = image("dated", created=f"{created}T00:00:00Z")
+    content.add("app", index([dated, other]), "1")
+    if other is LOST:
+        del content.repository("app").manifests[LOST.root.digest]
+    async with lab(content) as here:
+        outcome = await here.audit(here.ref("app:*"), since="30d")
+    found = [
+        [one.code for one in record.warnings]
+        for record in outcome.records
+        if isinstance(record, ImageRecord)
+    ]
+    assert found == ([] if expected is None else [expected])
+    assert outcome.summary.tally.filtered == (1 if expected is None else 0)
 
 
 async def test_an_image_of_unknown_age_that_fails_is_a_failure() -> None:
