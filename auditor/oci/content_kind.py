@@ -60,7 +60,7 @@ def listed_artifact_type(child: Descriptor) -> str | None:
 
 def child_kind(child: Descriptor) -> ContentKind | None:
     """What a child of an index is by its descriptor; None if its manifest decides."""
-    if child.annotations and (child.is_attestation or child.reference_digest):
+    if child.reference_type:
         return ContentKind.ATTACHMENT
     if child.platform is not None and not child.platform.is_real:
         return ContentKind.ATTACHMENT

@@ -125,14 +125,22 @@ class Descriptor:
     has_urls: bool
 
     @property
+    def reference_type(self) -> str | None:
+        """What the index says this is of another child; None if it is no reference.
+
+        BuildKit attestation-storage.md: what is neither an image nor an attestation.
+        """
+        return self.annotations.get(REFERENCE_TYPE) or None
+
+    @property
     def is_attestation(self) -> bool:
         """Whether the index says that this is an attestation of another child."""
-        return self.annotations.get(REFERENCE_TYPE) == "attestation-manifest"
+        return self.reference_type == "attestation-manifest"
 
     @property
     def reference_digest(self) -> str | None:
         """The digest of the child that the index says this is about, in any role."""
-        if REFERENCE_TYPE not in self.annotations:
+        if self.reference_type is None:
             return None
         return self.annotations.get(REFERENCE_DIGEST) or None
 

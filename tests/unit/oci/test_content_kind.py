@@ -49,6 +49,11 @@ def marked(kind: str) -> dict[str, str]:
         # BuildKit attestation-storage.md; buildx may write other reference types.
         ({"annotations": marked("attestation-manifest")}, ATTACHMENT),
         ({"annotations": marked("builder")}, ATTACHMENT),
+        # "If any other value is specified, the entire manifest should be ignored"; only
+        # "when present", the digest says of what.
+        ({"annotations": {"vnd.docker.reference.type": "builder"}}, ATTACHMENT),
+        ({"annotations": {"vnd.docker.reference.digest": digest("b")}}, None),
+        ({"annotations": {"vnd.docker.reference.type": ""}}, None),
         (
             {
                 "annotations": marked("builder"),
