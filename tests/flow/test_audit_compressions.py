@@ -1,4 +1,4 @@
-"""An index with several compressions of a platform has it once.
+"""An index with several formats of a platform has it once.
 
 The order matters: containers/image#1789 prefers zstd, other clients take the first
 child for their platform (konflux-ci/architecture#357).
@@ -28,6 +28,9 @@ TYPES = {
     "gzip": Family.OCI.layer,
     "zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
     "plain": "application/vnd.oci.image.layer.v1.tar",
+    # nydus-snapshotter docs/index_detection.md: the alternative of a platform.
+    "nydus": "application/vnd.oci.image.layer.nydus.blob.v1",
+    "erofs": "application/vnd.erofs",  # registered with IANA
 }
 CONFIGS = Path(__file__).parents[2] / "configs"
 MIGRATION = (CONFIGS / "policy-migration.toml").read_text(encoding="utf-8")
@@ -51,7 +54,7 @@ def packed(compression: str, platform: str = AMD64, name: str = "app") -> BuiltI
     )
 
 
-GZIP, ZSTD, PLAIN = map(packed, TYPES)
+GZIP, ZSTD, PLAIN, NYDUS, EROFS = map(packed, TYPES)
 GZIP_ARM, ZSTD_ARM = packed("gzip", ARM64), packed("zstd", "linux/arm64/v8")
 BOTH = [GZIP, GZIP_ARM, ZSTD, ZSTD_ARM]
 
@@ -72,12 +75,18 @@ def digests(images: Sequence[BuiltImage]) -> list[str]:
         (BOTH, [GZIP, GZIP_ARM], [[ZSTD], [ZSTD_ARM]]),
         ([GZIP, ZSTD, GZIP_ARM], [GZIP, GZIP_ARM], [[ZSTD], []]),
         ([GZIP, ZSTD, PLAIN], [GZIP], [[ZSTD, PLAIN]]),
+        ([GZIP, NYDUS, EROFS], [GZIP], [[NYDUS, EROFS]]),
         # What comes first is what a client pulls that knows nothing of zstd.
         ([ZSTD, GZIP], [ZSTD], [[GZIP]]),
         ([index([GZIP]), index([ZSTD])], [GZIP], [[ZSTD]]),
         # Nothing says what these are.
         ([GZIP, packed("gzip", name="b")], [GZIP, packed("gzip", name="b")], [[], []]),
         ([ZSTD, packed("zstd", name="b")], [ZSTD, packed("zstd", name="b")], [[], []]),
+        (
+            [NYDUS, packed("nydus", name="b")],
+            [NYDUS, packed("nydus", name="b")],
+            [[], []],
+        ),
         # Other platforms: a variant, a version of Windows.
         (
             [GZIP, packed("zstd", "linux/amd64/v3")],
@@ -86,7 +95,7 @@ def digests(images: Sequence[BuiltImage]) -> list[str]:
         ),
     ],
 )
-async def test_a_platform_counts_once_in_its_first_compression(
+async def test_a_platform_counts_once_in_its_first_format(
     children: list[BuiltImage],
     platforms: list[BuiltImage],
     others: list[list[BuiltImage]],
