@@ -26,6 +26,7 @@ from auditor.registry.listing.distribution import DistributionLister
 from auditor.registry.request import RequestKind, RequestSender
 from auditor.registry.transport.transport import Transport
 from auditor.wire.challenge import CATALOG_SCOPE, pull_scope
+from auditor.wire.redirect import Redirects
 from auditor.wire.response import (
     Response,
     complete_length,
@@ -283,7 +284,8 @@ class Referrers:
     go-containerregistry#1760).
 
     A registry with the API never answers it with 404 (spec: "Backwards Compatibility").
-    Others answer 404 or another client error, a web page, or redirect to one (GHCR).
+    Others answer 404 or another client error, a web page, or redirect to one (GHCR). A
+    redirect to the referrers of the same digest is that of a registry at another name.
     That the API is missing is remembered for each namespace (the first part of the
     path), after a second request: several registries can share one host, each with its
     own namespaces. Anything else is a failure, after which referrers are unknown.
@@ -352,7 +354,7 @@ class Referrers:
             headers=_REFERRERS_HEADERS,
             max_bytes=registry.settings.max_manifest_bytes,
             authorizer=registry.pull_auth(repository),
-            redirects=False,
+            redirects=Redirects.SAME_RESOURCE,
             new_connection=new_connection,
             accepted_statuses=accepted_statuses,
         )

@@ -25,7 +25,11 @@ from enum import Enum, StrEnum
 from auditor.config import RegistrySettings
 from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
-from auditor.registry.auth.authorization import Authorization, Authorizer
+from auditor.registry.auth.authorization import (
+    Authorization,
+    Authorizer,
+    Elsewhere,
+)
 from auditor.registry.host_health import (
     DEAD_HOST_S,
     OUTAGE_KINDS,
@@ -43,6 +47,7 @@ from auditor.registry.transport.connection_budget import ConnectionBudget
 from auditor.registry.transport.transport import Transport
 from auditor.util.clock import Clock
 from auditor.util.text import safe_url
+from auditor.wire.redirect import Redirects
 from auditor.wire.response import Response
 from auditor.wire.retry_policy import (
     MAX_REAUTHENTICATIONS,
@@ -103,7 +108,8 @@ class _Request:
     `attempts` counts since the last restart; a request restarts if it failed because of
     an outage of the host that is over. `authorization` is that of the last attempt, or
     for the next one. `renewals` counts tokens that expired in the queue; after
-    `max_attempts` of them the token is sent anyway.
+    `max_attempts` of them the token is sent anyway. `is_elsewhere`: the URL is that of
+    another host, which gets no login.
     """
 
     url: str
@@ -112,6 +118,7 @@ class _Request:
     is_ping: bool
     is_manifest: bool
     server: str
+    is_elsewhere: bool
     attempts: int = 0
     restarts: int = 0
     renewals: int = 0
@@ -132,9 +139,9 @@ class RequestSender:
     """Sends requests to one service, within its limits and while it is healthy.
 
     `service` names it in messages. Authorizations are sent to the origin
-    `credential_base` only; requests to another one, such as the next page of a
-    redirected list, go without. `probe_url` responds while the service is up; without
-    one, the URL of a failed request is probed.
+    `credential_base` only; another one, such as that of the next page of a redirected
+    list, gets an anonymous token at most. `probe_url` responds
+    while the service is up; without one, the URL of a failed request is probed.
     """
 
     def __init__(
@@ -186,19 +193,17 @@ class RequestSender:
         max_bytes: int,
         body: bytes | None = None,
         authorizer: Authorizer | None = None,
-        redirects: bool = True,
+        redirects: Redirects = Redirects.FOLLOWED,
         new_connection: bool = False,
         accepted_statuses: Container[int] = (),
         max_attempts: int | None = None,
     ) -> Response | Failure:
         """The response (2xx or one of `accepted_statuses`), or the final failure.
 
-        `redirects`: follow them. `new_connection`: reuse none. `max_attempts` defaults
-        to the setting `tries`.
+        `redirects`: which ones are followed. `new_connection`: reuse none.
+        `max_attempts` defaults to the setting `tries`.
         """
         health, concurrency = self._health, self.concurrency
-        if authorizer is not None and not self._may_authorize(url):
-            authorizer = None
         request = _Request(
             url,
             authorizer,
@@ -206,7 +211,10 @@ class RequestSender:
             is_ping=kind is _PING,
             is_manifest=kind is _MANIFEST and method == "GET",
             server=TOKEN_SERVICE if kind is _TOKEN else REGISTRY,
+            is_elsewhere=authorizer is not None and not self._may_authorize(url),
         )
+        if authorizer is not None and request.is_elsewhere:
+            request.authorizer = Elsewhere(authorizer)
         while True:
             if failure := await self._admit(request):
                 return replace(failure, attempts=failure.attempts or request.attempts)
@@ -257,7 +265,11 @@ class RequestSender:
             self._health.excuse(self._clock.monotonic() - asked_at)
             self._counts.sent[_PING] += 1
             return await self._transport.request(
-                "GET", url, headers={}, max_bytes=MAX_PROBE_BYTES, redirects=False
+                "GET",
+                url,
+                headers={},
+                max_bytes=MAX_PROBE_BYTES,
+                redirects=Redirects.REFUSED,
             )
         finally:
             self._budget.requests.release()
@@ -460,7 +472,9 @@ def _host_wide_wait_s(decision: Wait | Fail) -> float:
 def _sent_request(request: _Request, outcome: Response | Failure) -> SentRequest:
     """The authentication of the request, and whether another origin responded."""
     url = outcome.url if isinstance(outcome, Response) else request.url
-    other_origin = url != request.url and origin_of(url) != origin_of(request.url)
+    other_origin = request.is_elsewhere or (
+        url != request.url and origin_of(url) != origin_of(request.url)
+    )
     server = request.server
     if other_origin:
         server = f"{origin_of(url).host}, to which {server} redirects,"

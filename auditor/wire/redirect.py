@@ -7,9 +7,11 @@ registry's Authorization header, and reject requests that have one.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from enum import StrEnum
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
+from auditor.util.lazy_regex import LazyPattern
 from auditor.util.text import safe_url
 from auditor.wire.url_policy import address_class, origin_of, resolve_url
 
@@ -19,6 +21,27 @@ MAX_REDIRECTS = 5
 # The header fields that are kept when a redirect leaves the origin.
 KEPT_HEADERS = frozenset({"Accept", "Range"})
 _REFUSED = FailureKind.REDIRECT_REFUSED
+# The resource of a URL of the registry API: its last two segments.
+_RESOURCE = LazyPattern(r"[a-z]+://[^/]+/v2/.+/([a-z]+/[^/?#]+)(?:[?#].*)?")
+
+
+class Redirects(StrEnum):
+    """Which redirects of a response are followed.
+
+    `SAME_RESOURCE`: those to a registry that has the same resource, whatever its name
+    and the name of the repository there (lscr.io, registry.k8s.io).
+    """
+
+    FOLLOWED = "followed"
+    SAME_RESOURCE = "same resource"
+    REFUSED = "refused"
+
+    def allows(self, url: str, target: str) -> bool:
+        """Whether a redirect from `url` to `target` is followed."""
+        if self is not Redirects.SAME_RESOURCE:
+            return self is Redirects.FOLLOWED
+        here, there = _RESOURCE.fullmatch(url), _RESOURCE.fullmatch(target)
+        return here is not None and there is not None and here[1] == there[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

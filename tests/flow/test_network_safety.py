@@ -25,6 +25,7 @@ from auditor.oci.descriptor import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from auditor.registry.transport import transport as network_transport
 from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.transport import Transport
+from auditor.wire.redirect import Redirects
 from auditor.wire.response import Response
 from auditor.wire.url_policy import origin_of
 from tests.flow.harness import ADMIN, MANIFESTS, TAGS, TOKENS, lab, service, simple
@@ -144,7 +145,7 @@ async def test_a_name_that_resolves_to_a_refused_address_is_not_connected_to(
                 f"http://tokens.example.net:{server.port}/token",
                 headers=SECRETS,
                 max_bytes=CAP,
-                redirects=False,
+                redirects=Redirects.REFUSED,
             )
         assert server.connections == 0
     assert asked == ["tokens.example.net"]
@@ -349,7 +350,7 @@ async def test_a_request_with_a_credential_is_not_redirected() -> None:
                 f"{server.url}/token",
                 headers=SECRETS,
                 max_bytes=CAP,
-                redirects=False,
+                redirects=Redirects.REFUSED,
             )
         assert other.connections == 0
     assert isinstance(outcome, Failure)

@@ -16,7 +16,10 @@ from aiohttp.typedefs import Handler
 from auditor.demo.demo_tokens import ANONYMOUS, DemoAccount
 from tests.flow.commands import auditor
 from tests.flow.harness import ADMIN, TOKENS, Lab, lab, service, simple
+from tests.flow.test_audit_attachments import PLAIN, REFERRERS, audited, of
 from tests.flow.test_revoked_tokens import Revokes
+from tests.support.attached_images import notation_signature
+from tests.support.fault_actions import Answer
 from tests.support.registry import Basic
 
 pytestmark = pytest.mark.anyio
@@ -58,6 +61,42 @@ async def test_an_anonymous_token_of_the_target_is_used(
             assert "Basic" not in one.headers.get("Authorization", "")
     assert outcome.kinds == ["image"] * len(NAMES)
     assert {record.registry for record in outcome.records} == {name.host}
+
+
+@pytest.mark.parametrize("login", [None, ADMIN])
+async def test_every_page_of_a_list_of_tags_gets_a_token_of_the_target(
+    login: DemoAccount | None,
+) -> None:
+    names = [f"team/app:{number}" for number in range(5)]
+    tokens = service(STRANGER)
+    async with lab(simple(names), tokens=tokens) as target, lab(login=login) as name:
+        redirect(name, target)
+        outcome = await name.audit(name.ref("team/app:*"), page_size=2)
+        assert target.good("/v2/team/app/tags/list") == 3
+        for one in target.faults.log:
+            assert "Basic" not in one.headers.get("Authorization", "")
+    assert outcome.kinds == ["image"] * 5
+
+
+async def test_a_signature_is_found_at_the_target() -> None:
+    content = of(PLAIN, "1")
+    content.add("team/app", notation_signature(PLAIN.root))
+    tokens = service(STRANGER)
+    async with lab(content, tokens=tokens) as target, lab() as name:
+        redirect(name, target)
+        record = await audited(name)
+    assert record.signed is True
+    assert record.warnings == ()
+
+
+async def test_a_referrers_api_that_leads_to_a_web_page_is_none() -> None:
+    """GHCR; the other host gets no request."""
+    async with lab(of(PLAIN, "1")) as here, lab() as other:
+        to = Answer(303, {"Location": f"http://{other.host}/packages/team/app"})
+        here.faults.on("GET", REFERRERS, to, forever=True)
+        record = await audited(here)
+        assert not other.faults.log
+    assert record.signed is False
 
 
 async def test_a_target_that_requires_a_login_is_named() -> None:

@@ -105,6 +105,32 @@ LOGIN_UNUSED = Authorization(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """The authorizer of a URL of another host: no login, an anonymous token at most."""
+
+    authorizer: Authorizer
+
+    def cached(self) -> Authorization:
+        """No token: only the challenge of the host names its token service."""
+        return ANONYMOUS
+
+    async def authorization(self) -> Authorization:
+        """See `cached`."""
+        return ANONYMOUS
+
+    async def after_401(
+        self, refused: Authorization, challenge: Challenge | None
+    ) -> None:
+        """None: the challenge is not the registry's."""
+
+    async def elsewhere(
+        self, refused: Authorization, challenge: Challenge, url: str
+    ) -> Authorization | Failure | None:
+        """See `Authorizer.elsewhere`."""
+        return await self.authorizer.elsewhere(refused, challenge, url)
+
+
 def shows_acceptance(outcome: Response | Failure | None) -> bool:
     """Whether the registry accepted the authorization of the request.
 

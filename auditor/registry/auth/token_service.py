@@ -37,6 +37,7 @@ from auditor.util.text import safe_url
 from auditor.wire.challenge import parse_scope
 from auditor.wire.credential import Credential, IdentityToken, Login
 from auditor.wire.error_body import error_sentence
+from auditor.wire.redirect import Redirects
 from auditor.wire.response import Response
 from auditor.wire.retry_policy import (
     RETRYABLE_STATUSES,
@@ -180,7 +181,7 @@ class TokenService:
             headers=headers,
             max_bytes=MAX_TOKEN_RESPONSE_BYTES,
             body=body,
-            redirects=False,
+            redirects=Redirects.REFUSED,
             accepted_statuses=_REFUSED,
         )
 

@@ -31,6 +31,7 @@ from auditor.registry.request import RequestKind, RequestSender
 from auditor.util.single_flight import SingleFlight
 from auditor.wire.challenge import Challenge
 from auditor.wire.credential import Credential, Login
+from auditor.wire.redirect import Redirects
 from auditor.wire.response import Response
 from auditor.wire.token import is_bearer_token
 
@@ -264,7 +265,7 @@ class ApiAuthorizer:
             headers={"Content-Type": "application/json"},
             body=orjson.dumps(body),
             max_bytes=MAX_TOKEN_RESPONSE_BYTES,
-            redirects=False,
+            redirects=Redirects.REFUSED,
         )
         if isinstance(response, Failure):
             failure = response.at(Stage.TOKEN)

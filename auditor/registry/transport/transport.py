@@ -30,7 +30,7 @@ from auditor.registry.transport.tls import SYSTEM_TRUST, TlsFiles, tls_context
 from auditor.util.known_secrets import KnownSecrets
 from auditor.util.text import safe_url
 from auditor.wire.proxy import NO_PROXIES, InvalidProxy, Proxies
-from auditor.wire.redirect import follow_redirect
+from auditor.wire.redirect import Redirects, follow_redirect
 from auditor.wire.response import Response, expects_tls
 from auditor.wire.url_policy import Origin, is_loopback_host, origin_of
 
@@ -101,11 +101,11 @@ class Transport:
         headers: Mapping[str, str],
         max_bytes: int,
         body: bytes | None = None,
-        redirects: bool = True,
+        redirects: Redirects = Redirects.FOLLOWED,
         new_connection: bool = False,
         hops: int = 0,
     ) -> Response | Failure:
-        """The response to one request, after redirects unless `redirects` is false.
+        """The response to one request, after the redirects that `redirects` allows.
 
         `headers` go to the origin of `url`; after a redirect to another one only
         `Accept` and `Range` are sent. A `body` cannot be redirected. A response above
@@ -113,7 +113,7 @@ class Transport:
         answer to another request cannot be taken for this one's. `hops`: the redirects
         so far.
         """
-        assert body is None or not redirects
+        assert body is None or redirects is Redirects.REFUSED
         client, target = self._client, _target(url, self._base)
         if target is None:
             try:
@@ -150,27 +150,24 @@ class Transport:
             sent = headers.get("Authorization")
             body = self._secrets.mask(response.body, authorization=sent)
             return replace(response, body=body)
-        if redirects:
+        if redirects is not Redirects.REFUSED:
             return await self._follow(
                 method,
                 response,
                 headers,
+                redirects,
                 max_bytes=max_bytes,
                 new_connection=new_connection,
                 hops=hops + 1,
             )
-        return Failure(
-            kind=FailureKind.REDIRECT_REFUSED,
-            status=response.status,
-            detail=f"{safe_url(url)} redirects; a request that may carry a credential"
-            " is not redirected",
-        )
+        return _not_followed(response)
 
     async def _follow(
         self,
         method: str,
         redirect: Response,
         headers: Mapping[str, str],
+        redirects: Redirects,
         *,
         max_bytes: int,
         new_connection: bool,
@@ -186,11 +183,14 @@ class Transport:
             )
         except ProtocolError as error:
             return Failure(kind=error.kind, detail=error.detail)
+        if not redirects.allows(redirect.url, hop.url):
+            return _not_followed(redirect)
         outcome = await self.request(
             method,
             hop.url,
             headers=hop.kept_headers(headers),
             max_bytes=max_bytes,
+            redirects=redirects,
             new_connection=new_connection,
             hops=hops,
         )
@@ -274,6 +274,15 @@ class Transport:
             timeouts=self._timeouts,
             names=self._names,
         )
+
+
+def _not_followed(response: Response) -> Failure:
+    return Failure(
+        kind=FailureKind.REDIRECT_REFUSED,
+        status=response.status,
+        detail=f"{safe_url(response.url)} redirects; a request that may carry a"
+        " credential is not redirected",
+    )
 
 
 def _target(url: str, base: str) -> str | None:

@@ -3,7 +3,12 @@ from __future__ import annotations
 import pytest
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.wire.redirect import MAX_REDIRECTS, Redirect, follow_redirect
+from auditor.wire.redirect import (
+    MAX_REDIRECTS,
+    Redirect,
+    Redirects,
+    follow_redirect,
+)
 
 BLOB = "https://h.example/v2/a/blobs/sha256:00"
 
@@ -84,3 +89,25 @@ def test_errors_do_not_contain_presigned_urls() -> None:
     with pytest.raises(ProtocolError) as caught:
         follow_redirect(BLOB, "http://cdn.example/x?X-Amz-Signature=abc", 1)
     assert "abc" not in caught.value.detail
+
+
+LIST = "https://a.example/v2/team/app/referrers/sha256:00"
+
+
+@pytest.mark.parametrize(
+    ("target", "is_same"),
+    [
+        ("https://b.example/v2/team/app/referrers/sha256:00", True),
+        # registry.k8s.io
+        ("https://b.example/v2/project/images/app/referrers/sha256:00?n=5", True),
+        ("https://a.example/v2/team/app/referrers/sha256:11", False),
+        ("https://b.example/v2/team/app/manifests/sha256:00", False),
+        ("https://b.example/packages/team/app/referrers/sha256:00", False),
+        ("https://b.example/login?to=/v2/team/app/referrers/sha256:00", False),
+        ("https://b.example/", False),
+    ],
+)
+def test_the_same_resource_has_the_same_end(target: str, is_same: bool) -> None:
+    assert Redirects.SAME_RESOURCE.allows(LIST, target) is is_same
+    assert Redirects.FOLLOWED.allows(LIST, target)
+    assert not Redirects.REFUSED.allows(LIST, target)
