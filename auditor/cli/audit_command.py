@@ -79,7 +79,7 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
     from auditor.cli.progress import log_progress
     from auditor.errors import unwrap_exception_group
     from auditor.input.lists import await_first_item, input_items
-    from auditor.report.summary_text import EMPTY_INPUT, is_empty_input, summary_lines
+    from auditor.report.summary_text import empty_input_sentence, summary_lines
     from auditor.util.clock import SystemClock
 
     say = information(settings)
@@ -105,8 +105,8 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
         say(line)
     if (hint := report.resume_hint) is not None:
         say(hint)
-    elif settings.shard is None and is_empty_input(summary):
-        print_message(EMPTY_INPUT)
+    elif settings.shard is None and (sentence := empty_input_sentence(summary)):
+        print_message(sentence)
     write_side_outputs(settings, summary)
     if interruption.code is not None:
         return interruption.code

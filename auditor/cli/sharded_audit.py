@@ -19,7 +19,7 @@ from auditor.config import EngineName, Settings, sharded_run_settings
 from auditor.errors import ExitCode, UsageError, unwrap_exception_group
 from auditor.input.list_reader import STANDARD_INPUT
 from auditor.input.lists import check_lists
-from auditor.report.summary_text import EMPTY_INPUT, is_empty_input, summary_lines
+from auditor.report.summary_text import empty_input_sentence, summary_lines
 from auditor.scale.process_engine import ProcessEngine
 from auditor.scale.shard_dir import LocalShardDir, RemoteShardDir, ShardDir, is_url
 from auditor.scale.sharded_run import (
@@ -103,8 +103,8 @@ async def _audit(
         say(line)
     if summary is None:
         _print_resume_hint(run)
-    elif is_empty_input(summary):
-        print_message(EMPTY_INPUT)
+    elif sentence := empty_input_sentence(summary):
+        print_message(sentence)
     write_side_outputs(run.settings, totals)
     if summary is None:
         return interrupted or _failed_code(run)

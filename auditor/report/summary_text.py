@@ -21,7 +21,8 @@ MAX_LOGINS = 20
 # Longer than any valid reference.
 MAX_REFERENCE_CHARS = 500
 
-EMPTY_INPUT = "nothing was audited: the input names no reference; check the lists"
+_EMPTY_INPUT = "nothing was audited: the input names no reference; check the lists"
+_ALL_FILTERED = "nothing was audited: the filters leave nothing of what was listed"
 
 # Names of what is counted: singular, and a plural that does not only add an s.
 ENTRY_NOUNS = {
@@ -82,10 +83,14 @@ def summary_lines(summary: Json) -> list[str]:
     ]
 
 
-def is_empty_input(summary: Json) -> bool:
-    """Whether the run read all of its input and found no reference in it."""
+def empty_input_sentence(summary: Json) -> str | None:
+    """Why a run that read all of its input had nothing to audit; `None` if it had."""
     references = summary["references"]
-    return bool(references["all_listed"] and not references["asked"])
+    if references["asked"] or not references["all_listed"]:
+        return None
+    excluded = any(Listing.from_json(one).excluded for one in summary["listings"])
+    is_filtered = excluded or summary["lists"][ListKind.TAGS]["filtered"]
+    return _ALL_FILTERED if is_filtered else _EMPTY_INPUT
 
 
 def listing_lines(lists: Json, listings: Sequence[Listing]) -> list[str]:

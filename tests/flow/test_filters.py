@@ -11,6 +11,7 @@ from auditor.demo.demo_registry import DemoContent
 from auditor.demo.image_builder import BuiltImage, image, index
 from auditor.errors import ConfigError
 from auditor.model import ImageRecord
+from auditor.report.summary_text import empty_input_sentence
 from tests.flow.harness import BLOBS, MANIFESTS, TAGS, Lab, Outcome, lab, simple
 from tests.support.fault_actions import Answer
 
@@ -52,6 +53,25 @@ async def test_filters_select_listed_tags(
     assert listing.filtered > 0
     assert outcome.summary.to_do == 0
     assert outcome.summary.tally.filtered == 0
+
+
+@pytest.mark.parametrize(
+    ("selector", "filters"),
+    [
+        ("*:*", {"include": ("nothing",)}),
+        ("app:*", {"exclude": ("*",)}),
+        ("*:*", {"exclude_repositories": ("**",)}),
+    ],
+)
+async def test_filters_that_leave_nothing_are_named(
+    selector: str, filters: dict[str, Any]
+) -> None:
+    async with lab(simple(NAMES)) as here:
+        outcome = await here.audit(here.ref(selector), **filters)
+    assert outcome.references == []
+    assert empty_input_sentence(outcome.summary.to_json()) == (
+        "nothing was audited: the filters leave nothing of what was listed"
+    )
 
 
 async def test_latest_keeps_the_newest_tags_of_each_repository() -> None:
