@@ -44,6 +44,63 @@ def test_a_compose_file_gives_the_images_of_its_services() -> None:
     ]
 
 
+# compose-spec: "build" (additional_contexts, args, dockerfile_inline), "volumes",
+# "provider"; Dockerfile reference, "Named contexts".
+def test_builds_in_the_file_and_image_volumes_are_read() -> None:
+    data = dedented("""
+        services:
+          built: {build: ., image: "${IMAGE:-}"}
+          inline:
+            build:
+              dockerfile_inline: |
+                ARG GO=1
+                ARG OS
+                FROM a.io/go:$${GO}-$${OS} AS build
+                COPY --from=tools /x /x
+                COPY --from=a.io/certs /y /y
+                FROM Base
+              args: {GO: "${GO:-2}", OS: slim, OTHER: null}
+              additional_contexts:
+                - base=docker-image://a.io/base:${V:-3}
+                - tools=docker-image://a.io/tools
+                - src=../src
+          contexts:
+            build:
+              context: .
+              additional_contexts:
+                base: docker-image://debian
+                image: docker-image://${UNSET}
+                other: service:inline
+                git: https://github.com/x/y.git
+          volume:
+            image: a.io/v
+            volumes:
+              - {type: image, source: "a.io/data:1", target: /d}
+              - {type: bind, source: /a, target: /b}
+              - /c:/d
+          open:
+            build: {dockerfile_inline: "FROM a.io/$UNSET"}
+          model: {provider: {type: model, options: {model: ai/x}}}
+    """)
+    resolved = "; give the output of `docker compose config` instead"
+    assert summaries(data) == [
+        "3 a.io/base:3",
+        "3 a.io/tools:latest",
+        "5:dockerfile_inline:3 a.io/go:2-slim",
+        "5:dockerfile_inline:5 a.io/certs:latest",
+        "21 docker.io/library/debian:latest",
+        f"22 ! the variable UNSET has no default here{resolved}",
+        "26 a.io/v:latest",
+        "28 a.io/data:1",
+        f"32 ! the variable UNSET has no default here{resolved}",
+    ]
+
+
+def test_an_empty_image_without_a_build_is_an_error() -> None:
+    (line,) = summaries(b"services:\n  a: {image: '${A:-}'}")
+    assert line.startswith("2 ! ")
+
+
 def test_a_compose_file_may_be_json_and_reports_included_files() -> None:
     document = {"include": ["other.yml"], "services": {"web": {"image": "a.io/web"}}}
     found = summaries(json.dumps(document, indent=2).encode())
