@@ -43,6 +43,14 @@ _OWNERS: Mapping[tuple[str, str], frozenset[str]] = {
     ("monitoring.coreos.com", "ThanosRuler"): frozenset({"spec"}),
     ("tekton.dev", "StepAction"): frozenset({"spec"}),
 }
+# Keys of images with other names, by API group: kustomize, Flux, Crossplane.
+_OTHER_IMAGE_KEYS: Mapping[str, str] = {
+    "kustomize.config.k8s.io": "newName",
+    "kustomize.toolkit.fluxcd.io": "newName",
+    "pkg.crossplane.io": "package",
+}
+# An image among the inputs of builds and image streams of OpenShift (ObjectReference).
+_DOCKER_IMAGE = "DockerImage"
 # Objects that describe other objects: schemas, and the images that a policy allows.
 _DESCRIPTIONS = frozenset({"CustomResourceDefinition"})
 _DESCRIBING_GROUPS = frozenset({"kyverno.io", "policies.kyverno.io"})
@@ -68,6 +76,7 @@ def expand_parameters(text: str, values: Mapping[str, str] | None) -> str:
     if values is None or len(text) > MAX_EXPANDED_CHARS:
         return text
     parts = _PARAMETER.split(text)
+    size = 0
     for position in range(1, len(parts), 2):
         value = values.get(parts[position])
         if value is None:
@@ -77,6 +86,12 @@ def expand_parameters(text: str, values: Mapping[str, str] | None) -> str:
                 " instead"
             )
         parts[position] = value
+        size += len(value)
+        if size > MAX_EXPANDED_CHARS:
+            raise ParameterError(
+                f"with its parameters it has more than {MAX_EXPANDED_CHARS:,}"
+                " characters"
+            )
     return "".join(parts)
 
 
@@ -96,7 +111,7 @@ def images_of(value: Mapping[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Images and the container or volume that each belongs to, in their order."""
     owners = _container_keys(value)
     for key, node in _nodes(value):
-        if key in owners:
+        if key in owners and not isinstance(node.get("image"), dict):
             yield node.get("image") or "", node
         elif key == "volumes" and isinstance(source := node.get("image"), dict):
             yield source.get("reference") or "", node
@@ -111,10 +126,19 @@ def unread_image_fields(value: Mapping[str, Any]) -> list[str]:
     status = value.get("status")
     if value.get("kind") == "Node" and isinstance(status, dict) and "images" in status:
         found.setdefault("status.images")
+    other_key = _OTHER_IMAGE_KEYS.get(_group(value))
     for key, node in _nodes(value):
+        is_reference = node.get("kind") == _DOCKER_IMAGE
         for name, inner in node.items():
-            is_read = name == "image" and (key in owners or key == "volumes")
-            if not is_read and is_image_key(name) and _is_image(inner):
+            is_read = name == "image" and (
+                key == "volumes" or (key in owners and not isinstance(inner, dict))
+            )
+            is_image = (
+                is_image_key(name)
+                or name == other_key
+                or (is_reference and name == "name")
+            )
+            if is_image and not is_read and _is_image(inner):
                 found.setdefault(f"{key}.{name}")
                 if len(found) == _MAX_FIELDS:
                     return list(found)
@@ -122,8 +146,12 @@ def unread_image_fields(value: Mapping[str, Any]) -> list[str]:
 
 
 def _container_keys(value: Mapping[str, Any]) -> frozenset[str]:
-    group = str(value.get("apiVersion")).partition("/")[0]
-    return _CONTAINER_KEYS | _OWNERS.get((group, str(value.get("kind"))), frozenset())
+    owner = (_group(value), str(value.get("kind")))
+    return _CONTAINER_KEYS | _OWNERS.get(owner, frozenset())
+
+
+def _group(value: Mapping[str, Any]) -> str:
+    return str(value.get("apiVersion")).partition("/")[0]
 
 
 def _nodes(value: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -131,9 +159,8 @@ def _nodes(value: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
     `metadata` and `status` do not say what is to run.
     """
-    group = str(value.get("apiVersion")).partition("/")[0]
     kind = value.get("kind")
-    if kind in _DESCRIPTIONS | _REVISIONS or group in _DESCRIBING_GROUPS:
+    if kind in _DESCRIPTIONS | _REVISIONS or _group(value) in _DESCRIBING_GROUPS:
         return
     rest: list[tuple[str, Any]] = [
         (key, inner)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import orjson
 
@@ -35,6 +35,8 @@ _HERE_DOCUMENT = LazyPattern(r"[0-9]*+<<(?P<chomp>-?+)\s*+(?P<word>[^<]+)")
 _WITH_HERE_DOCUMENTS = frozenset({"RUN", "COPY", "ADD"})
 _STAGE_NUMBER = LazyPattern(r"[+-]?[0-9]+")
 _NO_IMAGE = "scratch"
+# Far more than a person writes; each can have `MAX_EXPANDED_CHARS`.
+_MAX_ARGUMENTS = 1000
 _FROM_FLAG = "--from="
 _MOUNT_FLAG = "--mount="
 
@@ -59,27 +61,36 @@ def is_dockerfile(line: str) -> bool:
     return _FIRST.match(line.lstrip()) is not None
 
 
-def read_dockerfile(text: str, name: str) -> Iterator[InputItem]:
+def read_dockerfile(
+    text: str,
+    name: str,
+    *,
+    build_arguments: Mapping[str, str] | None = None,
+    contexts: Iterable[str] = (),
+) -> Iterator[InputItem]:
     """The images of a Dockerfile, in its order.
 
     An image with a variable that no `ARG` before the first `FROM` sets is malformed.
+    `build_arguments` replace the defaults of `ARG`s; `contexts` are the names that are
+    no images, as those of stages.
     """
     escape = _escape_character(text)
     instructions = list(_instructions(text.split("\n"), escape))
     # `COPY --from` may also name a stage further below.
-    all_stages = {
+    stages = {context.lower() for context in contexts}
+    all_stages = stages | {
         words[2].lower()
         for one in instructions
         if one.name == "FROM" and len(words := _BLANKS.split(one.rest)) == 3
     }
     arguments: dict[str, str] = {}
-    stages: set[str] = set()
     has_stage = False
     for one in instructions:
         place = f"{name}:{one.line}"
         match one.name:
             case "ARG" if not has_stage:
-                _set_arguments(split_words(one.rest, escape), arguments, escape)
+                words = split_words(one.rest, escape)
+                _set_arguments(words, arguments, build_arguments or {}, escape)
             case "FROM":
                 has_stage = True
                 words = _BLANKS.split(one.rest)
@@ -235,10 +246,19 @@ def _is_json(rest: str) -> bool:
     return isinstance(words, list) and all(isinstance(word, str) for word in words)
 
 
-def _set_arguments(words: list[str], arguments: dict[str, str], escape: str) -> None:
+def _set_arguments(
+    words: list[str],
+    arguments: dict[str, str],
+    build_arguments: Mapping[str, str],
+    escape: str,
+) -> None:
     for word in words:
         name, equals, value = word.partition("=")
-        if equals:
+        if name not in arguments and len(arguments) >= _MAX_ARGUMENTS:
+            continue
+        if name in build_arguments:
+            arguments[name] = build_arguments[name]
+        elif equals:
             try:
                 arguments[name] = expand_word(value, arguments, escape)
             except VariableError:

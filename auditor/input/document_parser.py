@@ -269,7 +269,8 @@ class _TreeBuilder:
                             "the value of << must be a mapping or a list of mappings"
                         )
                     self._count(len(mapping))
-                    merged = {**mapping, **merged}  # the first mapping wins
+                    for name, inner in mapping.items():
+                        merged.setdefault(name, inner)  # the first mapping wins
             else:
                 if key in members and members[key] != value:
                     is_about_image = _contradicts(key, members[key], value)

@@ -79,14 +79,21 @@ def _begins_kubernetes(line: str) -> bool:
 def _read_yaml(reader: ListReader) -> Iterator[InputItem]:
     images = KubernetesImages(reader.name)
     has_objects = False
+    has_others = False
     for document in read_yaml(reader.text(), reader.name):
         if is_kubernetes(document):
             has_objects = True
             yield from images.read(document)
-        # Between objects, a template of Helm may print anything; kubectl refuses it,
-        # but it is no reason to audit nothing.
-        elif document is not None and not (has_objects and not images_in(document)):
-            yield from _items(document, reader.name)
+        elif (items := document_items(document, reader.name)) is not None:
+            yield from items
+        elif images_in(document):
+            raise _unknown_format(reader.name)
+        else:
+            has_others |= document is not None
+    # Among objects, a template of Helm may print anything; kubectl refuses it, but it
+    # is no reason to audit nothing.
+    if has_others and not has_objects:
+        raise _unknown_format(reader.name)
 
 
 def _read_json(reader: ListReader) -> Iterator[InputItem]:
@@ -110,9 +117,13 @@ def _read_json(reader: ListReader) -> Iterator[InputItem]:
 def _items(document: Any, name: str) -> Iterator[InputItem]:
     items = document_items(document, name)
     if items is None:
-        raise UsageError(
-            f"{name}: unknown format: neither a list of references nor Kubernetes"
-            " objects, a compose file or skopeo sync YAML; write one reference or JSON"
-            " object (`jq -c`) a line"
-        )
+        raise _unknown_format(name)
     return items
+
+
+def _unknown_format(name: str) -> UsageError:
+    return UsageError(
+        f"{name}: unknown format: neither a list of references nor Kubernetes objects,"
+        " a compose file or skopeo sync YAML; write one reference or JSON object"
+        " (`jq -c`) a line"
+    )

@@ -52,9 +52,11 @@ _WORKLOADS = frozenset(
 # The prefix that dockershim wrote before the digest of an image.
 _PULLABLE = "docker-pullable://"
 # Names of images that were loaded into a node and that no registry has: containerd's
-# for an archive without names (client/import.go; kind#4184), and podman's.
+# for an archive without names (client/import.go; kind#4184), nerdctl's (nerdctl#304),
+# docker's (moby#53561), and podman's.
 _LOADED = LazyPattern(
-    r"(?:docker\.io/library/)?import-[0-9]{4}-[0-9]{2}-[0-9]{2}@.*|localhost/.*"
+    r"(?:docker\.io/library/)?"
+    r"(?:import-[0-9]{4}-[0-9]{2}-[0-9]{2}|overlayfs|moby-dangling)@.*|localhost/.*"
 )
 # Kinds that are named in warnings; a list can have any number.
 _MAX_WARNINGS = 20

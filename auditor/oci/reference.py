@@ -256,8 +256,6 @@ def _reference(text: str) -> Reference | None:
     if (match := _REFERENCE.fullmatch(text)) is None or (name := _name(match)) is None:
         return None
     tag, digest = match["tag"], match["digest"]
-    if match["path"] in grammar.HEX_CHARS and grammar.is_image_id(text):
-        return None
     if tag is None and digest is None:
         tag = "latest"
     return Reference(registry=name[0], repository=name[1], tag=tag, digest=digest)
@@ -302,7 +300,10 @@ def _name(match: re.Match[str]) -> tuple[str, str] | None:
     if host is None:
         if _IMAGE_ID.fullmatch(path):
             return None
-        if "/" not in path and grammar.bare_host(path, match.groupdict().get("tag")):
+        tag = match.groupdict().get("tag")
+        if "/" not in path and (
+            grammar.is_image_id(path, tag) or grammar.bare_host(path, tag)
+        ):
             return None
     registry = DOCKER_HUB if host is None else _registry(host)
     if registry is None:

@@ -107,12 +107,13 @@ def is_glob(text: str) -> bool:
     return any(char in text for char in GLOB_CHARS)
 
 
-def is_image_id(text: str) -> bool:
-    """Whether the text is a digest alone, as nodes and `docker images` print IDs.
+def is_image_id(name: str, tag: str | None) -> bool:
+    """Whether `name:tag`, without a slash, is a digest alone, as nodes print image IDs,
+    and `docker images` shortened ones.
 
     By the grammar it is the tag of an official image that is called sha256.
     """
-    return re.fullmatch(rf"(?:{SCHEME})?{DIGEST}", text) is not None
+    return name in HEX_CHARS and tag is not None
 
 
 def bare_host(name: str, tag: str | None) -> str | None:
@@ -137,11 +138,6 @@ def explain_invalid_reference(text: str) -> str:
         )
     if error := _error_in_characters(text):
         return error
-    if is_image_id(text):
-        return (
-            "it is a digest or an image ID without its repository, which no registry"
-            f" can find; write {_EXAMPLE.partition(':')[0]}@sha256:..."
-        )
     text = text.removeprefix(SCHEME)
     first, slash, rest = text.partition("/")
     has_host = bool(slash) and _is_meant_as_host(first)
@@ -149,6 +145,11 @@ def explain_invalid_reference(text: str) -> str:
         return error
     name, at, digest = (rest if has_host else text).partition("@")
     path, colon, tag = name.partition(":")
+    if not slash and is_image_id(path.lower(), tag or None):
+        return (
+            "it is a digest or an image ID without its repository, which no registry"
+            f" can find; write {_EXAMPLE.partition(':')[0]}@sha256:..."
+        )
     if not slash and (error := _error_in_bare_host(text, path.lower(), tag)):
         return error
     if any(char in path for char in GLOB_CHARS):

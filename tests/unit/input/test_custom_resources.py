@@ -141,6 +141,23 @@ def test_a_template_gives_the_images_of_its_objects() -> None:
     ]
 
 
+def test_the_values_of_parameters_are_bounded() -> None:
+    # 300 such images, 1.2 MB, kept 1.2 GB.
+    document = {
+        "apiVersion": "template.openshift.io/v1",
+        "kind": "Template",
+        "objects": [
+            {"kind": "Pod", "spec": {"containers": [{"image": "${A}" * 1000}]}},
+            {"kind": "Pod", "spec": {"containers": [{"image": "a.io/x:${B}"}]}},
+        ],
+        "parameters": [{"name": "A", "value": "x" * 4096}, {"name": "B", "value": "1"}],
+    }
+    assert summaries(json.dumps(document, indent=1).encode()) == [
+        "-/-/- ! with its parameters it has more than 4,096 characters",
+        "-/-/- a.io/x:1",
+    ]
+
+
 def test_images_that_are_not_read_are_named_once_for_each_kind(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -156,6 +173,26 @@ def test_images_that_are_not_read_are_named_once_for_each_kind(
         apiVersion: helm.toolkit.fluxcd.io/v2
         kind: HelmRelease
         spec: {values: {image: {repository: a.io/x}, web: {image: {tag: "2"}}}}
+        ---
+        apiVersion: helm.toolkit.fluxcd.io/v2
+        kind: HelmReleaseX
+        spec: {values: {initContainers: [{image: {repository: a.io/i, tag: 1}}]}}
+        ---
+        apiVersion: kustomize.config.k8s.io/v1beta1
+        kind: Kustomization
+        images: [{name: nginx, newName: a.io/nginx, newTag: "1"}]
+        ---
+        apiVersion: pkg.crossplane.io/v1
+        kind: Provider
+        spec: {package: "xpkg.upbound.io/crossplane-contrib/provider-aws:v0.39.0"}
+        ---
+        apiVersion: e/v1
+        kind: Package
+        spec: {package: "a.io/x:1", from: {kind: ConfigMap, name: x}}
+        ---
+        apiVersion: image.openshift.io/v1
+        kind: ImageStream
+        spec: {tags: [{from: {kind: DockerImage, name: "quay.io/a/b:1"}}]}
         ---
         apiVersion: apps/v1
         kind: ControllerRevision
@@ -181,8 +218,12 @@ def test_images_that_are_not_read_are_named_once_for_each_kind(
         for line, kind, field in [
             (2, "Cluster", "spec.imageName"),
             (10, "HelmRelease", "values.image"),
-            (14, "ControllerRevision", "data"),
-            (18, "Node", "status.images"),
+            (14, "HelmReleaseX", "initContainers.image"),
+            (18, "Kustomization", "images.newName"),
+            (22, "Provider", "spec.package"),
+            (30, "ImageStream", "from.name"),
+            (34, "ControllerRevision", "data"),
+            (38, "Node", "status.images"),
         ]
     ]
 
@@ -200,7 +241,8 @@ def test_a_list_with_many_kinds_gives_a_few_warnings(
     assert len(caplog.records) == 20
 
 
-# kubernetes-sigs/kind#4184; containerd, client/import.go; podman-load(1).
+# kubernetes-sigs/kind#4184; containerd, client/import.go; containerd/nerdctl#304;
+# moby/moby#53561; podman-load(1).
 @pytest.mark.parametrize(
     ("image_id", "is_read"),
     [
@@ -209,6 +251,11 @@ def test_a_list_with_many_kinds_gives_a_few_warnings(
         ("import-2025-12-31@", False),
         ("docker-pullable://import-2025-12-31@", False),
         ("localhost/app@", False),
+        ("overlayfs@", False),
+        ("docker.io/library/overlayfs@", False),
+        ("docker.io/library/moby-dangling@", False),
+        ("a.io/overlayfs@", True),
+        ("docker.io/library/overlayfs-x@", True),
         ("a.io/import-2025-12-31@", True),
         ("docker.io/library/import-app@", True),
         ("docker.io/library/import-2025-12-31-x@", True),
@@ -224,14 +271,22 @@ def test_images_that_were_loaded_into_a_node_are_skipped(
     assert bool(found("v1", "Pod", status=status)) is is_read
 
 
-@pytest.mark.parametrize("image", [DIGEST, f"docker://{DIGEST}", "sha512:" + "a" * 128])
+@pytest.mark.parametrize(
+    "image",
+    [
+        DIGEST, f"docker://{DIGEST}", "sha512:" + "a" * 128, DIGEST.upper(),
+        DIGEST[:19], "sha256:" + "A" * 64, f"{DIGEST}@{DIGEST}",
+    ],
+)  # fmt: skip
 def test_an_image_id_in_a_pod_is_not_asked_of_docker_hub(image: str) -> None:
     pod = {"containers": [{"name": "c", "image": image}]}
     (line,) = found("v1", "Pod", spec=pod)
     assert "it is a digest or an image ID without its repository, which no" in line
-    assert found(
-        "v1", "Pod", spec={"containers": [{"image": "sha256:" + "a" * 63}]}
-    ) == [f"- docker.io/library/sha256:{'a' * 63}"]
+    # A repository can have this name.
+    pod = {"containers": [{"image": "a/sha256:1"}, {"image": "sha256"}]}
+    assert found("v1", "Pod", spec=pod) == [
+        "- docker.io/a/sha256:1", "- docker.io/library/sha256:latest",
+    ]  # fmt: skip
 
 
 # -- YAML: tags and keys that occur twice ------------------------------------------
@@ -344,13 +399,14 @@ def test_json_objects_follow_the_same_rule() -> None:
         items(other.encode())
 
 
-def test_a_document_between_objects_that_names_no_image_is_skipped() -> None:
-    between = b"---\n{}\n---\nnotes: [a]\n---\n- 1\n---\ntext\n---\n"
-    assert (
-        len(summaries(pod(IMAGE) + b"\n" + between + pod("spec: {containers: []}")))
-        == 1
-    )
+def test_a_document_among_objects_that_names_no_image_is_skipped() -> None:
+    others = b"---\n{}\n---\nnotes: [a]\n---\n- 1\n---\ntext\n---\n"
+    empty = pod("spec: {containers: []}")
+    assert len(summaries(pod(IMAGE) + b"\n" + others + empty)) == 1
+    assert len(summaries(others + pod(IMAGE) + b"\n" + others)) == 1
+    with pytest.raises(UsageError, match=r"^list: unknown format: "):
+        items(others)
     with pytest.raises(UsageError, match=r"^list: unknown format: "):
         items(pod(IMAGE) + b"\n---\nweb: {image: a.io/x}\n")
     with pytest.raises(UsageError, match=r"^list: unknown format: "):
-        items(b"---\nnotes: [a]\n---\n" + pod(IMAGE))
+        items(b"---\nweb: {image: a.io/x}\n---\n" + pod(IMAGE))

@@ -291,3 +291,13 @@ def test_arguments_that_double_each_other_are_capped() -> None:
     nested = "${B:-" * 20 + "$A" * 3 + "}" * 20
     with pytest.raises(VariableError, match="it has more than 4,096 characters"):
         expand_word(nested, {"A": "x" * 2000}, "\\")
+
+
+def test_the_values_of_many_arguments_are_bounded() -> None:
+    # 20,000 such lines, 290 kB, kept 80 MB.
+    lines = "".join(f"ARG x{n}=$a-\n" for n in range(2000))
+    images = "FROM a.io/${x10:+y}\nFROM a.io/${x1999:+z}\nFROM a.io/$x1999"
+    found = summaries(f"ARG a={'x' * 4000}\n{lines}{images}".encode())
+    assert found[0] == "2002 a.io/y:latest"
+    assert found[1].startswith("2003 !")
+    assert found[2].startswith("2004 ! the variable x1999 has no default here")
