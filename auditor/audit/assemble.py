@@ -31,9 +31,12 @@ from auditor.audit.image_metadata import (
     supply_chain_status,
 )
 from auditor.audit.memory_sizes import (
+    ATTACHMENTS_LEFT_OUT,
+    MAX_ATTACHMENTS_BYTES,
     MAX_IMAGES_BYTES,
     MAX_RECORD_BYTES,
     MIB,
+    attachment_json_bytes,
     bounded_platform,
     mapping_json_bytes,
 )
@@ -185,6 +188,7 @@ class _Assembly:
         self._content = content
         self._options = options
         self._attachments: list[Attachment] = []
+        self._attachments_bytes = 0
         self._warnings: list[Warn] = []
         # Platforms that the options leave out: digest and platform, to its text.
         self._left_out: dict[tuple[str, Platform], str] = {}
@@ -224,6 +228,8 @@ class _Assembly:
         )
         if self._options.attachments is AttachmentMode.NONE:
             attachments = ()
+        elif self._attachments_bytes > MAX_ATTACHMENTS_BYTES:
+            self._warn(WarningCode.PARTS_LEFT_OUT, ATTACHMENTS_LEFT_OUT)
         artifact_type: str | None = None
         annotations: Mapping[str, str] = {}
         subject: str | None = None
@@ -277,7 +283,9 @@ class _Assembly:
                 for part in parts
                 if self._includes(part.platform.digest, platform_of(part.platform))
             ]
-        self._attachments += [one.attachment for one in parts if one.attachment]
+        for part in parts:
+            if part.attachment is not None:
+                self._attach(part.attachment)
         return [part for part in parts if part.attachment is None]
 
     async def _children(self, index: ImageIndex, level: _Level) -> _Parts:
@@ -316,15 +324,21 @@ class _Assembly:
             )
         if kind is not ContentKind.UNKNOWN:
             self._kinds.add(kind)
-            self._attachments.append(
-                attachment_from_descriptor(child, child.reference_digest)
-            )
+            self._attach(attachment_from_descriptor(child, child.reference_digest))
         elif child.platform is None or self._includes(child.digest, child.platform):
             problem = f"manifests of type {ascii(child.media_type)[:80]}"
             if not child.is_verifiable:
                 problem = f"{child.digest.partition(':')[0]} digests"
             self._unsupported(child, f"{problem} are not supported")
         return False
+
+    def _attach(self, attachment: Attachment) -> None:
+        """Add an attachment; beyond the limit a record has none of them."""
+        self._attachments_bytes += attachment_json_bytes(attachment)
+        if self._attachments_bytes <= MAX_ATTACHMENTS_BYTES:
+            self._attachments.append(attachment)
+        else:
+            self._attachments.clear()
 
     def _includes(self, digest: str, platform: Platform) -> bool:
         """Whether the record includes a platform; remembers excluded platforms.

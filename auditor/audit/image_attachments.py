@@ -26,6 +26,14 @@ from auditor.audit.image_metadata import (
     sort_attachments,
     supply_chain_status,
 )
+from auditor.audit.memory_sizes import (
+    ATTACHMENTS_LEFT_OUT,
+    MAX_ATTACHMENTS_BYTES,
+    MAX_DATA_BYTES,
+    MIB,
+    attachment_json_bytes,
+    attachments_bytes,
+)
 from auditor.audit.resolve import Resolver
 from auditor.audit.shared_failures import SharedFailures
 from auditor.config import AttachmentMode
@@ -61,6 +69,10 @@ MAX_LIST_PAGES = 10
 MAX_IMAGES = 2048
 # Repositories whose digest tags are kept, some 100 bytes for each signed image.
 MAX_REPOSITORIES = 256
+TOO_MANY = (
+    "only those that the index lists are recorded: all of them take more than"
+    f" {MAX_ATTACHMENTS_BYTES // MIB} MiB"
+)
 
 # Blob checks kept, some 300 bytes each: 40 MB. Lists name the tags of a repository one
 # after the other, so that older results are rarely needed again.
@@ -101,7 +113,7 @@ class RepositoryDataCollector:
         self.content = content
         self.resolver = resolver
         self.blobs = BlobChecker()
-        self._images: Lru[_Key, RepositoryData] = Lru(MAX_IMAGES)
+        self._images: Lru[_Key, RepositoryData] = Lru(MAX_IMAGES, MAX_DATA_BYTES)
         self._flights: SingleFlight[_Key, RepositoryData] = SingleFlight()
         self._tags: Lru[tuple[str, str], _DigestTags] = Lru(MAX_REPOSITORIES)
         self._listings: SingleFlight[tuple[str, str], _DigestTags] = SingleFlight()
@@ -140,7 +152,7 @@ class RepositoryDataCollector:
             key, search.run, is_certain=lambda data: not data.warnings
         )
         if not data.warnings:  # a failed request may succeed for the next tag
-            self._images.put(key, data)
+            self._images.put(key, data, attachments_bytes(data.attachments))
         return data
 
     async def digest_tags(
@@ -186,6 +198,7 @@ class _AttachmentSearch:
     metadata: ImageMetadata
     warnings: set[Warn] = field(default_factory=set)
     found: dict[tuple[str, str | None], Attachment] = field(default_factory=dict)
+    found_bytes: int = 0
 
     async def run(self) -> RepositoryData:
         root = self.metadata.digest
@@ -198,6 +211,16 @@ class _AttachmentSearch:
         )
         incomplete = [one for one in self.found.values() if needs_manifest(one)]
         await bounded_gather(self._read_manifest, incomplete, limit=CONCURRENT_REQUESTS)
+        if self.is_too_large:
+            # Those of the index alone, which do not depend on the order of responses.
+            self.found.clear()
+            self.found_bytes = 0
+            self._add(self.metadata.attachments)
+            warn = Warn(code=WarningCode.ATTACHMENTS_UNKNOWN, detail=TOO_MANY)
+            self.warnings = {warn}
+        are_all_known = not self.warnings and not any(
+            one.detail == ATTACHMENTS_LEFT_OUT for one in self.metadata.warnings
+        )
         # The registry may name the subject of what the index lists without one.
         known = {digest for digest, subject in self.found if subject is not None}
         attachments = sort_attachments(
@@ -208,19 +231,37 @@ class _AttachmentSearch:
         return RepositoryData(
             attachments=attachments,
             status=supply_chain_status(
-                root, platforms, attachments, is_complete=not self.warnings
+                root, platforms, attachments, is_complete=are_all_known
             ),
             warnings=tuple(sorted(self.warnings, key=lambda warn: warn.detail)),
         )
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether a record cannot have all that was found: then the search ends."""
+        return self.found_bytes > MAX_ATTACHMENTS_BYTES
 
     def _add(self, attachments: Iterable[Attachment]) -> None:
         """Add attachments; a duplicate without predicates is dropped."""
         for one in attachments:
             before = self.found.get((one.digest, one.subject))
             if before is None or before.predicates is None:
-                self.found[one.digest, one.subject] = one
+                self._put(one)
+
+    def _put(self, attachment: Attachment) -> None:
+        if self.is_too_large:
+            return
+        key = attachment.digest, attachment.subject
+        before = self.found.get(key)
+        if before is not None:
+            self.found_bytes -= attachment_json_bytes(before)
+        self.found_bytes += attachment_json_bytes(attachment)
+        if not self.is_too_large:
+            self.found[key] = attachment
 
     async def _search_subject(self, subject: str) -> None:
+        if self.is_too_large:
+            return
         fallback_tag = subject.replace(":", "-")
         names = [fallback_tag + suffix for suffix in _COSIGN_SUFFIXES]
         referrers = await self.registry.referrers.list(self.repository, subject)
@@ -263,6 +304,8 @@ class _AttachmentSearch:
 
     async def _read_manifest(self, attachment: Attachment) -> None:
         """Complete an attachment from its own manifest."""
+        if self.is_too_large:
+            return
         verified = await self.collector.content.manifest(
             self.registry, self.repository, attachment.digest
         )
@@ -279,7 +322,7 @@ class _AttachmentSearch:
         )
         if complete.artifact_type is None:
             complete = replace(complete, artifact_type=attachment.artifact_type)
-        self.found[attachment.digest, attachment.subject] = complete
+        self._put(complete)
 
     def _warn(self, what: str, failure: Failure) -> None:
         detail = f"{what}: {failure.detail}"

@@ -13,7 +13,9 @@ MiB by default):
 | finished records that wait for their position | `MAX_WAITING_BYTES` |
 | encoded platforms (report/shapes.py) | 8 MiB |
 | batches that wait for the digest cache's disk (cache/storage.py) | 32 MiB |
-| what a record can contain | `MAX_RECORD_BYTES` |
+| data of images in their repositories | `MAX_DATA_BYTES` |
+| platforms and annotations of a record, each | `MAX_RECORD_BYTES` |
+| attachments of a record | `MAX_ATTACHMENTS_BYTES` |
 
 Each worker adds the document that it reads, parsed, and its record. The sizes here are
 estimates: what an object takes in CPython, and for records the length of the line.
@@ -40,9 +42,15 @@ MAX_CONFIGS_BYTES = 8 * MIB
 MAX_IMAGES_BYTES = 24 * MIB
 MAX_PARSED_BYTES = 16 * MIB
 MAX_WAITING_BYTES = 24 * MIB
+MAX_DATA_BYTES = 8 * MIB
 # The platforms of one record, as JSON: 13,000 layers of one platform, or 130 of each of
 # a hundred. Docker allows 127 layers; an index has a dozen platforms.
 MAX_RECORD_BYTES = 2 * MIB
+# The attachments of one record, as JSON: ten thousand.
+MAX_ATTACHMENTS_BYTES = 4 * MIB
+ATTACHMENTS_LEFT_OUT = (
+    f"the attachments are left out: more than {MAX_ATTACHMENTS_BYTES // MIB} MiB"
+)
 
 # A descriptor takes 150 bytes of JSON, and 370 as an object with its strings.
 _PARSED_PER_BYTE = 3
@@ -50,6 +58,8 @@ _OBJECT_BYTES = 1000
 _LAYER_BYTES = 400
 # `{"digest":"...","size":123456789,"media_type":"..."},` without the two strings.
 _LAYER_JSON_BYTES = 45
+# An attachment without its type, subject and predicates.
+_ATTACHMENT_JSON_BYTES = 160
 # Fields of a platform without a config and layers.
 _PLATFORM_JSON_BYTES = 500
 
@@ -110,7 +120,7 @@ def image_bytes(
         2 * _OBJECT_BYTES
         + platforms_bytes(platforms)
         + _mapping_bytes(annotations)
-        + _OBJECT_BYTES * len(attachments)
+        + attachments_bytes(attachments)
         + sum(200 + len(warning.detail) for warning in warnings)
     )
 
@@ -140,6 +150,18 @@ def bounded_platform(
         is_schema1 = platform.config_digest is None
         platform = replace(platform, layers=() if is_schema1 else None)
     return platform, left_out
+
+
+def attachments_bytes(attachments: Sequence[Attachment]) -> int:
+    """The memory of attachments."""
+    return sum(_OBJECT_BYTES + attachment_json_bytes(one) for one in attachments)
+
+
+def attachment_json_bytes(attachment: Attachment) -> int:
+    """The length of an attachment as JSON, nearly."""
+    predicates = attachment.predicates or ()
+    texts = (attachment.artifact_type, attachment.subject, *predicates)
+    return _ATTACHMENT_JSON_BYTES + sum(len(text or "") + 3 for text in texts)
 
 
 def is_present(platform: PlatformRecord) -> bool:

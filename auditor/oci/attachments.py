@@ -27,6 +27,7 @@ from auditor.oci.descriptor import (
     essence,
     is_digest,
 )
+from auditor.oci.encoding import cut_name
 from auditor.oci.manifest import ImageManifest, Manifest
 from auditor.oci.schema1 import Schema1Manifest
 
@@ -202,7 +203,7 @@ def _attachment(
         for key in _PREDICATE_KEYS
         if (predicate := each.get(key))
     }
-    predicates = tuple(sorted(predicate_types))[:MAX_PREDICATES]
+    predicates = tuple(map(cut_name, sorted(predicate_types)))[:MAX_PREDICATES]
     names = {essence(name) or "" for name in (artifact_type, *types)}
     contents = {each.get(_BUNDLE_CONTENT) for each in annotations}
     return Attachment(

@@ -18,7 +18,7 @@ from typing import Any
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.oci.encoding import check_key_case, string_or_none
+from auditor.oci.encoding import MAX_NAME_CHARS, check_key_case, name_or_none
 from auditor.oci.platform import Platform
 from auditor.oci.reference_grammar import ANY_DIGEST, DIGEST, MAX_DIGEST_CHARS
 
@@ -193,7 +193,7 @@ def _parse_plain(value: object) -> Descriptor | None:
         or type(size) is not int
         or not 0 <= size <= MAX_SIZE
         or type(digest) is not str
-        or not media_type
+        or not 0 < len(media_type) <= MAX_NAME_CHARS
         or not is_digest(digest)
     ):
         return None
@@ -222,19 +222,19 @@ def _parse(value: object, where: str) -> Descriptor:
     if isinstance(platform, dict):
         check_key_case((platform,), f"manifest's {where}.platform")
     return Descriptor(
-        media_type=string_or_none(value.get("mediaType")),
+        media_type=name_or_none(value.get("mediaType")),
         digest=digest,
         size=size,
         platform=_platform(platform) if isinstance(platform, dict) else None,
         annotations=parse_annotations(value.get("annotations")),
-        artifact_type=string_or_none(value.get("artifactType")),
+        artifact_type=name_or_none(value.get("artifactType")),
         has_urls=bool(value.get("urls")),
     )
 
 
 def _platform(value: Mapping[str, Any]) -> Platform | None:
-    os = string_or_none(value.get("os"))
-    architecture = string_or_none(value.get("architecture"))
+    os = name_or_none(value.get("os"))
+    architecture = name_or_none(value.get("architecture"))
     if os is None or architecture is None:
         # Both are REQUIRED (image-index.md). Without one of them the child is fetched
         # to find out what it is.
@@ -242,8 +242,8 @@ def _platform(value: Mapping[str, Any]) -> Platform | None:
     return _shared_platform(
         os,
         architecture,
-        string_or_none(value.get("variant")),
-        string_or_none(value.get("os.version")),
+        name_or_none(value.get("variant")),
+        name_or_none(value.get("os.version")),
     )
 
 

@@ -38,6 +38,8 @@ _BLANKS = b" \t\r\n"
 # Larger documents are compared without indentation, which could make a deeply nested
 # one 45 times as long. Manifests and indexes have a few kB.
 MAX_INDENTED_BYTES = 64 * 1024
+# Media types have 255 characters at most (RFC 6838 section 4.2).
+MAX_NAME_CHARS = 1000
 _INDENTED = b'{\n  "'
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 
@@ -126,6 +128,20 @@ def _refuse_duplicates(raw: bytes, what: str, unique: Container[str] | None) -> 
 def string_or_none(value: object) -> str | None:
     """The value if it is a string and not empty."""
     return value if isinstance(value, str) and value else None
+
+
+def name_or_none(value: object) -> str | None:
+    """The same for a media type, a part of a platform or a time: a long one is cut.
+
+    They are kept in caches and stand in records once for each manifest.
+    """
+    text = string_or_none(value)
+    return text if text is None else cut_name(text)
+
+
+def cut_name(text: str) -> str:
+    """A text that names something, cut where no name is as long."""
+    return text if len(text) <= MAX_NAME_CHARS else text[:MAX_NAME_CHARS] + "..."
 
 
 def decode_base64url(text: str) -> bytes:

@@ -15,7 +15,7 @@ from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.model import LayerTrait
 from auditor.oci.descriptor import essence, parse_annotations
-from auditor.oci.encoding import parse_json_object, string_or_none
+from auditor.oci.encoding import name_or_none, parse_json_object, string_or_none
 from auditor.oci.platform import Platform
 
 _ESTARGZ = "containerd.io/snapshot/stargz/toc.digest"
@@ -67,12 +67,12 @@ def parse_image_config(raw: bytes) -> ImageConfig:
     history = document.get("history")
     return ImageConfig(
         platform=Platform(
-            os=string_or_none(document.get("os")),
-            architecture=string_or_none(document.get("architecture")),
-            variant=string_or_none(document.get("variant")),
-            os_version=string_or_none(document.get("os.version")),
+            os=name_or_none(document.get("os")),
+            architecture=name_or_none(document.get("architecture")),
+            variant=name_or_none(document.get("variant")),
+            os_version=name_or_none(document.get("os.version")),
         ),
-        created=string_or_none(document.get("created")),
+        created=name_or_none(document.get("created")),
         author=string_or_none(document.get("author")),
         user=string_or_none(runtime.get("User")),
         working_directory=string_or_none(runtime.get("WorkingDir")),

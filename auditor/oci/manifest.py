@@ -39,7 +39,7 @@ from auditor.oci.descriptor import (
     parse_descriptors,
     sha256_digest,
 )
-from auditor.oci.encoding import check_key_case, parse_json_object, string_or_none
+from auditor.oci.encoding import check_key_case, name_or_none, parse_json_object
 from auditor.oci.schema1 import Schema1Manifest, parse_schema1
 
 
@@ -176,7 +176,7 @@ def _index(document: Mapping[str, Any], media_type: str) -> ImageIndex:
         media_type=media_type,
         children=parse_descriptors(children, "manifests"),
         annotations=parse_annotations(document.get("annotations")),
-        artifact_type=string_or_none(document.get("artifactType")),
+        artifact_type=name_or_none(document.get("artifactType")),
         subject=_subject(document),
     )
 
@@ -184,7 +184,7 @@ def _index(document: Mapping[str, Any], media_type: str) -> ImageIndex:
 def _image(document: Mapping[str, Any], media_type: str) -> ImageManifest:
     layers = _list(document.get("layers"), "layers")
     config = parse_descriptor(document.get("config"), "config")
-    artifact_type = string_or_none(document.get("artifactType"))
+    artifact_type = name_or_none(document.get("artifactType"))
     if artifact_type is None and not _is_image_config(config.media_type, media_type):
         # image-spec manifest.md, "Guidelines for Artifact Usage": without artifactType
         # the media type of the config is the type of the artifact.

@@ -25,6 +25,7 @@ from auditor.oci.encoding import (
     check_key_case,
     decode_base64url,
     encode_base64url,
+    name_or_none,
     parse_json_object,
     string_or_none,
 )
@@ -86,11 +87,11 @@ def parse_schema1(raw: bytes, document: Mapping[str, Any]) -> Schema1Manifest:
         name=string_or_none(document.get("name")),
         tag=string_or_none(document.get("tag")),
         # The image's value takes precedence over the manifest's copy.
-        architecture=string_or_none(newest.get("architecture"))
-        or string_or_none(document.get("architecture")),
-        os=string_or_none(newest.get("os")),
-        variant=string_or_none(newest.get("variant")),
-        created=string_or_none(newest.get("created")),
+        architecture=name_or_none(newest.get("architecture"))
+        or name_or_none(document.get("architecture")),
+        os=name_or_none(newest.get("os")),
+        variant=name_or_none(newest.get("variant")),
+        created=name_or_none(newest.get("created")),
         layers=tuple(reversed(layers)),
         throwaway=tuple(entry.get("throwaway") is True for entry in reversed(history)),
         signed=signed,

@@ -54,6 +54,7 @@ MAX_FIRST_BYTE_BYTES = 64 * 1024
 # Referrers and pages of one manifest, above which the listing is a failure.
 MAX_REFERRERS = 10_000
 MAX_PAGES = 100
+MAX_REFERRERS_BYTES = 16 * 1024 * 1024
 _REFERRERS_HEADERS = {"Accept": OCI_INDEX}
 _NO_API = frozenset({400, 404, 405, 406, 410, 501})
 # Of these, statuses that may concern one request only, such as one for a digest with
@@ -316,10 +317,15 @@ class Referrers:
             return None
         referrers: list[Descriptor] = []
         seen: set[str] = set()
+        size = 0
         while True:
             if isinstance(response, Failure):
                 return response
             seen.add(url)
+            if (size := size + len(response.body)) > MAX_REFERRERS_BYTES:
+                limit = f"{MAX_REFERRERS_BYTES} bytes"
+                detail = f"the list of referrers of {digest} has more than {limit}"
+                return Failure(kind=FailureKind.TOO_LARGE, detail=detail)
             try:
                 referrers += _parse_referrers(response)
                 self._has_api[namespace] = True

@@ -12,14 +12,27 @@ import pytest
 
 from auditor.audit import assemble
 from auditor.audit.run import AuditRun
+from auditor.config import AttachmentMode
 from auditor.demo.demo_registry import DemoContent
-from auditor.demo.image_builder import image, index, layer
+from auditor.demo.image_builder import (
+    BuiltImage,
+    artifact,
+    image,
+    index,
+    layer,
+)
 from auditor.model import WarningCode
 from auditor.report.writer import Report
 from auditor.util.lru import Lru
 from tests.flow.harness import BLOBS, TAGS, lab, simple
 from tests.flow.reporting import lines_of, report_to
+from tests.support.attached_images import (
+    attested_index,
+    digest_tag,
+    referrers_index,
+)
 from tests.support.fault_actions import Answer, Gate, Hold
+from tests.support.registry import Behaviour
 
 pytestmark = pytest.mark.anyio
 
@@ -170,3 +183,111 @@ async def test_records_that_wait_are_bounded_in_bytes(
     assert 0 < most < bound + 2 * 10_000
     tags = [line["tag"] for line in lines_of(tmp_path / "out")]
     assert tags == [name[2:] for name in names]
+
+
+SIGNED = image("signed", layers=SMALL)
+
+
+@pytest.fixture
+def few_attachments(monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("assemble", "image_attachments"):
+        monkeypatch.setattr(f"auditor.audit.{place}.MAX_ATTACHMENTS_BYTES", 10_000)
+
+
+@pytest.mark.usefixtures("few_attachments")
+@pytest.mark.parametrize(
+    ("count", "place"),
+    [(20, "referrers"), (100, "referrers"), (20, "tags"), (100, "tags")],
+)
+async def test_attachments_beyond_the_limit_of_a_record_leave_the_answer_open(
+    count: int, place: str
+) -> None:
+    """99 pages of 4 MB named referrers for a line of 240 MB, which no command read."""
+    content = DemoContent()
+    content.add("r", SIGNED, "1")
+    found = [
+        artifact(str(number), subject=SIGNED.root, artifact_type="application/x")
+        for number in range(count)
+    ]
+    for one in found:
+        content.add("r", one)
+    if place == "tags":
+        listed = referrers_index([one.root for one in found])
+        content.add("r", listed, digest_tag(SIGNED.root))
+    behaviour = Behaviour(referrers=place == "referrers", referrers_page=10)
+    async with lab(content, behaviour=behaviour) as here:
+        outcome = await here.audit(here.ref("r:1"), attachments=AttachmentMode.ALL)
+    record = outcome.image
+    codes = [warning.code for warning in record.warnings]
+    if count == 20:
+        assert (len(record.attachments), record.signed, codes) == (20, False, [])
+    else:
+        assert (record.attachments, record.signed) == ((), None)
+        assert codes == [WarningCode.ATTACHMENTS_UNKNOWN]
+
+
+@pytest.mark.usefixtures("few_attachments")
+@pytest.mark.parametrize("count", [20, 100])
+@pytest.mark.parametrize("mode", [AttachmentMode.INDEX, AttachmentMode.ALL])
+async def test_an_index_of_too_many_attachments_is_recorded_without_them(
+    count: int, mode: AttachmentMode
+) -> None:
+    artifacts = [
+        artifact(str(number), artifact_type="application/x") for number in range(count)
+    ]
+    content = DemoContent()
+    content.add("r", index([SIGNED, *artifacts]), "1")
+    async with lab(content) as here:
+        record = (await here.audit(here.ref("r:1"), attachments=mode)).image
+    codes = [warning.code for warning in record.warnings]
+    assert len(record.platforms) == 1
+    if count == 20:
+        assert (len(record.attachments), codes) == (20, [])
+    else:
+        assert (record.attachments, codes) == ((), [WarningCode.PARTS_LEFT_OUT])
+        assert record.signed is None
+
+
+@pytest.mark.parametrize(("pages", "is_known"), [(1, True), (3, False)])
+async def test_the_pages_of_one_list_of_referrers_are_bounded_in_bytes(
+    pages: int, is_known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auditor.registry.client.MAX_REFERRERS_BYTES", 2000)
+    content = DemoContent()
+    content.add("r", SIGNED, "1")
+    for number in range(3 * pages):
+        content.add("r", artifact(str(number), subject=SIGNED.root))
+    async with lab(content, behaviour=Behaviour(referrers_page=3)) as here:
+        outcome = await here.audit(here.ref("r:1"), attachments=AttachmentMode.ALL)
+    assert (outcome.image.signed is False) is is_known
+    assert ("more than 2000 bytes" in str(outcome.image.warnings)) is not is_known
+
+
+LONG = "x" * 30_000
+
+
+@pytest.mark.parametrize(
+    "built",
+    [
+        # The config, which a hundred children of an index can share.
+        image("app", platform=f"linux/{LONG}"),
+        index([image("app", platform=f"linux/{LONG}")]),
+        index([image("app", platform=f"linux/arm/{LONG}")]),
+        image("app", layers=[layer("app", media_type=f"application/{LONG}")]),
+        artifact("app", artifact_type=f"application/{LONG}", layers=SMALL),
+        attested_index([SIGNED], [f"https://example.com/{LONG}"]),
+    ],
+    ids=["config", "index", "variant", "layer", "artifact", "predicate"],
+)
+async def test_a_name_that_is_much_too_long_is_cut(
+    built: BuiltImage, tmp_path: Path
+) -> None:
+    """A config of 4 MB that 100 platforms share named its architecture 100 times."""
+    content = DemoContent()
+    content.add("r", built, "1")
+    async with lab(content) as here:
+        asked = here.ref("r:1")
+        await report_to(here, tmp_path / "out", asked, attachments=AttachmentMode.ALL)
+    assert "x" * 900 in (tmp_path / "out").read_text()
+    assert LONG not in (tmp_path / "out").read_text()
+    assert lines_of(tmp_path / "out")[0]["digest"] == built.root.digest
