@@ -249,7 +249,9 @@ class ImageMetadata:
     @functools.cached_property
     def size(self) -> int | None:
         """The compressed bytes of the distinct layers of all platforms."""
-        if not self.platforms and self.content is ContentKind.UNKNOWN:
+        if not self.platforms and any(
+            warn.code is WarningCode.CHILD_UNSUPPORTED for warn in self.warnings
+        ):
             return None
         layers: list[Layer] = []
         for platform in self.platforms:

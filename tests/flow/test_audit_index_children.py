@@ -428,7 +428,37 @@ async def test_a_child_that_cannot_be_read_is_a_warning(
     assert cold.size == size_of(*IMAGES)
 
 
-async def test_an_index_of_unknown_types_alone_has_no_size() -> None:
+@pytest.mark.parametrize(
+    "children",
+    [[], [index([])], [index([]), index([index([])])]],
+    ids=["empty", "nested", "nested twice"],
+)
+async def test_an_index_that_lists_nothing_has_no_bytes(
+    children: list[BuiltImage],
+) -> None:
+    """image-index.md: `manifests` "MAY be empty"; nothing in it is unknown."""
+    async with lab(of(listing(children, [entry(one) for one in children]))) as here:
+        record = (await here.audit(here.ref("team/app:1"))).image
+    assert (record.platforms, record.architectures, record.size) == ((), (), 0)
+    assert (record.content, codes(record)) == (ContentKind.UNKNOWN, [])
+
+
+@pytest.mark.parametrize("beside", [[], [index([])], [LOST]])
+async def test_an_index_of_unknown_types_has_no_size(beside: list[BuiltImage]) -> None:
+    child, _ = UNREADABLE["unknown-type"]
+    others = [
+        entry(one, platform={"os": "unknown", "architecture": "unknown"})
+        if one is LOST
+        else entry(one)
+        for one in beside
+    ]
+    async with lab(of(listing(beside, [child, *others]))) as here:
+        record = (await here.audit(here.ref("team/app:1"))).image
+    assert codes(record) == [WarningCode.CHILD_UNSUPPORTED]
+    assert (record.platforms, record.size) == ((), None)
+
+
+async def test_an_index_of_unknown_types_alone_is_unknown() -> None:
     child, _ = UNREADABLE["unknown-type"]
     async with lab(of(listing([], [child]))) as here:
         record = (await here.audit(here.ref("team/app:1"))).image
