@@ -25,7 +25,12 @@ import duckdb
 from auditor.analysis.duckdb_connection import quoted, work_database
 from auditor.analysis.export import atomic_files, copy_parquet
 from auditor.analysis.query import QueryResult
-from auditor.analysis.reports import duckdb_pattern, open_reports, reading_reports
+from auditor.analysis.reports import (
+    duckdb_pattern,
+    foreign_layers,
+    open_reports,
+    reading_reports,
+)
 from auditor.errors import ProtocolError, UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.oci.reference import Reference, parse_reference
@@ -147,14 +152,19 @@ _IMAGES = """
                  failure, audited_at FROM failures)
     ORDER BY reference, audited_at DESC, digest"""
 
-# `bytes` is the size of the distinct layers whose size is known.
-_REPOSITORIES = """
-    WITH stored AS (
+# Layers in the registry; `bytes` is the size of those whose size is known.
+_REPOSITORIES = f"""
+    WITH foreign_layers AS (
+        SELECT reference, unnest({foreign_layers("p.layers", "warnings")}) AS digest
+        FROM (SELECT reference, warnings, unnest(platforms) AS p FROM images
+              WHERE len(warnings) > 0)),
+    stored AS (
         SELECT registry, repository, count(*) AS layers,
                -- hostile sizes can add up to more than 64 bits
                least(coalesce(sum(size), 0), 9223372036854775807)::BIGINT AS bytes
         FROM (SELECT registry, repository, digest, max(size) AS size
-              FROM layers GROUP BY ALL)
+              FROM layers ANTI JOIN foreign_layers USING (reference, digest)
+              GROUP BY ALL)
         GROUP BY ALL),
     found AS (
         SELECT registry, repository, count(DISTINCT reference) AS "references",
@@ -163,7 +173,7 @@ _REPOSITORIES = """
     failed AS (
         SELECT registry, repository, count(DISTINCT reference) AS failures
         FROM failures GROUP BY ALL)
-    SELECT {run} AS run, registry, repository,
+    SELECT {{run}} AS run, registry, repository,
            coalesce(found."references", 0) AS "references",
            coalesce(failed.failures, 0) AS failures,
            coalesce(manifests, 0) AS manifests,

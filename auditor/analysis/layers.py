@@ -2,7 +2,8 @@
 
 A registry stores a layer once for all its repositories, and two registries store it
 twice; bytes are counted accordingly. They are the compressed sizes that manifests
-declare. Blobs that no manifest in the report refers to are not counted.
+declare. Blobs that no manifest in the report refers to are not counted, nor are layers
+with URLs of their own, which are not in the registry.
 
 `open_layer_inventory` loads the report into tables and yields a `LayerInventory`. Each
 of its methods makes one ranked table when first called.
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
 from auditor.analysis.platform_sql import platform_name
-from auditor.analysis.reports import keep_last_lines, open_reports
+from auditor.analysis.reports import foreign_layers, keep_last_lines, open_reports
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
 
@@ -124,7 +125,8 @@ class LayerTotals:
     """The last line of `--format jsonl`. `size` is what the registries store.
 
     Not included are the layers of `failures` references, which could not be audited,
-    and of `missing` manifests, which are not in their registry.
+    and of `missing` manifests, which are not in their registry. `foreign` layers have
+    URLs of their own and are not in the registry; they are in no other number.
     """
 
     schema: int = SCHEMA
@@ -136,6 +138,7 @@ class LayerTotals:
     unsized: int
     failures: int
     missing: int
+    foreign: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,19 +243,23 @@ _LOAD_TABLES = (
              FROM (SELECT rowid, unnest(platforms) AS p FROM line) AS line
              WHERE p.present GROUP BY p.manifest)
             JOIN line ON line.rowid = id""",
-    """CREATE TABLE manifests AS
+    f"""CREATE TABLE manifests AS
        SELECT p.digest AS manifest, audited_at,
               [l.digest FOR l IN p.layers] AS layers,
-              [l.size FOR l IN p.layers] AS sizes
-       FROM (SELECT reference, audited_at, unnest(platforms) AS p
+              [l.size FOR l IN p.layers] AS sizes,
+              {foreign_layers("p.layers", "warnings")} AS foreign_layers
+       FROM (SELECT reference, audited_at, warnings, unnest(platforms) AS p
              FROM report.images) AS image
             SEMI JOIN layer_source ON layer_source.manifest = p.digest
                                 AND layer_source.reference = image.reference
        WHERE p.layers IS NOT NULL""",
     keep_last_lines("manifests", "manifest"),
-    # If manifests disagree on the size of a layer, the largest counts.
+    """CREATE TABLE manifest_foreign_layers AS
+       SELECT DISTINCT manifest, unnest(foreign_layers) AS digest FROM manifests""",
     """CREATE TABLE manifest_layers AS
-       SELECT DISTINCT manifest, unnest(layers) AS digest FROM manifests""",
+       SELECT DISTINCT manifest, unnest(layers) AS digest FROM manifests
+       EXCEPT FROM manifest_foreign_layers""",
+    # If manifests disagree on the size of a layer, the largest counts.
     """CREATE TABLE sizes AS
        SELECT digest, max(size) AS size
        FROM (SELECT unnest(layers) AS digest, unnest(sizes) AS size FROM manifests)
@@ -266,7 +273,14 @@ _TOTALS = """
            count(*) FILTER (size IS NULL) AS unsized,
            (SELECT count(*) FROM line WHERE kind = 'failure') AS failures,
            (SELECT count(*) FROM (SELECT DISTINCT registry, manifest
-                                  FROM image_manifests WHERE NOT present)) AS missing
+                                  FROM image_manifests WHERE NOT present)) AS missing,
+           (SELECT count(*)
+            FROM (SELECT registry, digest
+                  FROM image_manifests JOIN manifest_foreign_layers USING (manifest)
+                  EXCEPT
+                  SELECT registry, digest
+                  FROM image_manifests JOIN manifest_layers USING (manifest))
+           ) AS "foreign"
     FROM (SELECT DISTINCT registry, digest
           FROM image_manifests JOIN manifest_layers USING (manifest) WHERE present)
          JOIN sizes USING (digest)"""

@@ -69,6 +69,9 @@ def _summary_lines(inventory: LayerInventory) -> Iterator[str]:
         layers = pluralize(totals.unsized, "layer")
         line += f", and {totals.unsized:,} {layers} of unknown size (schema 1)"
     yield line
+    if totals.foreign:
+        layers = pluralize(totals.foreign, "layer")
+        yield f"{totals.foreign:,} {layers} with URLs elsewhere are not in the registry"
     yield from _unknown_layers(totals.failures, totals.missing)
 
 

@@ -29,7 +29,7 @@ import duckdb
 from auditor.analysis.duckdb_connection import quoted, work_database
 from auditor.analysis.platform_sql import normalized_names, platform_name
 from auditor.errors import UsageError
-from auditor.model import SCHEMA, FailureRecord, ImageRecord
+from auditor.model import SCHEMA, FailureRecord, ImageRecord, WarningCode
 from auditor.oci.attachments import DIGEST_TAG
 from auditor.util.text import safe_text
 
@@ -227,6 +227,19 @@ _CONTENT = f"""
          THEN 'attachment'
          WHEN artifact_type IS NOT NULL AND len(architectures) = 0 THEN 'artifact'
          ELSE 'image' END"""
+
+
+def foreign_layers(layers: str, warnings: str) -> str:
+    """The digests of layers that have URLs of their own and are not in the registry.
+
+    A warning names each; of many, it names some, and the media type tells the others.
+    """
+    return f"""
+        [l.digest FOR l IN {layers} IF len(
+           [w FOR w IN {warnings} IF w.code = '{WarningCode.FOREIGN_LAYER}' AND (
+              contains(w.detail, l.digest) OR regexp_matches(
+                l.media_type, 'layer[.]nondistributable|rootfs[.]foreign'))]) > 0]"""
+
 
 # A separate expression: reading this column is most of the work.
 _PLATFORMS = """

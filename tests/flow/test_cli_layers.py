@@ -9,8 +9,16 @@ from typing import Any
 
 import pytest
 
+from auditor.analysis.html.storage_section import read_storage
 from auditor.cli.main import run
-from auditor.model import BaseImage, ImageRecord, Layer, Record
+from auditor.model import (
+    BaseImage,
+    ImageRecord,
+    Layer,
+    Record,
+    Warn,
+    WarningCode,
+)
 from tests.manifests import digest
 from tests.records import EVERYTHING, failure, image, layer, platform
 from tests.reports import write_report
@@ -201,6 +209,77 @@ def test_the_digest_of_a_failure_is_not_found(
     path = write_report(tmp_path / "r.jsonl", [failure(digest=digest("7"), tag=None)])
     found = run_layers(capsys, path, "--digest", digest("7"))
     assert found[0] == f"no image in this report contains {digest('7')}"
+
+
+ELSEWHERE = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+
+
+def _foreign(*digits: str, more: int = 0) -> tuple[Warn, ...]:
+    details = [
+        f"layer {digest(digit)} is stored elsewhere: it has URLs of its own"
+        for digit in digits
+    ]
+    if more:
+        details.append(f"{more} more layers of {digest('d')} are stored elsewhere")
+    return tuple(Warn(code=WarningCode.FOREIGN_LAYER, detail=one) for one in details)
+
+
+@pytest.mark.parametrize(
+    ("layers", "warnings", "stored", "foreign"),
+    [
+        # descriptor.md, `urls`: of any media type
+        ((layer("8", 10**13),), _foreign("8"), 1200, 1),
+        ((layer("8", 10**13), layer("9", 7)), _foreign("8"), 1207, 1),
+        # not each is named in a warning
+        (
+            (
+                layer("8", 10**13),
+                Layer(digest=digest("9"), size=10**12, media_type=ELSEWHERE),
+            ),
+            _foreign("8", more=1),
+            1200,
+            2,
+        ),
+        # pushed with its content (docker push, allow-nondistributable-artifacts)
+        ((Layer(digest=digest("9"), size=9, media_type=ELSEWHERE),), (), 1209, 0),
+        # another image of the registry has it as a layer of its own
+        ((layer("2", 200),), _foreign("2"), 1200, 0),
+    ],
+)
+def test_layers_that_are_not_in_the_registry_are_not_stored(
+    layers: tuple[Layer, ...],
+    warnings: tuple[Warn, ...],
+    stored: int,
+    foreign: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    windows = image(
+        reference="r.example.com/windows:1",
+        repository="windows",
+        digest=digest("d"),
+        platforms=(platform("d", layers=layers),),
+        warnings=warnings,
+    )
+    path = write_report(tmp_path / "r.jsonl", [REPORT[0], windows])
+    *rows, totals = map(json.loads, run_layers(capsys, path, "--format", "jsonl"))
+    assert (totals["size"], totals["foreign"]) == (stored, foreign)
+    sizes = {
+        row["name"]: row["unique"] + row["shared"]
+        for row in rows
+        if row["kind"] == "repository"
+    }
+    own = sum(one.size or 0 for one in layers if one.size and one.size < 10**12)
+    assert sizes == {
+        "library/base": 1200,
+        "windows": 0 if warnings == _foreign("2") else own,
+    }
+    text = "\n".join(run_layers(capsys, path))
+    assert (f"{foreign} layer" in text and "not in the registry" in text) is bool(
+        foreign
+    )
+    storage = read_storage([path])
+    assert (storage.totals.size, storage.totals.foreign) == (stored, foreign)
 
 
 def test_sums_beyond_64_bits_are_capped(

@@ -12,7 +12,7 @@ import pytest
 
 from auditor.analysis.history import add, show
 from auditor.errors import FailureKind, OutputError, UsageError
-from auditor.model import FailureRecord, ImageRecord, Record
+from auditor.model import FailureRecord, ImageRecord, Record, Warn, WarningCode
 from tests.manifests import digest
 from tests.records import REFUSED, failure, image, layer, platform
 from tests.reports import write_report
@@ -49,6 +49,28 @@ def add_runs(tmp_path: Path) -> Any:
         return tmp_path / "runs"
 
     return add_all
+
+
+def test_layers_that_are_not_in_the_registry_have_no_bytes(add_runs: Any) -> None:
+    """Of two tags with one such layer, one has it in the registry."""
+    warning = Warn(
+        code=WarningCode.FOREIGN_LAYER,
+        detail=f"layer {digest('8')} is stored elsewhere: it has URLs of its own",
+    )
+    windows = (platform(layers=(layer("8", 10**13), layer("9", 7))),)
+    dataset = add_runs(
+        [tag("w", 1, platforms=windows, warnings=(warning,)), tag("1", 1)],
+        [
+            tag("w", 2, platforms=windows, warnings=(warning,)),
+            tag("v", 2, platforms=windows, digest=NEW),
+        ],
+    )
+    with duckdb.connect() as connection:
+        found = connection.execute(
+            "SELECT layers, bytes FROM read_parquet(?) ORDER BY run",
+            [f"{dataset}/repositories/**/*.parquet"],
+        ).fetchall()
+    assert found == [(3, 307), (2, 10**13 + 7)]
 
 
 def periods(dataset: Path, target: str) -> list[tuple[str | None, ...]]:
