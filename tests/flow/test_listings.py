@@ -251,6 +251,42 @@ async def test_a_truncated_listing_without_its_rest_is_incomplete(
     )
 
 
+def repositories(found: list[str]) -> Answer:
+    return Answer(200, {}, json.dumps({"repositories": found}).encode())
+
+
+# pkg/registry of go-containerregistry: of more than n, any n, in the order of a map.
+RANDOM = numbered(1200)[200:][::-1]
+
+
+@pytest.mark.parametrize(
+    ("whole", "expected", "unknown"),
+    [
+        (repositories(numbered(1201)), numbered(1201), False),
+        # as many as before, fewer, others, an error: nothing is known
+        (repositories(RANDOM), RANDOM, True),
+        (repositories(RANDOM[:100]), RANDOM, True),
+        (repositories(numbered(1100)), RANDOM, True),
+        (Answer(400), RANDOM, True),
+        (Answer(body=b"<html>"), RANDOM, True),
+        # 10,000 without n: limited, too
+        (repositories(numbered(10_000)), numbered(10_000), True),
+    ],
+    ids=["whole", "same", "fewer", "others", "refused", "html", "limited"],
+)
+async def test_a_catalog_in_any_order_is_requested_without_a_size(
+    whole: Answer, expected: list[str], unknown: bool
+) -> None:
+    async with lab() as here:
+        here.faults.on("GET", CATALOG, repositories(RANDOM), whole)
+        pages = await catalog(here)
+        assert here.targets(CATALOG) == [f"{CATALOG}?n=1000", CATALOG]
+    assert names(pages) == expected
+    last = pages[-1]
+    assert isinstance(last, Page)
+    assert (last.last, last.end_unknown) == (True, unknown)
+
+
 async def test_a_full_page_without_a_link_ends_a_listing_that_has_links() -> None:
     """A registry that pages by cursors starts again when it gets a name."""
     link = {"Link": '</v2/app/tags/list?cursor=x>; rel="next"'}

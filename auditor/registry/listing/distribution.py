@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -69,7 +69,9 @@ class DistributionLister:
         """
         del prefix
         catalog = self._listing("_catalog", self._catalog_auth)
-        return catalog.pages(_parse_catalog, "catalog")
+        # Of more than n repositories, go-containerregistry's registry sends any n, in
+        # any order and without a link; its page without n is larger.
+        return catalog.pages(_parse_catalog, "catalog", list_whole=catalog.whole)
 
     async def tags_document(self, repository: str) -> dict[str, Any] | Failure:
         """The JSON of the first page of a repository's tags."""
@@ -104,7 +106,11 @@ class _Listing:
     authorizer: Authorizer
 
     async def pages(
-        self, parse: Callable[[Response], ParsedPage[Entry]], name: str
+        self,
+        parse: Callable[[Response], ParsedPage[Entry]],
+        name: str,
+        *,
+        list_whole: Callable[[], Awaitable[Response | Failure]] | None = None,
     ) -> AsyncIterator[Page[Entry] | Failure]:
         async for page in read_pages(
             await self.first_page(),
@@ -112,6 +118,7 @@ class _Listing:
             parse=parse,
             listing=name,
             list_after=self._list_after,
+            list_whole=list_whole,
             # A registry that grants the requested page size may truncate there.
             sizes=SUSPICIOUS_COUNTS | {self.page_size},
         ):
@@ -139,6 +146,10 @@ class _Listing:
                 size = LARGE_PAGE if size and size > LARGE_PAGE else None
             else:
                 return response
+
+    async def whole(self) -> Response | Failure:
+        """The page that the registry sends to a request without a page size."""
+        return await self._get(self.url, accepted_statuses=_SIZE_REFUSED)
 
     async def _list_after(self, last: str) -> Response | Failure:
         """The page after the entry `last`, to which the registry gave no link."""

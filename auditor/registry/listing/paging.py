@@ -3,7 +3,8 @@
 Some registries truncate a listing: they send their largest page without a `Link`. The
 distribution-spec ("Listing Tags") lets a client ask for the entries after a given one:
 if the response is empty, the listing is complete; if it has new entries, the listing
-was truncated. A registry that ignores the parameter starts again, which proves nothing.
+was truncated. A registry that ignores the parameter starts again, which proves nothing;
+its whole listing may be what it sends to a request without a page size.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ PAGE_ENTRIES = 1000
 
 # Requests the entries after the one with this name.
 ListAfter = Callable[[str], Awaitable[Response | Failure]]
+# Requests the listing without a page size.
+ListWhole = Callable[[], Awaitable[Response | Failure]]
 
 
 async def read_pages(
@@ -39,6 +42,7 @@ async def read_pages(
     parse: Callable[[Response], ParsedPage[Entry]],
     listing: str,
     list_after: ListAfter | None = None,
+    list_whole: ListWhole | None = None,
     sizes: frozenset[int] = SUSPICIOUS_COUNTS,
 ) -> AsyncIterator[Page[Entry] | Failure]:
     """The pages of the listing that begins with `first`, then at most one `Failure`.
@@ -46,12 +50,13 @@ async def read_pages(
     Links are followed as they are. The listing fails if a page repeats, if it goes on
     beyond `MAX_PAGES`, or if it ends with fewer entries than the product counts. A page
     without a link and with one of `sizes` entries may be truncated: `list_after` is
-    then asked for the rest. `listing` names the listing in messages.
+    then asked for the rest, and if this does not help on the first page, `list_whole`
+    for everything. `listing` names the listing in messages.
     """
     seen_urls: set[int] = set()
     seen_pages: set[int] = set()
     tally = _Tally()
-    truncation = TruncationCheck(list_after, parse, sizes)
+    truncation = TruncationCheck(list_after, list_whole, parse, sizes)
     number = 0
     response = first
     del first  # a response may be large: it is freed once it is parsed
@@ -68,9 +73,9 @@ async def read_pages(
             return
         seen_urls.add(hash(response.url))
         del response
+        page, end = await truncation.larger(page)
         page = tally.add(page)
         next_url = page.next_url
-        end = await truncation.check(page)
         has_more = isinstance(next_url, str) or isinstance(end, Response)
         problem = next_url if isinstance(next_url, Failure) else None
         if end is PageEnd.TRUNCATED:
@@ -116,16 +121,18 @@ class TruncationCheck:
     """Checks the ends of one listing's pages, with at most one request a page.
 
     `sizes` are the page sizes at which this registry may truncate. Without
-    `list_after`, nothing is checked.
+    `list_after`, nothing is checked. `list_whole` requests a page without a size.
     """
 
     def __init__(
         self,
         list_after: ListAfter | None,
+        list_whole: ListWhole | None,
         parse: Callable[[Response], ParsedPage[Any]],
         sizes: frozenset[int],
     ) -> None:
         self._list_after = list_after
+        self._list_whole = list_whole
         self._parse = parse
         self._sizes = sizes
         self._has_links = False
@@ -149,6 +156,24 @@ class TruncationCheck:
             return PageEnd.TRUNCATED
         return end
 
+    async def larger(
+        self, page: ParsedPage[Entry]
+    ) -> tuple[ParsedPage[Entry], Response | PageEnd]:
+        """A page, or the same without a size if it has more; and how it ends."""
+        end = await self.check(page)
+        # Only of a first page: a later one is linked, or the rest of a truncated one.
+        if end is not PageEnd.UNKNOWN or self._list_whole is None:
+            return page, end
+        whole = _larger_page(await self._list_whole(), self._parse, page)
+        if whole is None:
+            return page, end
+        end = await self.check(whole)
+        # Without a size, the registry may have a limit of its own.
+        is_round = whole.next_url is None and len(whole.items) % 100 == 0
+        if end is PageEnd.UNCHECKED and is_round:
+            end = PageEnd.UNKNOWN
+        return whole, end
+
     async def _end(self, names: list[str], list_after: ListAfter) -> Response | PageEnd:
         # In a listing without order, missing entries may belong anywhere.
         if any(one >= other for one, other in pairwise(names)):
@@ -163,6 +188,22 @@ class TruncationCheck:
         if not following:
             return PageEnd.VERIFIED
         return response if min(following) > names[-1] else PageEnd.UNKNOWN
+
+
+def _larger_page(
+    response: Response | Failure,
+    parse: Callable[[Response], ParsedPage[Entry]],
+    page: ParsedPage[Entry],
+) -> ParsedPage[Entry] | None:
+    """The page in a response, if it has all entries of another one and more."""
+    if isinstance(response, Failure) or not 200 <= response.status < 300:
+        return None
+    try:
+        larger = parse(response)
+    except ProtocolError:
+        return None
+    has_more = len(larger.items) > len(page.items)
+    return larger if has_more and set(_names(larger)) >= set(_names(page)) else None
 
 
 def _names(page: ParsedPage[Any]) -> list[str]:
