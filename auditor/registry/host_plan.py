@@ -66,6 +66,7 @@ class HostPlan:
         self._settings = settings
         self._sender = sender
         self.known: AuthPlan | None = None
+        self._is_forbidden = False
         if settings.token_url:
             self.known = AuthPlan(
                 scheme=Scheme.BEARER,
@@ -92,13 +93,36 @@ class HostPlan:
         )
         if isinstance(response, Failure):
             return response
+        self._is_forbidden = response.status == 403
         self.known = self._plan_from_ping(response)
         return self.known
+
+    async def refuses(self, authorization: str) -> bool | None:
+        """Whether a ping with this authorization is refused; None if that says nothing.
+
+        It is what `docker login` sends to a registry with Basic.
+        """
+        response = await self._sender.send(
+            RequestKind.PING,
+            "GET",
+            self._ping_url,
+            headers={"Authorization": authorization},
+            max_bytes=MAX_PING_BYTES,
+            accepted_statuses=range(300, 600),
+        )
+        if isinstance(response, Failure) or self._is_redirected(response):
+            return None
+        if response.status == 403 and self._is_forbidden:
+            return None  # to everybody
+        return response.status in {401, 403}
+
+    def _is_redirected(self, response: Response) -> bool:
+        return origin_of(response.url) != origin_of(self._ping_url)
 
     def _plan_from_ping(self, response: Response) -> AuthPlan:
         # The challenge of a host that the ping was redirected to is not this host's:
         # it must not get this host's password.
-        if origin_of(response.url) == origin_of(self._ping_url):
+        if not self._is_redirected(response):
             values = response.headers.getall("WWW-Authenticate", ())
             challenge = preferred_challenge(parse_challenges(values))
             if challenge is not None:

@@ -163,8 +163,10 @@ def failure_from_response(
 
 
 def with_login(failure: Failure, login: str, location: str | None) -> Failure:
-    """The failure for a 401, with the credential that was rejected and its location."""
+    """The failure for a 401 or 403, with the credential that was rejected."""
     detail = failure.detail.replace("the login or requires one", login, 1)
+    if failure.status == 403:
+        detail = failure.detail.replace("denied access", f"rejected {login}", 1)
     return replace(failure, detail=f"{detail}; check the credential in {location}")
 
 

@@ -250,6 +250,22 @@ async def test_a_failure_of_the_api_names_the_api(case: Case) -> None:
     assert outcome.summary.listings.shown[0].state is ListState.DENIED
 
 
+@pytest.mark.parametrize(
+    "answer", [Answer(403), Answer(302, {"Location": "/login"}), Answer(200)], ids=str
+)
+async def test_a_login_without_a_token_is_not_sent_to_docker_hub_again(
+    answer: Answer,
+) -> None:
+    async with product(CASES[2]) as here:
+        here.faults.on("POST", "/v2/auth/token", answer, forever=True)
+        async with open_registries(here.settings(), clock=here.clock) as registries:
+            registry = await registries.get(here.host)
+            for _ in range(3):
+                (failure,) = [page async for page in registry.list_repositories("team")]
+                assert isinstance(failure, Failure)
+        assert here.faults.count("POST", "/v2/auth/token") == 1
+
+
 @every_product
 async def test_a_rejected_login_is_not_sent_to_the_api_again(case: Case) -> None:
     async with product(case) as here:

@@ -19,7 +19,7 @@ from aiohttp.typedefs import Handler
 from auditor.demo.demo_tokens import ANONYMOUS, BearerAccess, DemoAccount
 from auditor.errors import Stage
 from auditor.model import FailureRecord
-from auditor.registry.auth.authorization import REFUSAL_HOLD_S
+from auditor.registry.auth.authorization import MAX_REFUSALS, REFUSAL_HOLD_S
 from tests.flow.commands import auditor
 from tests.flow.harness import (
     MANIFESTS,
@@ -92,6 +92,88 @@ async def test_a_wrong_token_url_is_not_a_wrong_login(status: int, kind: str) ->
         where = f"; the token was requested from http://{here.host}{TOKENS}"
         assert failure.detail.endswith(where)
     assert outcome.kinds == [kind] * len(NAMES)
+
+
+NO_TOKEN = [
+    Answer(302, {"Location": "/login?user=admin"}),
+    Answer(200, {"Content-Type": "text/html"}, b"<html>log in</html>"),
+    Answer(200, body=b'{"errors": [{"code": "DENIED"}]}'),
+]
+
+
+@pytest.mark.parametrize("answer", NO_TOKEN, ids=["redirect", "page", "errors"])
+async def test_a_password_that_gets_no_token_is_sent_no_more_than_twice(
+    answer: Answer,
+) -> None:
+    async with lab(simple(NAMES), tokens=service(LOGIN), login=WRONG) as here:
+        here.faults.on("GET", TOKENS, answer, forever=True)
+        outcome = await here.audit(*map(here.ref, NAMES))
+        assert here.faults.count("GET", TOKENS) == 2
+        failure = outcome.records[-1]
+        assert isinstance(failure, FailureRecord)
+        where = (
+            f"check the login of 'admin' in configuration: [registry.\"{here.host}\"]"
+        )
+        assert failure.detail.endswith(where)
+    assert "image" not in outcome.kinds
+
+
+@pytest.mark.parametrize("answer", NO_TOKEN, ids=["redirect", "page", "errors"])
+async def test_one_answer_without_a_token_does_not_affect_the_others(
+    answer: Answer,
+) -> None:
+    async with lab(simple(NAMES), tokens=service(LOGIN), login=LOGIN) as here:
+        here.faults.on("GET", TOKENS, answer)
+        outcome = await here.audit(*map(here.ref, NAMES), workers=1)
+    assert outcome.kinds[1:] == ["image"] * (len(NAMES) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class BasicWith403(Basic):
+    """Basic that answers 403 to an unknown user, and, if `closed`, to every ping."""
+
+    closed: bool = False
+
+    def refusal(self, request: web.Request, scope: str | None) -> web.Response | None:
+        refusal = Basic.refusal(self, request, scope)
+        if "Authorization" in request.headers and refusal is not None:
+            refusal = web.Response(status=403, text="wrong user or password")
+        if request.path == "/v2/" and self.closed:
+            return web.Response(status=403, headers={"WWW-Authenticate": "Basic"})
+        return refusal
+
+
+@pytest.mark.parametrize("workers", [1, 16])
+async def test_a_wrong_password_with_basic_and_403_does_not_lock_the_account(
+    workers: int,
+) -> None:
+    access = BasicWith403([LOGIN])
+    async with lab(simple(NAMES), access=access, login=WRONG) as here:
+        outcome = await here.audit(*map(here.ref, NAMES), workers=workers)
+        sent = [one.path for one in here.faults.log if "Authorization" in one.headers]
+        assert len(sent) == MAX_REFUSALS
+        assert sent[1] == "/v2/"
+    assert outcome.kinds == ["denied"] * len(NAMES)
+    last = outcome.records[-1]
+    assert isinstance(last, FailureRecord)
+    assert last.detail.startswith(
+        "the registry rejected the login of 'admin' (403: wrong user or password);"
+        " check the credential in configuration: "
+    )
+
+
+@pytest.mark.parametrize("closed", [True, False])
+async def test_a_forbidden_repository_is_not_a_wrong_password_with_basic(
+    closed: bool,
+) -> None:
+    login = DemoAccount("robot", "secret", {"team/app3*": ("pull",)})
+    access = BasicWith403([login], closed=closed)
+    async with lab(simple(NAMES), access=access, login=login) as here:
+        outcome = await here.audit(*map(here.ref, NAMES), workers=1)
+        pings = here.faults.requests("GET", "/v2/")
+        assert ["Authorization" in one.headers for one in pings] == [False, True]
+    allowed = [name.startswith("team/app3") for name in NAMES]
+    assert [kind == "image" for kind in outcome.kinds] == allowed
 
 
 @pytest.mark.parametrize("status", [400, 403, 404])

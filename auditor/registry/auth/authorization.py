@@ -150,11 +150,21 @@ class LoginTrial:
     Registries lock accounts after some wrong passwords in a row. Until one request
     succeeds, requests with this password are therefore sent one at a time, and after
     `MAX_REFUSALS` refusals none is sent.
+
+    A 403 may be for a wrong password, or for a repository that the account may not see.
+    `ping` finds out, once: it asks whether the registry refuses the password for a
+    request that every account may send, None if that cannot be said.
     """
 
-    def __init__(self, found: FoundCredential | None = None) -> None:
+    def __init__(
+        self,
+        found: FoundCredential | None = None,
+        ping: Callable[[], Awaitable[bool | None]] | None = None,
+    ) -> None:
         self.accepted = False
         self._found = found
+        self._ping = ping
+        self._is_in_doubt = False
         self._turn = anyio.Lock()
         self._refusals = 0
         self._rejected: Failure | None = None
@@ -165,6 +175,15 @@ class LoginTrial:
         After None, `end` must be called, unless `accepted` is set by then.
         """
         await self._turn.acquire()
+        if self._is_in_doubt and self._ping is not None:
+            try:
+                is_refused = await self._ping()
+            except BaseException:
+                self._turn.release()
+                raise
+            self._is_in_doubt, self._ping = False, None
+            self.accepted = not is_refused
+            self._refusals += 2  # the 403 and the ping
         if self.accepted or self._rejected is not None:
             self._turn.release()
         return self._rejected
@@ -172,8 +191,12 @@ class LoginTrial:
     def end(self, outcome: Response | Failure | None) -> None:
         """Record the outcome of the request; None if it is unknown."""
         self._turn.release()
-        self.accepted = shows_acceptance(outcome)
-        if not isinstance(outcome, Response) or outcome.status != 401:
+        is_forbidden = isinstance(outcome, Response) and outcome.status == 403
+        if is_forbidden and self._ping is not None:
+            self._is_in_doubt = True
+            return
+        self.accepted = shows_acceptance(outcome) and not is_forbidden
+        if not isinstance(outcome, Response) or outcome.status not in {401, 403}:
             return
         self._refusals += 1
         if self._refusals >= MAX_REFUSALS:

@@ -192,8 +192,15 @@ class HostAuth:
             found=found,
             service=self.service(found),
             asked_at=self.clock.monotonic(),
-            trial=LoginTrial(found),
+            trial=LoginTrial(found, partial(self._refuses, found)),
         )
+
+    async def _refuses(self, found: FoundCredential | None) -> bool | None:
+        """Whether the registry refuses this login for its ping; None if unknown."""
+        credential = None if found is None else found.credential
+        if not isinstance(credential, Login):
+            return None
+        return await self.plan.refuses(basic_header(credential))
 
 
 class ScopeAuth:

@@ -15,7 +15,6 @@ Sources: distribution, "Token Authentication Specification" (GET with Basic) and
 from __future__ import annotations
 
 import base64
-from contextlib import suppress
 from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
@@ -123,14 +122,19 @@ class TokenService:
         sent_at = self.clock.monotonic()
         response = await self._request(realm, url, key)
         if isinstance(response, Failure):
+            if response.kind is FailureKind.REDIRECT_REFUSED:
+                return await self._no_token(response, realm, key)
             return response
         if response.status in _REFUSED:
             return await self._refusal(response, realm, key)
-        self._accepted_at = sent_at
         try:
             parsed = parse_token_response(response.body)
         except ProtocolError as error:
-            return Failure(kind=error.kind, detail=error.detail, status=response.status)
+            failure = Failure(
+                kind=error.kind, detail=error.detail, status=response.status
+            )
+            return await self._no_token(failure, realm, key)
+        self._accepted_at = sent_at
         self._adopt(parsed.refresh_token)
         token = parsed.token.reveal()
         return CachedToken(
@@ -223,6 +227,22 @@ class TokenService:
         )
         return self._rejected
 
+    async def _no_token(self, failure: Failure, realm: str, key: TokenKey) -> Failure:
+        """The failure for a redirect, a web page or other documents without a token.
+
+        Sites with a page to log in answer a wrong password so. As for a refusal, the
+        credential is not sent again unless it is only the scope.
+        """
+        now = self.clock.monotonic()
+        if self.found is None or await self._is_only_the_scope(realm, key, now):
+            return failure
+        detail = (
+            f"{failure.detail}; if {safe_url(realm)} is the token service, check"
+            f" {self.found.name} in {self.found.location}"
+        )
+        self._rejected = replace(failure, detail=detail)
+        return self._rejected
+
     async def _is_only_the_scope(self, realm: str, key: TokenKey, now: float) -> bool:
         """Whether a credential that was refused a scope is still accepted.
 
@@ -237,12 +257,16 @@ class TokenService:
         url = token_url(realm, service=key.service, scope=None)
         response = await self._request(realm, url, key)
         if isinstance(response, Failure):
-            return True  # not known: the service may be down by now
+            # Otherwise not known: the service may be down by now.
+            return response.kind is not FailureKind.REDIRECT_REFUSED
         if response.status in _REFUSED:
             return False
+        try:
+            parsed = parse_token_response(response.body)
+        except ProtocolError:
+            return False
         self._accepted_at = now
-        with suppress(ProtocolError):
-            self._adopt(parse_token_response(response.body).refresh_token)
+        self._adopt(parsed.refresh_token)
         return True
 
     def _adopt(self, refresh_token: Secret | None) -> None:

@@ -269,13 +269,14 @@ class ApiAuthorizer:
         )
         if isinstance(response, Failure):
             failure = response.at(Stage.TOKEN)
-            if response.status == 401:
+            if response.status is not None and not response.kind.retryable:
                 self.rejected[login] = failure
             return failure
         try:
             token = parse_access_token(response.body)
         except ProtocolError as error:
-            return Failure(kind=error.kind, detail=error.detail, stage=Stage.TOKEN)
+            failure = Failure(kind=error.kind, detail=error.detail, stage=Stage.TOKEN)
+            return self.rejected.setdefault(login, failure)
         self.tokens[login] = _authorization(f"Bearer {token}", login)
         return self.tokens[login]
 
