@@ -61,6 +61,7 @@ async def _ls(
     from auditor.input.tag_filter import Selection
     from auditor.registry.registries import open_registries
     from auditor.report.listing_stats import ListState
+    from auditor.report.summary_text import unused_login_lines
     from auditor.util.clock import SystemClock
 
     clock = SystemClock()
@@ -87,6 +88,8 @@ async def _ls(
         return ExitCode.OK  # the reader (`head`) has enough
     for summary in _summary_lines(listed, counts.listings, target):
         print_message(summary)
+    for unused in unused_login_lines(registries.unused_logins()):
+        print_message(unused.strip())
     if without_age:
         print_message(
             f"--since: {format_count(without_age, 'tag')} printed without a filter: the"

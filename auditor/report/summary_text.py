@@ -75,7 +75,9 @@ def summary_lines(summary: Json) -> list[str]:
         *_ranking("warnings", summary["warnings"].items()),
         *listing_lines(summary["lists"], listings),
         _requests(summary["requests"], summary["repeated"]),
-        *_unused_logins(summary["unused_logins"]),
+        *unused_login_lines(
+            (one["registry"], one["login"]) for one in summary["unused_logins"]
+        ),
         *_rate_limits(summary["allowances"]),
         *_blobs(summary["blobs"]),
         *_saved(summary["saved"]),
@@ -202,13 +204,14 @@ def _requests(requests: Mapping[str, int], repeated: Mapping[str, int]) -> str:
     return f"  requests: {sent or 'none'}" + (f" ({again})" if again else "")
 
 
-def _unused_logins(logins: Iterable[Json]) -> Iterator[str]:
-    for one in islice(logins, MAX_LOGINS):
+def unused_login_lines(logins: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """The logins that nothing asked for; each is a registry and a location."""
+    for registry, location in islice(logins, MAX_LOGINS):
         yield (
-            f"  login not used: {safe_text(one['registry'])} did not ask for one, so"
+            f"  login not used: {safe_text(registry)} did not ask for one, so"
             " that private repositories may be missing"
         )
-        yield f"      {safe_text(one['login'], 300)}"
+        yield f"      {safe_text(location, 300)}"
 
 
 def _rate_limits(rate_limits: Iterable[Json]) -> Iterator[str]:

@@ -179,6 +179,25 @@ async def test_a_login_that_a_manifest_asks_for_is_used() -> None:
     assert outcome.kinds == ["image"] * len(NAMES)
 
 
+async def test_ls_says_that_a_login_was_not_used(tmp_path: Path) -> None:
+    config = tmp_path / "auditor.toml"
+    async with lab(simple(NAMES)) as here:
+        config.write_text(
+            f'[registry."{here.host}"]\nusername = "admin"\npassword_env = "SECRET"\n'
+        )
+        done = await auditor(
+            "ls", here.host, "--config", str(config), environment={"SECRET": "secret"}
+        )
+        anonymous = await auditor("ls", here.host)
+    assert (done.code, anonymous.code) == (0, 0)
+    assert done.messages[1:] == [
+        f"login not used: {here.host} did not ask for one, so that private repositories"
+        " may be missing",
+        f"password_env SECRET ({config}:3)",
+    ]
+    assert not any("login" in line for line in anonymous.messages)
+
+
 # -- a ping that requires Basic, and open repositories (olareg)
 
 
