@@ -18,6 +18,8 @@ from auditor.oci.reference_grammar import ANY_DIGEST
 
 # In `FAILURES` and `WARNINGS`: every kind, also one that a later version adds.
 ANY = "*"
+# The largest number of JSON (RFC 8259 section 6); DuckDB's integers end, too.
+_MAX_NUMBER = 2**53 - 1
 
 # SI prefixes are powers of 1000, IEC prefixes (IEC 80000-13) of 1024.
 _BYTES = {
@@ -66,16 +68,20 @@ def _list_of(expected: str, form: re.Pattern[str]) -> ValueType:
 
 
 def _size(value: object) -> int:
-    if type(value) is int and value > 0:
-        return value
+    if type(value) is int:
+        return _count(value)
     number, unit = _groups(_SIZE, value)
     require(unit.lower() in _UNIT_BYTES)
-    return int(float(number) * _UNIT_BYTES[unit.lower()])
+    size = float(number) * _UNIT_BYTES[unit.lower()]
+    require(size <= _MAX_NUMBER)
+    return int(size)
 
 
 def _age_s(value: object) -> int:
     number, unit = _groups(_AGE, value)
-    return int(number) * _UNIT_S[unit]
+    age_s = int(number) * _UNIT_S[unit]
+    require(age_s <= _MAX_NUMBER)
+    return age_s
 
 
 def _groups(form: re.Pattern[str], value: object) -> tuple[str, ...]:
@@ -93,7 +99,7 @@ def _date(value: object) -> date:
 
 
 def _count(value: object) -> int:
-    if type(value) is int and value >= 1:
+    if type(value) is int and 1 <= value <= _MAX_NUMBER:
         return value
     raise ValueError
 

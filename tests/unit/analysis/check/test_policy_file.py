@@ -64,6 +64,11 @@ def test_ages_are_seconds(written: str, age_s: int) -> None:
         "max_size = true",
         "max_size = 1.5",
         "max_layers = 0",
+        f"max_size = {2**53}",
+        f'max_size = "{"9" * 90} TB"',
+        f'max_size = "{"9" * 400} GB"',  # no float
+        f"max_layers = {'9' * 90}",
+        f'max_age = "{"9" * 90} days"',
         'max_layers = "12"',
         'max_age = "6 months"',  # months differ in length
         "max_age = 30",
