@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
 
 import orjson
@@ -37,6 +38,11 @@ _STAGE_NUMBER = LazyPattern(r"[+-]?[0-9]+")
 _NO_IMAGE = "scratch"
 # Far more than a person writes; each can have `MAX_EXPANDED_CHARS`.
 _MAX_ARGUMENTS = 1000
+# Platforms that images are built for, as their stages are named by hand.
+_PLATFORMS = (
+    "linux/amd64", "linux/arm64", "linux/arm/v7", "linux/arm/v6", "linux/386",
+    "linux/ppc64le", "linux/s390x", "linux/riscv64", "windows/amd64",
+)  # fmt: skip
 _FROM_FLAG = "--from="
 _MOUNT_FLAG = "--mount="
 
@@ -98,9 +104,15 @@ def read_dockerfile(
                     yield malformed_line(one.text, place, "FROM has no image")
                 elif len(words) == 1 or (len(words) == 3 and words[1].upper() == "AS"):
                     image = words[0]
-                    yield from _item(
-                        image, arguments, stages, one.text, escape=escape, place=place
-                    )
+                    if not _is_stage_of_platform(image, arguments, stages, escape):
+                        yield from _item(
+                            image,
+                            arguments,
+                            stages,
+                            one.text,
+                            escape=escape,
+                            place=place,
+                        )
                     stages.update(word.lower() for word in words[2:])
                 else:
                     detail = "expected FROM image, or FROM image AS stage"
@@ -263,6 +275,32 @@ def _set_arguments(
                 arguments[name] = expand_word(value, arguments, escape)
             except VariableError:
                 arguments.pop(name, None)  # reported where it is used
+
+
+def _is_stage_of_platform(
+    image: str, arguments: dict[str, str], stages: set[str], escape: str
+) -> bool:
+    """Whether there is a stage for each platform, such as `build-${TARGETARCH}`
+    (Dockerfile reference, "Automatic platform ARGs")."""
+    for platform in _PLATFORMS if "$" in image else ():
+        os, architecture, variant = f"{platform}/".split("/")[:3]
+        values = {
+            f"{machine}{name}": value
+            for machine in ("TARGET", "BUILD")
+            for name, value in (
+                ("PLATFORM", platform),
+                ("OS", os),
+                ("ARCH", architecture),
+                ("VARIANT", variant),
+            )
+        }
+        try:
+            stage = expand_word(image, ChainMap(arguments, values), escape)
+        except VariableError:
+            return False
+        if stage.lower() in stages:
+            return True
+    return False
 
 
 def _source_images(instruction: _Instruction) -> Iterator[str]:

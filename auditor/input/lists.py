@@ -201,7 +201,11 @@ def _is_regular_file(path: str) -> bool:
 def read_text_line(line: str, place: str) -> tuple[InputItem]:
     """The reference on a line. A `#` after a blank begins a comment."""
     text = _COMMENT.split(line, maxsplit=1)[0] if "#" in line else line
-    return (parse_item(text.strip(), line, place),)
+    text = text.strip()
+    if text == "null":
+        detail = "null is what jq and yq print for a value that is missing"
+        return (malformed_line(line, place, detail),)
+    return (parse_item(text, line, place),)
 
 
 def read_json_line(line: str, place: str) -> Iterable[InputItem]:

@@ -301,3 +301,23 @@ def test_the_values_of_many_arguments_are_bounded() -> None:
     assert found[0] == "2002 a.io/y:latest"
     assert found[1].startswith("2003 !")
     assert found[2].startswith("2004 ! the variable x1999 has no default here")
+
+
+# Dockerfile reference, "Automatic platform ARGs in the global scope".
+@pytest.mark.parametrize(
+    ("image", "is_stage"),
+    [
+        ("build-${TARGETARCH}", True),
+        ("build-$TARGETOS-$TARGETARCH$TARGETVARIANT", True),
+        ("${NAME}-$BUILDARCH", True),
+        ("Build-${TARGETARCH:-x}", True),
+        ("other-${TARGETARCH}", False),
+        ("build-${ARCH}", False),
+        ("a.io/${TARGETARCH}/x", False),
+    ],
+)
+def test_a_stage_for_each_platform_is_no_image(image: str, is_stage: bool) -> None:
+    stages = "FROM a.io/x AS build-arm64\nFROM scratch AS build-linux-armv7\n"
+    found = summaries(f"ARG NAME=build\n{stages}FROM {image}\n".encode())
+    assert found[0] == "2 a.io/x:latest"
+    assert [line[:3] for line in found[1:]] == ([] if is_stage else ["4 !"])

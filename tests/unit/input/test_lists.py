@@ -63,6 +63,11 @@ def summaries(data: bytes) -> list[str]:
         (f"ghcr.io/a/b@{DIGEST}".encode(), [f"1 ghcr.io/a/b@{DIGEST}"]),
         (b"ghcr.io/a/b:1.*\nh.io/a:*", ["1 ghcr.io/a/b:1.*", "2 h.io/a:*"]),
         (b"[::1]:5000/a:1", ["1 [::1]:5000/a:1"]),
+        # jq -r '.items[].image'
+        (
+            b"h.io/a\nnull\nh.io/null # null\n",
+            ["1 h.io/a:latest", "2 ! null is what jq", "3 h.io/null:latest"],
+        ),
     ],
 )
 def test_text_has_a_reference_on_each_line_and_comments(
