@@ -45,6 +45,10 @@ class ResizableSemaphore:
             return True
         return False
 
+    def retake(self) -> None:
+        """Take a slot without waiting, beyond the limit if need be."""
+        self._held += 1
+
     async def acquire(self) -> None:
         """Take a slot, after all callers that came before."""
         if self.take():

@@ -15,6 +15,7 @@ import pytest
 
 from auditor.config import RegistrySettings
 from auditor.model import Order
+from auditor.registry.transport import connection_budget
 from tests.flow.commands import BASE_ENVIRONMENT, PROGRAM
 from tests.flow.harness import BLOBS, PATIENCE_S, lab, simple
 from tests.support.silent_dns import NAMES as SERVED
@@ -47,6 +48,26 @@ async def test_names_that_never_resolve_cost_a_healthy_registry_nothing(
     assert set(outcome.kinds) <= {"image", "interrupted"}
     asked = {"localhost", *(f"silent{number}.example" for number in range(hosts))}
     assert Counter(resolver.asked) == Counter(asked)
+
+
+@pytest.mark.anyio
+async def test_names_that_wait_for_their_lookup_hold_no_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # `ulimit -n 64`: 14 connections and 7 look-ups at a time. The registry is named by
+    # its address, so that it needs no DNS.
+    monkeypatch.setattr(connection_budget, "free_descriptors", lambda: 28)
+    async with lab(simple(NAMES)) as here:
+        with silent_resolver():
+            outcome = await here.audit(
+                *(f"silent{number}.example/team/app:1" for number in range(30)),
+                *map(here.ref, NAMES),
+                expire_when=lambda: here.good(BLOBS) == len(NAMES),
+                order=Order.COMPLETION,
+            )
+    # A host has three connections: so many responses may be on their way.
+    assert outcome.kinds.count("image") >= len(NAMES) - 3
+    assert set(outcome.kinds) <= {"image", "interrupted"}
 
 
 # -- a real resolver, in a network namespace ---------------------------------------

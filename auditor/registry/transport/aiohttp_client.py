@@ -157,7 +157,7 @@ class AiohttpClient:
             proxy_arguments, headers = _proxy_arguments(proxy, url, headers)
         # The wait for a look-up's turn is not part of the request's time.
         peer = origin if proxy is None else proxy.origin
-        await self._names.start(peer.host, peer.port)
+        await self._start_lookup(peer.host, peer.port)
         if self._budget.is_short:
             headers = {**headers, "Connection": "close"}
         session = self._session(
@@ -204,6 +204,10 @@ class AiohttpClient:
         log.debug("%s %s %s", method, safe_url(url), failure.detail)
         return failure
 
+    async def _start_lookup(self, host: str, port: int) -> None:
+        if self._names.start_now(host, port) is None:
+            await self._budget.lend(self._names.start(host, port))
+
     def _session(self, *, guarded: bool, reuse: bool) -> aiohttp.ClientSession:
         if (guarded, reuse) in self._sessions:
             return self._sessions[guarded, reuse]
@@ -248,6 +252,7 @@ class AiohttpClient:
         loop = asyncio.get_running_loop()
         if loop.time() >= self._unresolved_until.get(origin.host, 0.0):
             try:
+                await self._start_lookup(origin.host, origin.port)
                 await self._resolver(guarded=True).resolve(origin.host, origin.port)
             except RefusedAddressError:
                 raise

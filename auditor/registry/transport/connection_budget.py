@@ -4,7 +4,8 @@ A request holds one permit of `ConnectionBudget.requests` while it is sent, and 
 most one connection then. There are as many permits as connections may be open, so for a
 new connection there is always room, or an idle one that can be closed instead: the one
 of any host that has been idle longest. What waits is a request, before it is sent. The
-time counts neither as a request's nor against its host.
+time counts neither as a request's nor against its host. While the look-up of its name
+waits for a turn, a request lends its permit to others.
 
 Descriptors can be short all the same: other programs use up the system's, or files
 those of the process. Then a connection waits, and is never made the host's failure.
@@ -15,14 +16,17 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
+from collections.abc import Awaitable
 from contextlib import suppress
 from errno import EMFILE
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import aiohappyeyeballs
 
 from auditor.util.open_files import free_descriptors, is_out_of_descriptors
 from auditor.util.resizable_semaphore import ResizableSemaphore
+
+Value = TypeVar("Value")
 
 # A host that answers slowly holds its permits for long: four such hosts at a time
 # before others have to wait for them.
@@ -91,6 +95,18 @@ class ConnectionBudget:
     def is_short(self) -> bool:
         """Whether a new connection takes the place of an idle one."""
         return self.open >= self._max_open
+
+    async def lend(self, wait: Awaitable[Value]) -> Value:
+        """The result of a wait of a request that needs no connection meanwhile: others
+        use its permit. The request has it again afterwards, also after an exception."""
+        self.requests.release()
+        try:
+            value = await wait
+            await self.requests.acquire()
+        except BaseException:
+            self.requests.retake()
+            raise
+        return value
 
     async def reserve(self) -> None:
         """Count a connection that is about to be made; make room for it."""

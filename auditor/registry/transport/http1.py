@@ -185,7 +185,9 @@ class Http1Client:
         loop = asyncio.get_running_loop()
         started_at = loop.time()
         while True:
-            lookup = await self._dialer.start_lookup()
+            lookup = self._dialer.start_lookup_now()
+            if lookup is None:
+                lookup = await self._budget.lend(self._dialer.start_lookup())
             await self._budget.reserve()
             deadline = loop.time() + self._request_s
             try:
@@ -242,6 +244,10 @@ class Dialer:
         self._tls = tls
         self._timeouts = timeouts
         self._guard = guard
+
+    def start_lookup_now(self) -> Lookup | None:
+        """The look-up of the host's name; None if it has to wait for its turn."""
+        return self._names.start_now(self._origin.host, self._origin.port)
 
     async def start_lookup(self) -> Lookup:
         """The look-up of the host's name, once it is in progress: no time limit."""

@@ -81,12 +81,9 @@ class NameLookups:
         # With the time at which they expire, in the loop's time.
         self._known: dict[_Name, tuple[float, Lookup]] = {}
 
-    async def start(self, host: str, port: int) -> Lookup:
-        """The look-up of a name, as soon as it is in progress.
-
-        Returns at once unless it has to wait for its turn, which is never the host's
-        fault: start the time limits of a connection afterwards.
-        """
+    def start_now(self, host: str, port: int) -> Lookup | None:
+        """The look-up of a name, in progress or done; None if it has to wait for its
+        turn."""
         name = host, port
         if (running := self._running.get(name)) is not None:
             return running
@@ -94,18 +91,35 @@ class NameLookups:
         known = self._known.get(name)
         if known is not None and loop.time() < known[0]:
             return known[1]
-        if not _is_address(host):
-            return await self._starting.run(name, lambda: self._start(name))
-        lookup = Lookup(loop)  # of an address, which needs no DNS and never blocks
-        lookup.finish(_getaddrinfo(name))
-        return lookup
+        if _is_address(host):
+            lookup = Lookup(loop)  # it needs no DNS and never blocks
+            lookup.finish(_getaddrinfo(name))
+            return lookup
+        if self._starting.in_flight(name) or not self._turns.take():
+            return None
+        return self._run(name)
+
+    async def start(self, host: str, port: int) -> Lookup:
+        """The look-up of a name, as soon as it is in progress.
+
+        The wait for its turn is never the host's fault: start the time limits of a
+        connection afterwards, and hold no permit for one meanwhile.
+        """
+        if (lookup := self.start_now(host, port)) is not None:
+            return lookup
+        name = host, port
+        return await self._starting.run(name, lambda: self._wait_and_run(name))
 
     def forget(self, host: str, port: int) -> None:
         """Look the name up again for the next connection: its address may be wrong."""
         self._known.pop((host, port), None)
 
-    async def _start(self, name: _Name) -> Lookup:
+    async def _wait_and_run(self, name: _Name) -> Lookup:
         await self._turns.acquire()
+        return self._run(name)
+
+    def _run(self, name: _Name) -> Lookup:
+        """Start a look-up, whose turn has come."""
         loop = asyncio.get_running_loop()
         lookup = self._running[name] = Lookup(loop)
 

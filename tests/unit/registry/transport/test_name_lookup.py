@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from auditor.errors import Failure, FailureKind, FailureReason
+from auditor.registry.transport.connection_budget import ConnectionBudget
 from auditor.registry.transport.http_defaults import DNS_CACHE_S, Timeouts
 from auditor.registry.transport.name_lookup import NameLookups
 from auditor.registry.transport.transport import Transport
@@ -51,6 +52,49 @@ async def test_callers_share_one_lookup_of_a_name_even_if_they_give_up() -> None
     assert resolver.asked == ["silent.example"]
     assert [type(one) for one in outcomes] == [socket.gaierror] * 3
     assert len({id(one) for one in outcomes}) == 3
+
+
+@pytest.mark.parametrize("use_http1", [True, False], ids=["http1", "aiohttp"])
+@pytest.mark.parametrize("is_cancelled", [True, False])
+async def test_a_request_lends_its_permit_until_its_lookup_has_its_turn(
+    *, use_http1: bool, is_cancelled: bool
+) -> None:
+    budget = ConnectionBudget(4)
+    assert budget.requests.limit == 2
+    transport = Transport(
+        origin=origin_of("https://registry.example"),
+        max_in_flight=1,
+        timeouts=QUICK,
+        budget=budget,
+        names=NameLookups(max_at_once=1),
+        use_http1=use_http1,
+    )
+    with silent_resolver() as resolver:
+        await transport._names.start("silent.example", 443)
+        await budget.requests.acquire()
+        request = asyncio.create_task(
+            transport.request(
+                "GET", "https://registry.example/v2/", headers={}, max_bytes=9
+            )
+        )
+        await settle()
+        assert budget.requests.free == 2
+        if is_cancelled:
+            request.cancel()
+            await asyncio.wait([request])
+        else:
+            # Two other requests take the permits: it waits until it has one again.
+            await budget.requests.acquire()
+            await budget.requests.acquire()
+            resolver.release.set()
+            await asyncio.wait([request], timeout=0.05)
+            assert not request.done()
+            budget.requests.release()
+            await request
+            budget.requests.release()
+        assert budget.requests.free == 1
+        budget.requests.release()
+    await transport.aclose()
 
 
 async def test_lookups_above_the_limit_wait_for_their_turn_without_a_time_limit() -> (
