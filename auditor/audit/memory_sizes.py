@@ -88,16 +88,13 @@ def config_bytes(config: ImageConfig) -> int:
 
 def platforms_bytes(platforms: tuple[PlatformRecord, ...]) -> int:
     """The memory of the platforms of an image."""
-    return sum(
-        _OBJECT_BYTES
-        + _texts_json_bytes(platform)
-        + _LAYER_BYTES
-        * (
-            len(platform.layers or ())
-            + sum(len(one.layers) for one in platform.alternatives)
-        )
-        for platform in platforms
-    )
+    size = 0
+    for platform in platforms:
+        layers = len(platform.layers or ())
+        for one in platform.alternatives:
+            layers += len(one.layers)
+        size += _OBJECT_BYTES + _texts_json_bytes(platform) + _LAYER_BYTES * layers
+    return size
 
 
 def record_bytes(record: Record | None) -> int:
@@ -136,10 +133,12 @@ def bounded_platform(
     """
     left_out: list[str] = []
     left = max_bytes + _PLATFORM_JSON_BYTES
-    if _texts_json_bytes(platform) > left:
+    texts = _texts_json_bytes(platform)
+    if texts > left:
         left_out.append("the fields of its config and its base image")
         platform = replace(platform, config=None, base=None, created=None)
-    left -= _texts_json_bytes(platform)
+        texts = 0
+    left -= texts
     layers = platform.layers or ()
     size = sum(
         _LAYER_JSON_BYTES + len(one.digest) + len(one.media_type or "")
@@ -179,11 +178,11 @@ def _mapping_bytes(texts: Mapping[str, str]) -> int:
 
 
 def _texts_json_bytes(platform: PlatformRecord) -> int:
-    texts = [platform.created]
-    if platform.base is not None:
-        texts += [platform.base.name, platform.base.digest]
-    size = 0
-    if platform.config is not None:
-        texts.append(platform.config.user)
-        size = mapping_json_bytes(platform.config.labels or {})
-    return size + sum(len(text or "") for text in texts)
+    # Without loops: it is called for each platform of each record.
+    size = len(platform.created or "")
+    base, config = platform.base, platform.config
+    if base is not None:
+        size += len(base.name or "") + len(base.digest or "")
+    if config is not None:
+        size += len(config.user or "") + mapping_json_bytes(config.labels or {})
+    return size

@@ -98,7 +98,8 @@ class Pool(Generic[Job, Result]):
         self._size_of = size_of
         self._max_bytes = max_bytes
         self.spill_file = SpillFile(spill_folder)
-        self._finished: deque[tuple[int, Result]] = deque()
+        # With the number of the job and the bytes of the result.
+        self._finished: deque[tuple[int, Result, int]] = deque()
         self._ended = False
         self._finished_bytes = 0
         self._news = asyncio.Event()
@@ -107,9 +108,7 @@ class Pool(Generic[Job, Result]):
         self._working = anyio.CancelScope()
         self.stopped = False
         # Finished results by job number, until those before them are written.
-        self._waiting: WaitingResults[Result] = WaitingResults(
-            self.spill_file, self._size_of
-        )
+        self._waiting: WaitingResults[Result] = WaitingResults(self.spill_file)
 
     def stop(self, grace_s: float) -> None:
         """Start no more jobs; those in progress have `grace_s` seconds to finish."""
@@ -214,8 +213,10 @@ class Pool(Generic[Job, Result]):
                 if following is not None:
                     self._prepare(following, working)
             # No await between the work and the append: a cancellation loses no result.
-            self._finished.append((number, await self._work(job)))
-            self._finished_bytes += self._size_of(self._finished[-1][1])
+            result = await self._work(job)
+            size = self._size_of(result)
+            self._finished.append((number, result, size))
+            self._finished_bytes += size
             self._news.set()
             lane.is_stalled = False
             lane.progress.set()
@@ -234,12 +235,12 @@ class Pool(Generic[Job, Result]):
                 await self._news.wait()
                 self._news.clear()
                 continue
-            number, result = self._finished.popleft()
-            self._finished_bytes -= self._size_of(result)
+            number, result, size = self._finished.popleft()
+            self._finished_bytes -= size
             if not self._in_order:
                 await self._put(result)
                 continue
-            waiting.put(number, result)
+            waiting.put(number, result, size)
             while waiting.has(next_number):
                 await self._put(waiting.take(next_number))
                 next_number += 1

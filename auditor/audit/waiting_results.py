@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import logging
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 from auditor.util.spill_file import SpilledValue, SpillFile
@@ -41,16 +41,13 @@ class _Run:
 class WaitingResults(Generic[Result]):
     """Results by number, taken in the order of their numbers.
 
-    `size_of` gives the memory of a result; `bytes` is that of all results in memory.
+    `bytes` is the sum of the sizes that `put` was given, of the results in memory.
     """
 
-    def __init__(
-        self, file: SpillFile, size_of: Callable[[Result], int] = lambda _: 0
-    ) -> None:
+    def __init__(self, file: SpillFile) -> None:
         self._file = file
-        self._size_of = size_of
         self.bytes = 0
-        self._in_memory: dict[int, Result] = {}
+        self._in_memory: dict[int, tuple[Result, int]] = {}
         self._returned: set[int] = set()
         # The next number of each run.
         self._runs: list[tuple[int, int, _Run]] = []
@@ -64,10 +61,10 @@ class WaitingResults(Generic[Result]):
     def __bool__(self) -> bool:
         return bool(self._in_memory or self._runs)
 
-    def put(self, number: int, result: Result) -> None:
-        """Add a finished result."""
-        self._in_memory[number] = result
-        self.bytes += self._size_of(result)
+    def put(self, number: int, result: Result, size: int = 0) -> None:
+        """Add a finished result of `size` bytes."""
+        self._in_memory[number] = result, size
+        self.bytes += size
 
     def has(self, number: int) -> bool:
         """Whether the result of this number waits, which must be the lowest."""
@@ -98,7 +95,7 @@ class WaitingResults(Generic[Result]):
                         yield self._file.get(run.spilled(index))
         new = sorted(self._in_memory.keys() - self._returned)
         self._returned = set(self._in_memory)
-        yield from map(self._in_memory.__getitem__, new)
+        yield from (self._in_memory[number][0] for number in new)
 
     def move_to_file(self) -> bool:
         """Move all results in memory to the file; False if that is impossible."""
@@ -107,7 +104,7 @@ class WaitingResults(Generic[Result]):
         run = _Run()
         try:
             for number in sorted(self._in_memory):
-                spilled = self._file.put(self._in_memory[number])
+                spilled = self._file.put(self._in_memory[number][0])
                 run.numbers.append(number)
                 run.offsets.append(spilled.offset)
                 run.end = spilled.offset + spilled.size
@@ -127,8 +124,8 @@ class WaitingResults(Generic[Result]):
         return self._file_works
 
     def _remove(self, number: int) -> Result:
-        result = self._in_memory.pop(number)
-        self.bytes -= self._size_of(result)
+        result, size = self._in_memory.pop(number)
+        self.bytes -= size
         return result
 
     def _take_from_file(self) -> Result:

@@ -5,7 +5,6 @@ The only file of this package that opens files.
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -95,7 +94,7 @@ def _syntax_error(path: str, message: str, data: bytes) -> str:
 # Tokens in which a line break may occur (TOML 1.0, "String", "Array"), and those that
 # may contain a bracket. Only one alternative matches at each place, and a string that
 # is not closed is a token, too: linear time.
-_TOKEN = re.compile(
+_TOKEN_SOURCE = (
     r'"""(?:[^"\\]++|\\[\s\S]|"(?!""))*+(?:"{3,5})?'
     r"|'''(?:[^']++|'(?!''))*+(?:'{3,5})?"
     r'|"(?:[^"\\\n]++|\\.)*+"?'
@@ -103,13 +102,14 @@ _TOKEN = re.compile(
     r"|\#[^\n]*+"
     r"|[\[{]|[\]}]|\n"
 )
+_TOKEN = LazyPattern(_TOKEN_SOURCE)
 # Deeper than any key of a configuration or a policy.
 _MAX_PATH_PARTS = 8
 
 # Also the tokens that `_check_limits` counts: the dots of a key, what ends one, and a
 # number that is too long.
-_LIMITED_TOKEN = re.compile(
-    rf"{_TOKEN.pattern}|[.,=]|(?<![A-Za-z0-9_-])[+-]?[0-9][0-9A-Za-z_]{{{MAX_DIGITS},}}+"
+_LIMITED_TOKEN = LazyPattern(
+    rf"{_TOKEN_SOURCE}|[.,=]|(?<![A-Za-z0-9_-])[+-]?[0-9][0-9A-Za-z_]{{{MAX_DIGITS},}}+"
 )
 
 KeyPath = tuple[str | int, ...]

@@ -28,7 +28,6 @@ from auditor.input.variables import (
 )
 from auditor.util.lazy_regex import LazyPattern
 
-_FIRST = LazyPattern(r"(?:FROM|ARG)\s+\S", re.IGNORECASE)
 _DIRECTIVE = LazyPattern(r"#\s*+([A-Za-z][A-Za-z0-9]*+)\s*+=\s*+(\S.*)", re.DOTALL)
 _DIRECTIVES = frozenset({"syntax", "escape", "check"})
 _BLANKS = LazyPattern(r"[\t\v\f\r ]+")
@@ -60,11 +59,6 @@ class _Instruction:
     rest: str
     text: str
     unclosed: str | None
-
-
-def is_dockerfile(line: str) -> bool:
-    """Whether a Dockerfile begins with this line, the first that is not a comment."""
-    return _FIRST.match(line.lstrip()) is not None
 
 
 def read_dockerfile(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
-
-import orjson
 
 from auditor.errors import UsageError
 from auditor.input.compose import is_compose, read_compose
-from auditor.input.dockerfile import is_dockerfile, read_dockerfile
+from auditor.input.dockerfile import read_dockerfile
+from auditor.input.document_format import DocumentFormat
 from auditor.input.document_parser import (
     JsonElement,
     images_in,
@@ -22,29 +21,16 @@ from auditor.input.kubernetes import (
     is_kubernetes,
     is_kubernetes_list,
 )
-from auditor.input.list_reader import BLOCK_BYTES, ListReader
-from auditor.util.lazy_regex import LazyPattern
-
-# `key:` or `"key":` with a value or nothing after it; a line that begins with another
-# indicator of YAML is not a mapping. A reference never has a colon before a blank.
-_YAML = LazyPattern(
-    r"---(?:\s|$)|%YAML\s"
-    r"|(?:\"[^\"]*\"\s*+|'[^']*'\s*+|[^\s\"'#\[\]{},&*!|>%@`?-][^#\"']*?):(?:\s|$)"
-)
-_KUBERNETES = LazyPattern(r'\{\s*"(?:apiVersion|kind|items|metadata)"\s*:')
+from auditor.input.list_reader import ListReader
 
 
-def document_format(
-    first_line: str,
-) -> Callable[[ListReader], Iterator[InputItem]] | None:
-    """The reader of the document that begins with this line; `None` if each line is an
-    item of its own. The line is the first one that is neither blank nor a comment."""
-    line = first_line.strip()
-    if line == "{" or _begins_kubernetes(line):
-        return _read_json
-    if is_dockerfile(line):
-        return lambda reader: read_dockerfile(reader.text(), reader.name)
-    return _read_yaml if _YAML.match(line) else None
+def read_document(reader: ListReader, form: DocumentFormat) -> Iterator[InputItem]:
+    """The items of a list that is a document of this format."""
+    if form is DocumentFormat.JSON:
+        return _read_json(reader)
+    if form is DocumentFormat.DOCKERFILE:
+        return read_dockerfile(reader.text(), reader.name)
+    return _read_yaml(reader)
 
 
 def document_items(document: object, name: str) -> Iterator[InputItem] | None:
@@ -59,21 +45,6 @@ def document_items(document: object, name: str) -> Iterator[InputItem] | None:
     if is_skopeo(document):
         return read_skopeo(document, name)
     return None
-
-
-def _begins_kubernetes(line: str) -> bool:
-    """Whether a Kubernetes document begins here that is longer than the line, or too
-    long to be parsed at once. A complete object can be the first of one object a line.
-    """
-    if _KUBERNETES.match(line) is None:
-        return False
-    if len(line) >= BLOCK_BYTES:
-        return True
-    try:
-        orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return True
-    return False
 
 
 def _read_yaml(reader: ListReader) -> Iterator[InputItem]:

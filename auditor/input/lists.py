@@ -23,7 +23,7 @@ import orjson
 
 from auditor.config import Settings
 from auditor.errors import UsageError
-from auditor.input.documents import document_format, document_items
+from auditor.input.document_format import document_format
 from auditor.input.input_items import (
     FIELDS,
     FieldError,
@@ -124,9 +124,11 @@ def read_list(reader: ListReader) -> Iterator[InputItem]:
     whole. Raises `UsageError` for a JSON array and a document that cannot be read.
     """
     first_line = reader.first_line()
-    read_document = document_format(first_line)
-    if read_document is not None and csv_format(first_line) is None:
-        yield from read_document(reader)
+    form = document_format(first_line)
+    if form is not None and csv_format(first_line) is None:
+        from auditor.input.documents import read_document  # noqa: PLC0415  (rare)
+
+        yield from read_document(reader, form)
         return
     read_line: LineFormat | None = None
     for number, line in enumerate(reader, 1):
@@ -218,6 +220,8 @@ def read_json_line(line: str, place: str) -> Iterable[InputItem]:
     try:
         document = orjson.loads(line)
         if isinstance(document, dict) and not _IMAGE_KEYS & document.keys():
+            from auditor.input.documents import document_items  # noqa: PLC0415
+
             items = document_items(document, place)
             if items is not None:
                 return items

@@ -40,7 +40,8 @@ class Lru(Generic[Key, Value]):
 
     def put(self, key: Key, value: Value, size: int = 0) -> None:
         """Add or replace a value of `size` bytes, and evict the oldest if need be."""
-        self.drop(key)
+        if key in self._values:
+            self.drop(key)
         self._values[key] = value, size
         self.bytes += size
         while len(self._values) > self._max_size or self.bytes > self._max_bytes:

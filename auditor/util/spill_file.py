@@ -8,8 +8,6 @@ run that is killed and no other process can put values into it: they are pickled
 from __future__ import annotations
 
 import os
-import pickle
-import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -44,7 +42,11 @@ class SpillFile:
 
     def put(self, value: object) -> SpilledValue:
         """Write a value. Raises `OSError`, and leaves no part of the value then."""
+        import pickle  # noqa: PLC0415  (few runs need the file)
+
         if self._file is None:
+            import tempfile  # noqa: PLC0415
+
             self._file = tempfile.TemporaryFile(  # noqa: SIM115  (closed by `close`)
                 dir=self._folder, buffering=0
             )
@@ -61,6 +63,8 @@ class SpillFile:
 
     def get(self, spilled: SpilledValue) -> Any:
         """Read a value, which stays in the file."""
+        import pickle  # noqa: PLC0415
+
         assert self._file is not None
         data = bytearray()
         while len(data) < spilled.size:

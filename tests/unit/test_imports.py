@@ -273,3 +273,19 @@ def test_commands_without_requests_do_not_load_the_network(command: str) -> None
         f"from auditor.cli.main import run\nassert run([{command!r}]) == 0"
     )
     assert not loaded & {"aiohttp", "rich", "cryptography"}
+
+
+def test_an_audit_loads_no_reader_of_documents_and_nothing_for_rare_cases() -> None:
+    """Each took milliseconds of every start: what a list of references needs not."""
+    loaded = _modules_after(
+        "from auditor.config import Settings\n"
+        "from auditor.audit.run import AuditRun\n"
+        "from auditor.input.lists import input_items\n"
+        "settings = Settings(references=('localhost/team/app:1',))\n"
+        "assert len(list(input_items(settings))) == 1"
+    )
+    assert "auditor.input.lists" in loaded
+    assert not {name for name in loaded if name.startswith("auditor.input.doc")} - {
+        "auditor.input.document_format"
+    }
+    assert not loaded & {"html", "pickle", "tempfile", "yaml", "ijson"}
