@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from auditor.errors import UsageError
-from auditor.input import document_parser, documents, list_reader
+from auditor.input import document_format, document_parser, list_reader
 from auditor.input.document_parser import read_yaml
 from auditor.input.input_items import InputSelector
 from auditor.input.list_reader import ListReader
@@ -304,7 +304,7 @@ def test_a_long_list_on_one_line_is_read_object_by_object(
 ) -> None:
     monkeypatch.setattr(document_parser, "MAX_DOCUMENT_CHARS", 3000)
     monkeypatch.setattr(list_reader, "BLOCK_BYTES", 500)
-    monkeypatch.setattr(documents, "BLOCK_BYTES", 500)
+    monkeypatch.setattr(document_format, "BLOCK_BYTES", 500)
     pods = [
         pod(f"web-{number}", spec={"containers": [{"image": f"a.io/x:{number}"}]})
         for number in range(200)
