@@ -13,14 +13,16 @@ import pytest
 
 from auditor.config import ImageConfigMode
 from auditor.demo.demo_registry import DemoContent
+from auditor.demo.demo_tokens import ANONYMOUS, DemoAccount
 from auditor.demo.image_builder import image, index, layer
 from auditor.model import FailureRecord, ImageRecord, WarningCode
-from tests.flow.harness import BLOBS, Lab, Outcome, lab, service
+from tests.flow.harness import ADMIN, BLOBS, TOKENS, Lab, Outcome, lab, service
 from tests.support.fault_actions import Action, Answer, Edit, Raw
 
 pytestmark = pytest.mark.anyio
 
 COUNT = 50
+NOBODY = DemoAccount("", "", {})
 SHARED = image("shared", layers=[layer("base", size=10)])
 CHILD = f"/v2/app/manifests/{SHARED.root.digest}"
 CONFIG = f"/v2/app/blobs/{SHARED.blobs[0].digest}"
@@ -139,6 +141,46 @@ async def test_one_refusal_of_shared_content_harms_one_reference(
         outcome = await here.audit(here.ref("app:*"), workers=workers)
         assert here.faults.count("GET", CHILD) == 2
     assert harmed(outcome) == 1
+
+
+NO_TOKENS: dict[str, Action] = {
+    "a page": Answer(200, {"Content-Type": "text/html"}, PAGE),
+    "half of it": Edit(body=lambda body: body[: len(body) // 2]),
+    "nothing": Edit(body=b""),
+    "another document": Answer(200, {}, b"{}"),
+}
+
+
+@pytest.mark.parametrize("login", [ADMIN, None])
+@pytest.mark.parametrize("wrong", NO_TOKENS)
+async def test_one_answer_of_the_token_service_without_a_token_costs_nothing(
+    wrong: str, login: DemoAccount | None
+) -> None:
+    tokens = service(ADMIN, DemoAccount(ANONYMOUS, "", {"*": ("pull",)}))
+    async with lab(fifty_indexes(), tokens=tokens, login=login or NOBODY) as here:
+        here.faults.on("GET", TOKENS, NO_TOKENS[wrong])
+        outcome = await here.audit(here.ref("app:*"), workers=8)
+        asked = here.faults.requests("GET", TOKENS)
+    assert harmed(outcome) == 0
+    # With a login, a token without a scope shows that the service accepts it.
+    assert len(asked) == (2 if login is None else 3)
+    assert asked[0].connection != asked[-1].connection
+    assert asked[0].target == asked[-1].target
+
+
+async def test_a_page_instead_of_a_token_does_not_accept_a_password() -> None:
+    """A wrong password is sent to the service twice at most."""
+    content = DemoContent()
+    names = [f"app{number}" for number in range(20)]
+    for name in names:
+        content.add(name, SHARED, "1")
+    wrong = DemoAccount("admin", "wrong", {})
+    async with lab(content, tokens=service(), login=wrong) as here:
+        here.faults.on("GET", TOKENS, NO_TOKENS["a page"])
+        asked = [here.ref(f"{name}:1") for name in names]
+        outcome = await here.audit(*asked, workers=8)
+        assert here.faults.count("GET", TOKENS) == 2
+    assert set(outcome.kinds) == {"token_rejected"}
 
 
 @pytest.mark.parametrize("path", [CHILD, "/v2/app/manifests/7"])

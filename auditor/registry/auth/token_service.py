@@ -119,21 +119,26 @@ class TokenService:
             url = token_url(realm, service=key.service, scope=scope)
         except ProtocolError as error:
             return Failure(kind=error.kind, detail=error.detail)
-        sent_at = self.clock.monotonic()
-        response = await self._request(realm, url, key)
-        if isinstance(response, Failure):
-            if response.kind is FailureKind.REDIRECT_REFUSED:
-                return await self._no_token(response, realm, key)
-            return response
-        if response.status in _REFUSED:
-            return await self._refusal(response, realm, key)
-        try:
-            parsed = parse_token_response(response.body)
-        except ProtocolError as error:
-            failure = Failure(
-                kind=error.kind, detail=error.detail, status=response.status
-            )
-            return await self._no_token(failure, realm, key)
+        # What is no token may be a page of a proxy, or cut: asked again, once.
+        for is_last in (False, True):
+            sent_at = self.clock.monotonic()
+            response = await self._request(realm, url, key, new_connection=is_last)
+            if isinstance(response, Failure):
+                if response.kind is FailureKind.REDIRECT_REFUSED:
+                    return await self._no_token(response, realm, key)
+                return response
+            if response.status in _REFUSED:
+                return await self._refusal(response, realm, key)
+            try:
+                parsed = parse_token_response(response.body)
+                break
+            except ProtocolError as error:
+                failure = Failure(
+                    kind=error.kind, detail=error.detail, status=response.status
+                )
+                failure = await self._no_token(failure, realm, key)
+                if is_last or self._uses_post or self._rejected is not None:
+                    return failure
         self._accepted_at = sent_at
         self._adopt(parsed.refresh_token)
         token = parsed.token.reveal()
@@ -151,7 +156,14 @@ class TokenService:
             expires_at=sent_at + parsed.expires_in_s,
         )
 
-    async def _request(self, realm: str, url: str, key: TokenKey) -> Response | Failure:
+    @property
+    def _uses_post(self) -> bool:
+        """Whether an identity token is sent, which a service may accept only once."""
+        return self._use_post and isinstance(self._credential, IdentityToken)
+
+    async def _request(
+        self, realm: str, url: str, key: TokenKey, *, new_connection: bool = False
+    ) -> Response | Failure:
         credential = self._credential
         if isinstance(credential, IdentityToken) and self._use_post:
             supported = self._accepted_at is not None
@@ -169,7 +181,7 @@ class TokenService:
         headers = {}
         if credential is not None:
             headers["Authorization"] = basic_header(credential)
-        return await self._send("GET", url, headers)
+        return await self._send("GET", url, headers, new_connection=new_connection)
 
     async def _send(
         self,
@@ -177,6 +189,8 @@ class TokenService:
         url: str,
         headers: dict[str, str],
         body: bytes | None = None,
+        *,
+        new_connection: bool = False,
     ) -> Response | Failure:
         return await self.sender.send(
             RequestKind.TOKEN,
@@ -185,6 +199,7 @@ class TokenService:
             headers=headers,
             max_bytes=MAX_TOKEN_RESPONSE_BYTES,
             body=body,
+            new_connection=new_connection,
             redirects=Redirects.REFUSED,
             accepted_statuses=_REFUSED,
         )
