@@ -45,7 +45,8 @@ class DigestTotals:
     """The last line of `--format jsonl`: what the search did not cover.
 
     `failures` is the number of references that were not audited, `missing` that of
-    references that lack a platform manifest in the registry.
+    references with a platform whose manifest the registry does not have, or whose
+    layers are too long for the report.
     """
 
     schema: int = SCHEMA

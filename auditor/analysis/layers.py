@@ -125,8 +125,9 @@ class LayerTotals:
     """The last line of `--format jsonl`. `size` is what the registries store.
 
     Not included are the layers of `failures` references, which could not be audited,
-    and of `missing` manifests, which are not in their registry. `foreign` layers have
-    URLs of their own and are not in the registry; they are in no other number.
+    and of `missing` manifests, which are not in their registry, or whose layers are too
+    long for the report. `foreign` layers have URLs of their own and are not in the
+    registry; they are in no other number.
     """
 
     schema: int = SCHEMA

@@ -81,7 +81,10 @@ def _unknown_layers(failures: int, missing: int) -> Iterator[str]:
         yield f"{failures:,} {references} could not be audited; layers unknown"
     if missing:
         manifests = pluralize(missing, "platform manifest")
-        yield f"{missing:,} {manifests} missing from the registry; layers unknown"
+        yield (
+            f"{missing:,} {manifests} missing from the registry, or too long for the"
+            " report; layers unknown"
+        )
 
 
 _GROUP_TITLES = {

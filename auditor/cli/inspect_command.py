@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from auditor.audit.memory_sizes import is_present
 from auditor.cli.command_support import (
     invalid_argument,
     json_option,
@@ -161,8 +162,11 @@ def _add_platform(
     if platform.base is not None:
         base = filter(None, (platform.base.name, platform.base.digest))
         _node(branch, f"base    {' '.join(map(safe_text, base))}")
-    if platform.layers is None:
+    if not is_present(platform):
         _node(branch, "this manifest is missing in the registry", "red")
+        return
+    if platform.layers is None:
+        _node(branch, "its layers are too long for a record (see the warnings)")
         return
     traits = f" ({', '.join(platform.layer_traits)})" if platform.layer_traits else ""
     layers = _node(

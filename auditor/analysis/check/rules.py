@@ -29,6 +29,10 @@ _MAY_BE_THERE = """
                    p.name = 'the artifact' OR p.name GLOB '*/unknown*'
                    OR p.name GLOB 'unknown/*')]) > 0)"""
 
+_NO_LAYERS = (
+    "the registry does not have the manifest, or its layers are too long for a record"
+    " (warning parts_left_out)"
+)
 _NO_SIZES = "schema 1 manifests and missing manifests have no sizes"
 
 _MATCHES = "len([p FOR p IN $value IF base GLOB p]) > 0"
@@ -115,7 +119,7 @@ _DEFINITIONS = (
            [list_concat(p.layers, p.other_layers) FOR p IN platform_info]))
          IF list_contains($value, layer)]""",
         unknown="[p.name FOR p IN platform_info IF p.layers IS NULL]",
-        hint="the registry does not have the manifest",
+        hint=_NO_LAYERS,
     ),
     RuleDefinition(
         name="forbid_warnings",
@@ -159,7 +163,7 @@ _DEFINITIONS = (
          FOR p IN platform_info IF len(p.layers) > $value]""",
         unknown="""
         ['the layers of ' || p.name FOR p IN platform_info IF p.layers IS NULL]""",
-        hint="the registry does not have the manifest",
+        hint=_NO_LAYERS,
     ),
     RuleDefinition(
         name="max_age",
