@@ -6,7 +6,8 @@ read far ahead of the workers, and the order of the input is kept.
 
 - `ListReader` (list_reader.py) decodes the bytes of a list. `read_list` (lists.py)
   finds its format in the first line: an item on each line (text, JSON lines, CSV) or
-  one document (documents.py: kubernetes.py, compose.py, dockerfile.py, skopeo.py). An
+  one document (documents.py: kubernetes.py with custom_resources.py, compose.py and
+  dockerfile.py with variables.py, skopeo.py). An
   `InputItem` (input_items.py) is an `InputSelector` or, for a malformed line, a
   `RejectedEntry`.
 - `LookAhead` (expand.py) takes the items, which are read in a thread, and starts the

@@ -2,7 +2,8 @@
 
 Text and secrets: `text` formats text for people (terminal-safe, sizes, counts,
 durations), `secret` holds a password or token that does not print itself and masks
-credentials in other sentences, `time_span` reads `30d` or a date.
+credentials in other sentences, `known_secrets` masks the secrets of a run by their
+value, `time_span` reads `30d` or a date.
 
 Concurrency: `single_flight` merges concurrent requests for the same thing, and maps a
 function over items with bounded concurrency; `resizable_semaphore` limits concurrent
@@ -10,6 +11,7 @@ requests to a host; `deadline` ends a run on time; `clock` supplies time and ran
 so that tests control both.
 
 Data: `lru` is a bounded cache, `shard` assigns repositories to the parts of a sharded
-run, `atomic_file` replaces files durably, `lazy_regex` compiles a regular expression
-when it is first used.
+run, `atomic_file` replaces files durably, `compressed_file` writes gzip and Zstandard,
+`spill_file` keeps values in a temporary file, `open_files` has the limit of open files,
+`lazy_regex` compiles a regular expression when it is first used.
 """

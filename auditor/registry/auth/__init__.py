@@ -14,7 +14,8 @@ Theory of operation
    per scope at a time, renewed before it expires.
 5. After a 401, `after_401` discards the token, learns from the challenge, and gives
    another authorization, possibly for the wider scope that the challenge asks for. The
-   refusal is final if the new token was never accepted.
+   refusal is final if the new token was never accepted. `elsewhere` gives an anonymous
+   token of another registry that a name redirects to.
 
 A password that the registry has not accepted yet is sent by one request at a time
 (`LoginTrial`), because registries lock accounts after some wrong passwords.
