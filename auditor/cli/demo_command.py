@@ -18,7 +18,6 @@ from auditor.config import (
     NightlySettings,
     RegistrySettings,
     Settings,
-    record_settings,
 )
 from auditor.errors import ExitCode, UsageError
 from auditor.util.secret import Secret
@@ -166,8 +165,7 @@ async def _night(settings: Settings, nightly: NightlySettings, title: str) -> Ex
         run = NightRun(
             folder,
             nightly,
-            options=record_settings(settings),
-            metrics=None,
+            audit=settings,
             environment={},
             now=SystemClock().epoch,
         )

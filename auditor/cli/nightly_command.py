@@ -24,7 +24,6 @@ from auditor.config import (
     Settings,
     load_settings,
     read_toml,
-    record_settings,
 )
 from auditor.errors import AuditorError, ExitCode, OutputError, UsageError
 
@@ -68,12 +67,11 @@ def _run_night(config: str | None) -> int:
         run = NightRun(
             folder,
             nightly,
-            options=record_settings(settings),
-            metrics=settings.metrics,
+            audit=settings,
             environment=os.environ,
             now=SystemClock().epoch,
         )
-        with _told_others(run):
+        with _pinged(run):
             night = run.begin()
             code = _audit({"config": config, **run.audit_options()})
             if code in _SIGNAL_CODES:
@@ -91,8 +89,8 @@ def _run_night(config: str | None) -> int:
 
 
 @contextmanager
-def _told_others(run: NightRun) -> Iterator[None]:
-    """Tell the dead man's switch that the night starts, and an error that ends it."""
+def _pinged(run: NightRun) -> Iterator[None]:
+    """Ping the dead man's switch at the start, and report an error that ends it."""
     run.started()
     try:
         yield

@@ -28,7 +28,13 @@ from auditor.analysis.diff import Change, Comparison, Difference, compare
 from auditor.analysis.diff_text import diff_lines
 from auditor.analysis.history import add
 from auditor.analysis.html.page import make_page
-from auditor.config import FailOn, NightlySettings, NotifyOn
+from auditor.config import (
+    FailOn,
+    NightlySettings,
+    NotifyOn,
+    Settings,
+    record_settings,
+)
 from auditor.errors import ExitCode
 from auditor.fast_dataclass import dataclass
 from auditor.nightly import notifications
@@ -48,11 +54,8 @@ from auditor.report.metrics import (
     write_textfile,
 )
 from auditor.util.clock import rfc3339
-from auditor.util.text import format_count, safe_text
+from auditor.util.text import format_count, format_duration, safe_text
 
-# An unfinished audit is continued for half a day: afterwards its records are more
-# yesterday's than today's, and the digest cache makes a new audit cheap.
-MAX_RESUME_S = 12 * 3600.0
 # Rows of each table in the Markdown text.
 _TABLE_ROWS = 20
 
@@ -83,21 +86,20 @@ class NightRun:
         folder: NightFolder,
         settings: NightlySettings,
         *,
-        options: Mapping[str, Any],
-        metrics: str | None,
+        audit: Settings,
         environment: Mapping[str, str],
         now: Callable[[], float],
     ) -> None:
-        """`options` are those that the content of the records depends on.
-
-        `metrics` is the textfile to write; `now` returns epoch seconds.
+        """`audit` are the settings of the audit; `now` returns epoch seconds.
 
         Raises `UsageError` for a policy that cannot be used.
         """
         self._folder = folder
         self._settings = settings
-        self._options = dict(options)
-        self._metrics = metrics
+        self._options = record_settings(audit)
+        # Afterwards the audit would not keep the first records of an unfinished night.
+        self._resume_max_age_s = audit.resume_max_age_s
+        self._metrics = audit.metrics
         self._environment = environment
         self._now = now
         self._warnings: list[str] = []
@@ -116,9 +118,11 @@ class NightRun:
                 self.finish(night, summary)
             elif night.options != self._options:
                 self._abandon(night, "the configuration was changed")
-            elif abs(self._now() - _epoch(night.started_at)) > MAX_RESUME_S:
-                limit = f"{MAX_RESUME_S / 3600:.0f} hours"
-                self._abandon(night, f"it was not continued within {limit}")
+            elif abs(self._now() - _epoch(night.started_at)) > self._resume_max_age_s:
+                limit = format_duration(self._resume_max_age_s)
+                self._abandon(
+                    night, f"it was not continued within {limit} (--resume-max-age)"
+                )
             else:
                 self._folder.forget_summary()
                 return night
@@ -180,11 +184,11 @@ class NightRun:
         return expired_nights(self._folder.nights(), self._settings.keep)
 
     def started(self) -> None:
-        """Tell the dead man's switch that a night begins."""
+        """Ping the dead man's switch: a night begins."""
         self._ping("/start")
 
     def failed(self, code: int, sentence: str) -> None:
-        """Tell others that a night ended with an exit code of 2 or more."""
+        """Report a night that ended with an exit code of 2 or more."""
         self._ping("/fail", sentence)
         self._write_metrics(night_metrics(exit_code=code, finished_s=self._now()))
 

@@ -98,7 +98,8 @@ def _urls(
             return [], f"{safe_text(settings.urls_file)} cannot be read: {reason}"
     lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
     urls = [url for line in lines for url in line.split()]
-    return urls, None if urls else f"{settings.urls_file} contains no URL"
+    source = settings.urls_file or settings.urls_env
+    return urls, None if urls else f"{source} contains no URL"
 
 
 def run_command(command: Sequence[str], night: Night, folder: Path) -> str | None:
@@ -131,7 +132,7 @@ def run_command(command: Sequence[str], night: Night, folder: Path) -> str | Non
 
 
 def ping(url: str, event: str = "", *, body: bytes = b"") -> str | None:
-    """Tell a dead man's switch what happened: `/start`, "" (success) or `/fail`.
+    """Ping a dead man's switch: `/start`, "" (success) or `/fail`.
 
     The paths are those of Healthchecks ("Pinging API"), which other services have, too.
     """

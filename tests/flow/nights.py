@@ -17,7 +17,7 @@ import orjson
 import zstandard
 
 from auditor.audit.run import AuditJob, open_job, run_with_checkpoints
-from auditor.config import NightlySettings, Settings, record_settings
+from auditor.config import NightlySettings, Settings
 from auditor.nightly.night_folder import Night, open_night_folder, read_nights
 from auditor.nightly.night_run import NightResult, NightRun
 from auditor.report.summary import write_summary
@@ -50,13 +50,15 @@ class Nights:
             at if "T" in at else f"{at}T02:00:00Z"
         ).timestamp()
         self.here.clock.now += epoch - self.here.clock.epoch()
-        audit = self.here.settings(*self.asked, **self.audit)
+        audit = replace(
+            self.here.settings(*self.asked, **self.audit),
+            metrics=str(self.metrics) if self.metrics else None,
+        )
         with open_night_folder(self.settings.folder) as folder:
             run = NightRun(
                 folder,
                 self.settings,
-                options=record_settings(audit),
-                metrics=str(self.metrics) if self.metrics else None,
+                audit=audit,
                 environment=self.environment,
                 now=self.here.clock.epoch,
             )

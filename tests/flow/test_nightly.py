@@ -157,7 +157,11 @@ async def test_a_stopped_night_is_continued_past_midnight(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("later", "changes", "reason"),
     [
-        ("2026-12-02T02:00:00Z", {}, "it was not continued within 12 hours"),
+        (
+            "2026-12-02T02:00:00Z",
+            {},
+            "it was not continued within 12 hours (--resume-max-age)",
+        ),
         (
             "2026-12-01T03:00:00Z",
             {"platforms": ("linux/amd64",)},
@@ -180,6 +184,18 @@ async def test_a_night_that_is_not_continued_is_recorded(
     assert first.remark is not None
     assert first.remark.endswith(reason)
     assert any(f"the night {first.name} is left out" in line for line in result.lines)
+
+
+async def test_resume_max_age_says_how_long_a_night_is_continued(
+    tmp_path: Path,
+) -> None:
+    async with lab(simple(f"team/app:{n}" for n in range(6))) as here:
+        nights = _nights(here, tmp_path)
+        nights.audit["resume_max_age_s"] = 26 * 3600.0
+        await nights.night("2026-12-01T02:00:00Z", stop=True)
+        result = await nights.night("2026-12-02T02:00:00Z")
+    assert result is not None
+    assert (result.night.name, result.night.audited) == ("2026-12-01", 6)
 
 
 async def test_a_night_that_reaches_its_deadline_is_kept_but_not_published(
@@ -412,6 +428,16 @@ async def test_a_notification_that_fails_is_a_warning(tmp_path: Path) -> None:
         " services",
         f"warning: ping_url: {sink.url} answered 500",
     ]
+
+
+async def test_a_variable_without_a_url_is_named(tmp_path: Path) -> None:
+    async with lab(simple(["team/app:1.0"])) as here:
+        notify = NotifySettings(urls_env="URLS", on=NotifyOn.ALWAYS)
+        nights = _nights(here, tmp_path, notify=notify)
+        nights.environment["URLS"] = "# switched off"
+        result = await nights.night("2026-12-01")
+    assert result is not None
+    assert "warning: no notification was sent: URLS contains no URL" in result.lines
 
 
 async def test_the_switch_the_push_and_the_command_get_the_night(
