@@ -43,11 +43,12 @@ _OWNERS: Mapping[tuple[str, str], frozenset[str]] = {
     ("monitoring.coreos.com", "ThanosRuler"): frozenset({"spec"}),
     ("tekton.dev", "StepAction"): frozenset({"spec"}),
 }
-# Keys of images with other names, by API group: kustomize, Flux, Crossplane.
+# Keys of images with other names, by API group: kustomize, Flux, ...
 _OTHER_IMAGE_KEYS: Mapping[str, str] = {
     "kustomize.config.k8s.io": "newName",
     "kustomize.toolkit.fluxcd.io": "newName",
     "pkg.crossplane.io": "package",
+    "tekton.dev": "bundle",
 }
 # An image among the inputs of builds and image streams of OpenShift (ObjectReference).
 _DOCKER_IMAGE = "DockerImage"

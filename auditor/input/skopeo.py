@@ -200,7 +200,6 @@ _SETTINGS = {
 }
 _KEYS = frozenset({_IMAGES, *_RULES, *_SETTINGS})
 _ALL_TAGS = "*"
-_DIGEST = "sha256:"
 
 
 def is_skopeo(document: object) -> TypeGuard[dict[str, Any]]:
@@ -270,7 +269,7 @@ def _read_tags(image: str, tags: object, place: str, name: str) -> Iterator[Inpu
     elif isinstance(tags, list):
         for tag in tags:
             if isinstance(tag, str):
-                text = f"{image}{'@' if tag.startswith(_DIGEST) else ':'}{tag}"
+                text = f"{image}{'@' if ':' in tag else ':'}{tag}"
                 yield parse_item(text, text, place_of(name, tag, image))
             else:
                 yield malformed_line(image, place, "a tag is not a string")

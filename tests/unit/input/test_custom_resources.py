@@ -186,6 +186,10 @@ def test_images_that_are_not_read_are_named_once_for_each_kind(
         kind: Provider
         spec: {package: "xpkg.upbound.io/crossplane-contrib/provider-aws:v0.39.0"}
         ---
+        apiVersion: tekton.dev/v1beta1
+        kind: TaskRun
+        spec: {taskRef: {name: x, bundle: "a.io/tasks:1"}}
+        ---
         apiVersion: e/v1
         kind: Package
         spec: {package: "a.io/x:1", from: {kind: ConfigMap, name: x}}
@@ -221,9 +225,10 @@ def test_images_that_are_not_read_are_named_once_for_each_kind(
             (14, "HelmReleaseX", "initContainers.image"),
             (18, "Kustomization", "images.newName"),
             (22, "Provider", "spec.package"),
-            (30, "ImageStream", "from.name"),
-            (34, "ControllerRevision", "data"),
-            (38, "Node", "status.images"),
+            (26, "TaskRun", "taskRef.bundle"),
+            (34, "ImageStream", "from.name"),
+            (38, "ControllerRevision", "data"),
+            (42, "Node", "status.images"),
         ]
     ]
 

@@ -136,6 +136,11 @@ def test_a_regex_without_google_re2_is_an_error_with_the_command_to_install_it(
             ["1 a.io/x:*", "1 ! image is not a key"],
         ),
         ("a.io: {images: {'x:1': []}}", ["1 ! expected a repository without a tag"]),
+        # A tag has no colon; skopeo takes each digest of go-digest.
+        (
+            f"a.io: {{images: {{x: ['sha512:{'a' * 128}']}}}}",
+            [f"1 a.io/x@sha512:{'a' * 128}"],
+        ),
         ("a.io: {images: {x: ['a b']}}", ['1 ! "a.io/x:a b" is not a reference']),
         (
             "a.io: {images-by-tag-regex: {x: '('}}",
