@@ -58,6 +58,10 @@ class KnownSecrets:
             )
         return self._pattern.sub(_MASK, body)
 
+    def mask_text(self, text: str) -> str:
+        """A message that quotes what a server sent, without the secrets of the run."""
+        return self.mask(text.encode(errors="replace")).decode(errors="replace")
+
 
 def _forms(text: str) -> Iterator[bytes]:
     """The text as it is, and escaped for JSON, URLs, HTML and headers."""

@@ -41,6 +41,27 @@ async def test_a_bare_password_in_a_response_is_masked(
             assert password not in repr(record)
 
 
+@pytest.mark.parametrize(
+    "location",
+    [
+        "ftp://files.example/sunshine",
+        "/v2/sunshine",  # redirects to itself
+        "http://sunshine.invalid/",
+    ],
+)
+async def test_a_password_in_the_location_of_a_redirect_is_masked(
+    location: str,
+) -> None:
+    login = DemoAccount("robot", "sunshine", {"*": ("*",)})
+    async with lab(simple(NAMES), access=Basic([login]), login=login) as here:
+        for path in (MANIFESTS, "/v2/sunshine"):
+            answer = Answer(302, {"Location": location})
+            here.faults.on("GET", path, answer, forever=True)
+        failure = (await here.audit(here.ref(NAMES[0]), tries=1)).failure
+    assert "***" in failure.detail
+    assert "sunshine" not in failure.detail
+
+
 async def test_neither_report_nor_log_has_the_password_or_token(tmp_path: Path) -> None:
     login = DemoAccount("robot", "sunshine", {"*": ("*",)})
     tokens = service(login, opaque=True)

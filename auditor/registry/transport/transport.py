@@ -182,7 +182,8 @@ class Transport:
                 allowed_hosts=self._guard.allowed_hosts,
             )
         except ProtocolError as error:
-            return Failure(kind=error.kind, detail=error.detail)
+            detail = self._secrets.mask_text(error.detail)
+            return Failure(kind=error.kind, detail=detail)
         if not redirects.allows(redirect.url, hop.url):
             return _not_followed(redirect)
         outcome = await self.request(
@@ -194,10 +195,16 @@ class Transport:
             new_connection=new_connection,
             hops=hops,
         )
-        if isinstance(outcome, Failure) and outcome.kind is FailureKind.REALM_REFUSED:
-            # The SSRF guard refused the target of a redirect, not a realm.
-            return replace(outcome, kind=FailureKind.REDIRECT_REFUSED)
-        return outcome
+        if not isinstance(outcome, Failure):
+            return outcome
+        # The SSRF guard refused the target of a redirect, not a realm.
+        is_realm = outcome.kind is FailureKind.REALM_REFUSED
+        return replace(
+            outcome,
+            kind=FailureKind.REDIRECT_REFUSED if is_realm else outcome.kind,
+            # It names the Location, which may repeat the password.
+            detail=self._secrets.mask_text(outcome.detail),
+        )
 
     def _failure(
         self, error: Exception, method: str, url: str, client: Http1Client
