@@ -108,8 +108,6 @@ _HARDENING = (
 def cron_text(plan: InstallPlan) -> str:
     """A file for /etc/cron.d; cron mails what a night prints."""
     command = f"{shlex.quote(plan.program)} nightly -c {shlex.quote(plan.config)}"
-    # crontab(5): an unquoted % ends the command.
-    command = command.replace("%", r"\%")
     user = "auditor"
     source = "set -a; . /etc/auditor/environment; " if plan.variables else ""
     lines = [
@@ -117,7 +115,8 @@ def cron_text(plan: InstallPlan) -> str:
         "# /etc/cron.d/auditor",
         "MAILTO=root",
         "PATH=/usr/local/bin:/usr/bin:/bin",
-        f"0 2 * * *  {user}  {source}{command}",
+        # crontab(5): a % that is not escaped ends the command.
+        f"0 2 * * *  {user}  {source}" + command.replace("%", r"\%"),
         "",
         "# Enable it:",
         f"#   useradd --system {user}",

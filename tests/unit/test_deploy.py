@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,16 @@ def test_the_files_are_those_that_install_prints(
     printed = INSTALL_TEXTS[scheduler](PLAN)
     for name in names:
         assert (DEPLOY / name).read_text().strip() in printed
+
+
+def test_a_percent_sign_is_escaped_for_cron_and_not_for_a_shell() -> None:
+    """crontab(5): cron takes it for the end of the command; sudo's shell does not."""
+    plan = replace(PLAN, config="/etc/auditor/100%.toml")
+    lines = INSTALL_TEXTS["cron"](plan).splitlines()
+    (cron,) = (line for line in lines if line.startswith("0 2 "))
+    (shell,) = (line for line in lines if "sudo" in line)
+    assert cron.endswith(r"/etc/auditor/100\%.toml")
+    assert "/etc/auditor/100%.toml " in shell
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
