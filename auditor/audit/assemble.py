@@ -152,9 +152,10 @@ class _Level:
         """The number of warnings about layers of one manifest: some 200 bytes each."""
         return max(1, self.max_bytes // 200)
 
-    def below(self, levels: int) -> _Level:
-        """The level so many levels below."""
-        return replace(self, depth=self.depth + levels)
+    @property
+    def below(self) -> _Level:
+        """The next level."""
+        return replace(self, depth=self.depth + 1)
 
 
 _WHOLE = _Level(depth=0, max_bytes=MAX_RECORD_BYTES)
@@ -206,7 +207,7 @@ class _Assembly:
     async def metadata(self, verified: VerifiedManifest) -> ImageMetadata | Failure:
         manifest = verified.manifest
         if isinstance(manifest, ImageIndex):
-            found = await self._children(manifest, _WHOLE.below(1))
+            found = await self._children(manifest, _WHOLE.below)
         else:
             found = await self._part(verified, None, _WHOLE)
         if isinstance(found, Failure):
@@ -420,7 +421,7 @@ class _Assembly:
     ) -> _Parts:
         self._warnings.extend(verified.warnings)
         if isinstance(verified.manifest, ImageIndex):
-            return await self._children(verified.manifest, level.below(1))
+            return await self._children(verified.manifest, level.below)
         parts = await self._part(verified, child, level)
         if isinstance(parts, Failure):
             return _of_child(child, parts)

@@ -40,11 +40,6 @@ class LaneQueue(Generic[Job]):
         waiting = len(self._head) + len(self._tail)
         return waiting + CHUNK_JOBS * len(self._chunks)
 
-    @property
-    def jobs_in_memory(self) -> int:
-        """Number of jobs that are not in the file."""
-        return len(self._head) + len(self._tail)
-
     def put(self, number: int, job: Job) -> None:
         """Add a job at the end."""
         is_behind = bool(self._chunks or self._tail)

@@ -25,7 +25,7 @@ class SpilledValue:
 class SpillFile:
     """Values in a temporary file in `folder`, or where `TMPDIR` says.
 
-    `bytes_written`: all that was ever written; `count`: values in the file.
+    `count`: values in the file.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -33,7 +33,6 @@ class SpillFile:
         self._file: BinaryIO | None = None
         self._end = 0
         self.count = 0
-        self.bytes_written = 0
 
     @property
     def is_open(self) -> bool:
@@ -58,7 +57,6 @@ class SpillFile:
         spilled = SpilledValue(self._end, len(data))
         self._end = offset
         self.count += 1
-        self.bytes_written += len(data)
         return spilled
 
     def get(self, spilled: SpilledValue) -> Any:
