@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -73,6 +73,8 @@ def _run_night(config: str | None) -> int:
         )
         with _pinged(run):
             night = run.begin()
+            if run.earlier is not None:
+                print_lines(run.earlier.lines)
             code = _audit({"config": config, **run.audit_options()})
             if code in _SIGNAL_CODES:
                 print_message("the next auditor nightly continues this night")
@@ -83,9 +85,8 @@ def _run_night(config: str | None) -> int:
             if summary is None:
                 raise OutputError(f"{nightly.folder}: the audit left no report")
             result = run.finish(night, summary)
-    if result.exit_code:
-        print_lines(result.lines)
-    return result.exit_code
+    print_lines(result.lines)
+    return max(result.exit_code, run.earlier.exit_code if run.earlier else ExitCode.OK)
 
 
 @contextmanager
@@ -96,6 +97,9 @@ def _pinged(run: NightRun) -> Iterator[None]:
         yield
     except AuditorError as error:
         run.failed(error.exit_code, str(error))
+        raise
+    except Exception:
+        run.failed(ExitCode.BUG, "a bug in auditor")
         raise
 
 
@@ -110,11 +114,27 @@ def _audit(flags: dict[str, Any]) -> int:
     return run_async(audit, settings)
 
 
-def _settings(
-    config: str | None, environment: Mapping[str, str] = os.environ
-) -> tuple[Settings, NightlySettings]:
+def _settings(config: str | None) -> tuple[Settings, NightlySettings]:
     """The settings of the configuration; raises `UsageError` if no night can be run."""
-    settings = load_settings(environment=environment, flags={"config": config})
+    return _checked(load_settings(environment=os.environ, flags={"config": config}))
+
+
+def _settings_without_logins(config: str | None) -> tuple[NightlySettings, list[str]]:
+    """The table, and the environment variables that the configuration names.
+
+    These and the password files are there where the night runs, not always here.
+    """
+    given = config or os.environ.get("AUDITOR_CONFIG")
+    named = sorted(_variables(read_toml(given).document)) if given else []
+    settings = load_settings(
+        environment={**dict.fromkeys(named, "-"), **os.environ},
+        flags={"config": config},
+        read_file=lambda _: "-",
+    )
+    return _checked(settings)[1], named
+
+
+def _checked(settings: Settings) -> tuple[Settings, NightlySettings]:
     if settings.nightly is None:
         raise UsageError(
             "auditor nightly needs a configuration (-c FILE) with a table [nightly]:"
@@ -167,7 +187,7 @@ def status_command(
     from auditor.nightly.night_folder import read_nights
     from auditor.nightly.night_text import status_lines
 
-    _, nightly = _settings(config or parent_config)
+    nightly, _ = _settings_without_logins(config or parent_config)
     nights = read_nights(nightly.folder)[-limit:]
     if as_json:
         print_lines(json_text(night) for night in nights)
@@ -186,22 +206,24 @@ def prune_command(
     parent_config: str | None, *, config: str | None, dry_run: bool
 ) -> int:
     """Remove the nights that the rules in `keep` do not keep."""
-    from auditor.nightly.night_folder import open_night_folder
+    from auditor.nightly.night_folder import open_night_folder, read_nights
     from auditor.nightly.retention import expired_nights
 
-    _, nightly = _settings(config or parent_config)
+    nightly, _ = _settings_without_logins(config or parent_config)
     if nightly.keep is None:
         raise UsageError(
             "[nightly] has no keep: every night is kept; add for example"
             " keep = { daily = 30, weekly = 12, monthly = 12 }"
         )
-    with open_night_folder(nightly.folder) as folder:
-        expired = expired_nights(folder.nights(), nightly.keep)
-        for night in expired:
-            if not dry_run:
+    if dry_run:  # changes nothing: not even the lock
+        expired = expired_nights(read_nights(nightly.folder), nightly.keep)
+        print_lines(f"would remove {night.name}" for night in expired)
+    else:
+        with open_night_folder(nightly.folder) as folder:
+            expired = expired_nights(folder.nights(), nightly.keep)
+            for night in expired:
                 folder.remove(night)
-            verb = "would remove" if dry_run else "removed"
-            click.echo(f"{verb} {night.name}")
+                click.echo(f"removed {night.name}")
     if not expired:
         click.echo("no night to remove")
     return ExitCode.OK
@@ -222,9 +244,7 @@ def install_command(
 
     given = config or parent_config or os.environ.get("AUDITOR_CONFIG")
     given = str(Path(given).absolute()) if given else None
-    variables = sorted(_variables(read_toml(given).document)) if given else []
-    # The variables are set where the night runs, not here.
-    _, nightly = _settings(given, {**dict.fromkeys(variables, "-"), **os.environ})
+    nightly, variables = _settings_without_logins(given)
     plan = InstallPlan(
         program=str(Path(sys.argv[0]).absolute()),
         config=given or "",

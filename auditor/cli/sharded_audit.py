@@ -184,7 +184,7 @@ def _with_processes(
         shard_dir.clear()
     run = _make_run(settings, shard_dir, settings.processes, 1)
     if run.plan.at_once < settings.processes:
-        print_message(
+        information(settings)(
             f"using {run.plan.at_once} processes instead of {settings.processes}, to"
             " keep to --requests-at-once and --max-requests"
         )

@@ -52,12 +52,14 @@ _JOB_INDEX = "JOB_COMPLETION_INDEX"
 
 
 def load_settings(
-    environment: Mapping[str, str], flags: Mapping[str, object]
+    environment: Mapping[str, str],
+    flags: Mapping[str, object],
+    read_file: Callable[[str], str] = read_password,
 ) -> Settings:
     """Resolve the settings of a run, with the file that a flag or variable names.
 
-    `flags` are by option name. Raises `ConfigError` with every error; an unreadable
-    file is one.
+    `flags` are by option name; `read_file` reads password files. Raises `ConfigError`
+    with every error; an unreadable file is one.
     """
     option = OPTION_BY_NAME["config"]
     given = flags.get(option.name) or environment.get(option.variable or "")
@@ -69,7 +71,7 @@ def load_settings(
         file_name=path,
         environment=environment,
         flags=flags,
-        read_file=read_password,
+        read_file=read_file,
         lines=functools.cache(file.lines) if file else dict,
     )
 

@@ -3,6 +3,7 @@
     FOLDER/lock                          held while a night runs
     FOLDER/tonight.json                  the night in progress
     FOLDER/tonight.jsonl                 its report, while it is written and processed
+    FOLDER/tonight.jsonl.*               what its audit needs to continue
     FOLDER/tonight.summary.json          the summary of its audit
     FOLDER/reports/2026-11-30.jsonl.zst  the report of each night
     FOLDER/nights/2026-11-30.json        what happened in each night
@@ -17,6 +18,7 @@ may be set back.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -30,7 +32,7 @@ from auditor.errors import LockedError, OutputError, UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
 from auditor.report.locked_journal import lock_file
-from auditor.util.atomic_file import atomic_file, replace_durably
+from auditor.util.atomic_file import atomic_file, replace_durably, sync_directory
 from auditor.util.compressed_file import ZSTD, compress_file
 from auditor.util.text import safe_text
 
@@ -103,6 +105,7 @@ class NightFolder:
 
     def begin(self, started_at: str, options: Mapping[str, Any]) -> Night:
         """Begin a night now (RFC 3339), whose records depend on these options."""
+        self._remove_audit()  # of a night that was ended, but not to the last file
         nights = self.nights()
         number = nights[-1].number + 1 if nights else 1
         day = started_at[:10]
@@ -150,12 +153,34 @@ class NightFolder:
         write_bytes(self._nights / f"{night.name}.json", _json(night))
 
     def end(self) -> None:
-        """End the night in progress: remove its files, the state last."""
+        """End the night in progress: remove its files.
+
+        The state is the first: without its report, a night would be audited again.
+        """
         with writing(self.path):
-            for suffix in (".jsonl.journal", ".jsonl.partial", ".jsonl.partial.sorted"):
-                self.path.joinpath(_TONIGHT + suffix).unlink(missing_ok=True)
-            for file in (self.output, self.summary, self._tonight):
-                file.unlink(missing_ok=True)
+            self._tonight.unlink(missing_ok=True)
+            sync_directory(self.path)
+        self._remove_audit()
+
+    def unfinished_records(self) -> int:
+        """The records of an audit in progress, also of one in shards."""
+        return sum(
+            _whole_lines(file)
+            for pattern in (".jsonl.partial", ".jsonl.shards/*.jsonl*")
+            for file in self.path.glob(_TONIGHT + pattern)
+            if file.name.endswith((".jsonl", ".jsonl.partial"))
+        )
+
+    def _remove_audit(self) -> None:
+        """Remove the report in progress, with all that its audit needs to continue."""
+        with writing(self.path):
+            for file in self.path.glob(f"{_TONIGHT}.*"):
+                if file == self._tonight:
+                    continue
+                if file.is_dir() and not file.is_symlink():
+                    shutil.rmtree(file)
+                else:
+                    file.unlink(missing_ok=True)
 
     def remove(self, night: Night) -> None:
         """Remove a night: its report, then its record."""
@@ -229,6 +254,12 @@ def write_bytes(file: Path, content: bytes) -> None:
     """Replace a file atomically. Raises `OutputError`."""
     with writing(file), atomic_file(file) as stream:
         stream.write(content)
+
+
+def _whole_lines(file: Path) -> int:
+    with suppress(OSError), file.open("rb") as stream:
+        return sum(line.endswith(b"\n") for line in stream)
+    return 0
 
 
 def _json(night: Night) -> bytes:

@@ -12,7 +12,7 @@ whole files, so a night that was killed is finished by repeating the steps.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from itertools import islice
@@ -35,7 +35,7 @@ from auditor.config import (
     Settings,
     record_settings,
 )
-from auditor.errors import ExitCode
+from auditor.errors import ExitCode, OutputError
 from auditor.fast_dataclass import dataclass
 from auditor.nightly import notifications
 from auditor.nightly.night_folder import Night, NightFolder, write_bytes
@@ -67,14 +67,17 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NightResult:
-    """A finished night: its exit code, and the lines to print if that is not 0."""
+    """A finished night: its exit code, and the lines to print.
+
+    With the exit code 0 these are warnings about the steps after the audit only.
+    """
 
     night: Night
     lines: tuple[str, ...]
 
     @property
     def exit_code(self) -> ExitCode:
-        """0 if there is nothing to act on, else 1."""
+        """0 if there is nothing to act on, 1, or 3 without the metrics file."""
         return ExitCode(self.night.exit_code or 0)
 
 
@@ -90,10 +93,7 @@ class NightRun:
         environment: Mapping[str, str],
         now: Callable[[], float],
     ) -> None:
-        """`audit` are the settings of the audit; `now` returns epoch seconds.
-
-        Raises `UsageError` for a policy that cannot be used.
-        """
+        """`audit` are the settings of the audit; `now` returns epoch seconds."""
         self._folder = folder
         self._settings = settings
         self._options = record_settings(audit)
@@ -103,19 +103,26 @@ class NightRun:
         self._environment = environment
         self._now = now
         self._warnings: list[str] = []
-        self._policy = load_policy(settings.policy) if settings.policy else None
+        self._policy: Policy | None = None
+        self._continues = False
+        self.earlier: NightResult | None = None  # the night that `begin` finished
 
     def begin(self) -> Night:
         """Start a night, or continue one whose audit is unfinished and recent.
 
         A night that is too old to continue is recorded with what it leaves out. A night
-        whose audit came to its end is finished first.
+        whose audit came to its end is finished first: its result is `earlier`.
+
+        Raises `UsageError` for a policy that cannot be used.
         """
+        if self._settings.policy is not None:
+            self._policy = load_policy(self._settings.policy)
         night = self._folder.unfinished()
         if night is not None:
             summary = self._folder.read_summary()
             if summary is not None:
-                self.finish(night, summary)
+                self.earlier = self.finish(night, summary)
+                self._warnings.clear()
             elif night.options != self._options:
                 self._abandon(night, "the configuration was changed")
             elif abs(self._now() - _epoch(night.started_at)) > self._resume_max_age_s:
@@ -125,6 +132,7 @@ class NightRun:
                 )
             else:
                 self._folder.forget_summary()
+                self._continues = True
                 return night
         return self._folder.begin(rfc3339(self._now()), self._options)
 
@@ -133,7 +141,8 @@ class NightRun:
         return {
             "output": str(self._folder.output),
             "summary": str(self._folder.summary),
-            "resume": True,
+            # What another night left, in a `shard_dir` for example, is not continued.
+            "resume": self._continues,
         }
 
     def finish(self, night: Night, summary: Json) -> NightResult:
@@ -156,26 +165,30 @@ class NightRun:
                 findings=_findings_text(findings),
             )
             page = self._page(night, previous, report)
-            lines = action_lines(
-                night,
-                failures=summary["failures"],
-                changes=_change_lines(comparison),
-                violations=_violation_lines(findings),
-                warnings=self._warnings,
-                page=page,
-            )
-            metrics = self._night_metrics(night, summary, findings)
+            changes = _change_lines(comparison)
+            violations = _violation_lines(findings)
+            metrics = self._metrics_of(summary, findings)
         self._folder.finish(night)
         if night.complete:
             self._folder.publish(night)
             write_bytes(self._folder.latest_text, text.encode())
-        self._write_metrics(metrics)
+        night = self._tell_metrics(night, metrics)
         night = self._notify(night, text)
         self._folder.finish(night)
         self._folder.end()
         for expired in self.expired():
             self._folder.remove(expired)
-        return NightResult(night=night, lines=(*lines, *self._warnings)[:MAX_LINES])
+        lines = self._warnings[:MAX_LINES]
+        if night.exit_code != ExitCode.OK:
+            lines = action_lines(
+                night,
+                failures=summary["failures"],
+                changes=changes,
+                violations=violations,
+                warnings=self._warnings,
+                page=page,
+            )
+        return NightResult(night=night, lines=tuple(lines))
 
     def expired(self) -> list[Night]:
         """The nights that the retention rules remove now."""
@@ -190,17 +203,16 @@ class NightRun:
     def failed(self, code: int, sentence: str) -> None:
         """Report a night that ended with an exit code of 2 or more."""
         self._ping("/fail", sentence)
-        self._write_metrics(night_metrics(exit_code=code, finished_s=self._now()))
+        metrics = night_metrics(exit_code=code, finished_s=self._now())
+        # The error that ended the night is told; this may be the same once more.
+        with suppress(OutputError):
+            self._write_textfile(metrics)
+        self._push(metrics)
 
     # -- steps -------------------------------------------------------------------
 
     def _abandon(self, night: Night, reason: str) -> None:
-        partial = self._folder.output.with_name(f"{self._folder.output.name}.partial")
-        try:
-            with partial.open("rb") as stream:
-                records = sum(line.endswith(b"\n") for line in stream)
-        except OSError:
-            records = 0
+        records = self._folder.unfinished_records()
         remark = f"its audit ended after {format_count(records, 'record')}: {reason}"
         self._warnings.append(f"the night {night.name} is left out: {remark}")
         self._folder.finish(replace(night, audited=records, remark=remark))
@@ -306,15 +318,29 @@ class NightRun:
         policy = self._policy
         return policy is None or _without_earlier(policy).rules == policy.rules
 
-    def _night_metrics(
-        self, night: Night, summary: Json, findings: Findings | None
-    ) -> list[Metric]:
+    def _metrics_of(self, summary: Json, findings: Findings | None) -> list[Metric]:
         metrics = audit_metrics(summary)
         if findings is not None:
             metrics += findings_metrics(
                 findings, datetime.fromtimestamp(self._now(), UTC)
             )
-        return metrics + night_metrics(
+        return metrics
+
+    def _tell_metrics(self, night: Night, metrics: list[Metric]) -> Night:
+        """Write and push the metrics; return the night with its last exit code.
+
+        The file is outside of the folder: it must not hold up the nights to come.
+        """
+        try:
+            self._write_textfile(metrics + self._night_metrics(night))
+        except OutputError as error:
+            self._warn(str(error))
+            night = replace(night, exit_code=ExitCode.OUTPUT)
+        self._push(metrics + self._night_metrics(night))
+        return night
+
+    def _night_metrics(self, night: Night) -> list[Metric]:
+        return night_metrics(
             exit_code=night.exit_code or 0,
             finished_s=self._now(),
             complete=night.complete,
@@ -325,9 +351,11 @@ class NightRun:
             },
         )
 
-    def _write_metrics(self, metrics: list[Metric]) -> None:
+    def _write_textfile(self, metrics: list[Metric]) -> None:
         if self._metrics is not None:
             write_textfile(self._metrics, metrics)
+
+    def _push(self, metrics: list[Metric]) -> None:
         if self._settings.push_url is not None:
             text = render_textfile(metrics, name=self._job)
             self._warn(

@@ -123,7 +123,7 @@ def _violations_cell(night: Night) -> int | None:
 def _state_cell(night: Night) -> str:
     if night.complete:
         return "complete"
-    return f"incomplete: {night.remark}" if night.remark else "in progress"
+    return f"incomplete: {night.remark}" if night.remark else "unfinished"
 
 
 _STATUS_COLUMNS = (

@@ -6,13 +6,19 @@ None. Notifications go through apprise, which knows a hundred services by their 
 
 from __future__ import annotations
 
+import http.client
 import logging
+import os
+import signal
 import subprocess
+import tempfile
 import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import orjson
 
@@ -26,6 +32,7 @@ TIMEOUT_S = 30.0
 _COMMAND_TIMEOUT_S = 600.0
 # Characters of a command's standard error in a warning.
 _STDERR_CHARS = 300
+_STDERR_BYTES = 64 * 1024
 
 
 def send_notification(
@@ -111,24 +118,39 @@ def run_command(command: Sequence[str], night: Night, folder: Path) -> str | Non
     document["folder"] = str(folder)
     name = safe_text(command[0])
     try:
-        done = subprocess.run(  # noqa: S603  (the user's own command, without a shell)
-            command,
-            input=orjson.dumps(document),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=_COMMAND_TIMEOUT_S,
-            check=False,
-        )
+        # A file, not a pipe: the night goes on when the command ends, even if that
+        # leaves a child with its standard error.
+        with tempfile.TemporaryFile() as errors:
+            code = _run(command, orjson.dumps(document), errors.fileno())
+            errors.seek(0)
+            text = errors.read(_STDERR_BYTES).decode(errors="replace").strip()
     except subprocess.TimeoutExpired:
         return f"run_after: {name} took longer than {_COMMAND_TIMEOUT_S:.0f} s"
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         return f"run_after: {name} cannot be run: {reason}"
-    if done.returncode:
-        text = done.stderr.decode(errors="replace").strip()
+    if code:
         shown = f": {safe_text(text, _STDERR_CHARS)}" if text else ""
-        return f"run_after: {name} ended with exit code {done.returncode}{shown}"
+        return f"run_after: {name} ended with exit code {code}{shown}"
     return None
+
+
+def _run(command: Sequence[str], document: bytes, stderr: int) -> int:
+    """Run a command; after the time limit it is killed with its children."""
+    with subprocess.Popen(  # noqa: S603  (the user's own command, without a shell)
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=stderr,
+        start_new_session=True,
+    ) as process:
+        try:
+            process.communicate(document, timeout=_COMMAND_TIMEOUT_S)
+        except BaseException:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+        return process.returncode
 
 
 def ping(url: str, event: str = "", *, body: bytes = b"") -> str | None:
@@ -136,13 +158,19 @@ def ping(url: str, event: str = "", *, body: bytes = b"") -> str | None:
 
     The paths are those of Healthchecks ("Pinging API"), which other services have, too.
     """
-    return _request(url.rstrip("/") + event, "POST", body, what="ping_url")
+    return _request(_below(url, event), "POST", body, what="ping_url")
 
 
 def push_metrics(url: str, textfile: bytes, *, job: str) -> str | None:
     """Replace the metrics of a job in a Prometheus Pushgateway."""
-    target = f"{url.rstrip('/')}/metrics/job/{job}"
+    target = _below(url, f"/metrics/job/{quote(job, safe='')}")
     return _request(target, "PUT", textfile, what="push_url")
+
+
+def _below(url: str, path: str) -> str:
+    """The URL with more of a path; its query stays behind the path (RFC 3986, 3)."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=parts.path.rstrip("/") + path))
 
 
 def _request(url: str, method: str, body: bytes, *, what: str) -> str | None:
@@ -158,6 +186,8 @@ def _request(url: str, method: str, body: bytes, *, what: str) -> str | None:
     except urllib.error.HTTPError as error:
         error.close()
         return f"{what}: {_host(url)} answered {error.code}"
+    except http.client.HTTPException:
+        return f"{what}: {_host(url)} does not answer in HTTP"
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         return f"{what}: {_host(url)} cannot be reached: {safe_text(str(reason))}"

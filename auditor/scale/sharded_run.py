@@ -230,7 +230,7 @@ class ShardedRun:
         if self._complete:
             self._ended = len(self._complete)
             total = len(self.plan.shards)
-            self.notify(f"resuming: {self._ended} of {total} shards are complete")
+            self._inform(f"resuming: {self._ended} of {total} shards are complete")
         return unfinished
 
     def _input_digest(self, reports: Iterable[ShardReport | None]) -> str | None:
@@ -251,7 +251,7 @@ class ShardedRun:
                 self._complete.add(result.shard)
                 counts = report.summary["references"]
                 references = format_count(counts["asked"], "reference")
-                self.notify(
+                self._inform(
                     f"shard {result.shard} done"
                     f" ({self._ended} of {len(self.plan.shards)}):"
                     f" {counts['audited']} of {references} audited"
@@ -263,6 +263,11 @@ class ShardedRun:
         self.notify(f"shard {result.shard} failed (exit code {result.code})")
         for message in result.messages[-_MAX_SHOWN:]:
             self.notify(f"  {message}")
+
+    def _inform(self, sentence: str) -> None:
+        """Print what is no error."""
+        if not self.settings.quiet:
+            self.notify(sentence)
 
 
 # -- output and input ------------------------------------------------------------

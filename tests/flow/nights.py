@@ -34,6 +34,9 @@ class Nights:
     audit: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     metrics: Path | None = None
+    # Of the last night: whether its audit was resumed, and what it finished first.
+    resumed: bool | None = None
+    earlier: NightResult | None = None
 
     @property
     def folder(self) -> Path:
@@ -63,7 +66,9 @@ class Nights:
                 now=self.here.clock.epoch,
             )
             night = run.begin()
+            self.earlier = run.earlier
             settings = replace(audit, **run.audit_options())
+            self.resumed = settings.resume
             summary = await self._audit(settings, stop=stop)
             if summary is None:
                 return None

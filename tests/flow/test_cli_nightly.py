@@ -13,7 +13,7 @@ import pytest
 from tests.flow.commands import auditor, running
 from tests.flow.harness import Lab, lab, simple
 from tests.flow.nights import files_in, read_report
-from tests.support.fault_actions import Hold
+from tests.support.fault_actions import Answer, Hold
 
 pytestmark = pytest.mark.anyio
 
@@ -55,6 +55,44 @@ async def test_a_good_night_of_cron_prints_nothing_and_status_shows_it(
     table = (await auditor("nightly", "-c", config, "status")).out.decode()
     assert "complete" in table
     assert "reports/" in table
+
+
+async def test_a_good_night_of_processes_prints_nothing_but_warnings(
+    tmp_path: Path,
+) -> None:
+    async with lab(simple(["team/app:1", "team/app:2"])) as here:
+        config = _config(here, tmp_path, nightly='run_after = ["false"]\n')
+        Path(config).write_text(f"processes = 2\n{Path(config).read_text()}")
+        done = await auditor("nightly", "-c", config)
+    assert (done.code, done.stderr) == (0, [])
+    assert done.out == b"warning: run_after: false ended with exit code 1\n"
+
+
+async def test_status_and_prune_need_no_login(tmp_path: Path) -> None:
+    logins = (
+        'username = "audit"\npassword_env = "NO_SUCH_VARIABLE"\n'
+        '[registry."b.example.com"]\nusername = "b"\npassword_file = "none"'
+    )
+    async with lab() as here:
+        config = _config(here, tmp_path, logins, nightly="keep = { daily = 1 }\n")
+    (tmp_path / "state").mkdir()
+    for arguments in (("status",), ("prune", "--dry-run")):
+        done = await auditor("nightly", *arguments, "-c", config)
+        assert (done.code, done.stderr) == (0, [])
+    assert (await auditor("nightly", "-c", config)).code == 2
+
+
+async def test_a_policy_that_cannot_be_used_is_told_to_the_switch(
+    tmp_path: Path,
+) -> None:
+    async with lab() as here:
+        here.faults.on("POST", "/ping/*", Answer(200), forever=True)
+        nightly = f'policy = "none"\nping_url = "http://{here.host}/ping"\n'
+        config = _config(here, tmp_path, nightly=nightly)
+        done = await auditor("nightly", "-c", config)
+        assert done.code == 2
+        assert here.faults.count("POST", "/ping/start") == 1
+        assert here.faults.count("POST", "/ping/fail") == 1
 
 
 async def test_what_failed_is_printed_and_the_exit_code_is_1(tmp_path: Path) -> None:
@@ -130,9 +168,11 @@ async def test_prune_says_what_it_would_remove(tmp_path: Path) -> None:
     file = Path(config)
     file.write_text(file.read_text() + "keep = { last = 1 }\n")
     before = files_in(tmp_path / "state")
+    (tmp_path / "state" / "lock").unlink()
     dry = await auditor("nightly", "prune", "-c", config, "--dry-run")
     assert dry.out.decode().startswith("would remove 20")
     assert files_in(tmp_path / "state") == before
+    assert not (tmp_path / "state" / "lock").exists()  # for those who may only read
     done = await auditor("nightly", "prune", "-c", config)
     assert done.out.decode() == dry.out.decode().replace("would remove", "removed")
     status = await auditor("nightly", "status", "-c", config, "--format", "json")

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import orjson
 import pytest
 from aiohttp import web
@@ -18,10 +20,12 @@ from auditor.config import FailOn, KeepRules, NightlySettings, NotifyOn, NotifyS
 from auditor.demo.demo_registry import serve
 from auditor.demo.image_builder import image, index
 from auditor.errors import LockedError, OutputError
-from auditor.nightly import night_folder
-from auditor.nightly.night_folder import open_night_folder
+from auditor.nightly import night_folder, notifications
+from auditor.nightly.night_folder import Night, open_night_folder
+from auditor.nightly.night_run import NightRun
 from tests.flow.harness import MANIFESTS, Lab, lab, simple
 from tests.flow.nights import Nights, files_in, read_report
+from tests.scripted_server import respond, scripted_server
 from tests.support.fault_actions import Answer
 
 pytestmark = pytest.mark.anyio
@@ -246,6 +250,10 @@ class _Killed(BaseException):
     """The process ends here."""
 
 
+def _killed(*_: Any) -> None:
+    raise _Killed
+
+
 @contextmanager
 def _killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Raise `_Killed` instead of the file change with this number; count them."""
@@ -326,6 +334,111 @@ async def test_a_full_disk_leaves_the_night_to_the_next_run(
         assert len(here.faults.log) > requests
 
 
+async def test_what_a_killed_night_found_is_told_by_the_run_that_finishes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = simple(["team/app:1.0"])
+    async with lab(content) as here:
+        nights = _nights(
+            here, tmp_path, policy=_policy(tmp_path), fail_on=FailOn.WARNING
+        )
+        await nights.night("2026-12-01")
+        content.add("team/app", image("moved"), "1.0")
+        with monkeypatch.context() as patch:
+            patch.setattr(NightRun, "_notify", _killed)
+            with pytest.raises(_Killed):
+                await nights.night("2026-12-02T02:00:00Z")
+        result = await nights.night("2026-12-02T03:00:00Z")
+    assert result is not None
+    assert (result.exit_code, result.lines) == (0, ())  # nothing moved since then
+    assert nights.earlier is not None
+    assert nights.earlier.exit_code == 1
+    assert nights.earlier.lines[0] == (
+        "night 2026-12-02: 0 of 1 reference failed; 1 moved; 1 policy violation"
+    )
+
+
+@pytest.mark.parametrize("file", ["tonight.jsonl", "tonight.summary.json"])
+async def test_a_kill_while_a_night_is_ended_leaves_its_record(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink = Path.unlink
+
+    def killed_after(path: Path, *, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok=missing_ok)
+        if path.name == file:
+            raise _Killed
+
+    async with lab(simple(["team/app:1.0"])) as here:
+        nights = _nights(here, tmp_path, page=False)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", killed_after)
+            with pytest.raises(_Killed):
+                await nights.night("2026-12-01")
+        await nights.night("2026-12-02")
+    assert [(night.name, night.complete) for night in nights.known] == [
+        ("2026-12-01", True),
+        ("2026-12-02", True),
+    ]
+    assert not list(nights.folder.glob("tonight*"))
+
+
+async def test_shards_of_a_night_that_is_left_out_are_counted_and_removed(
+    tmp_path: Path,
+) -> None:
+    async with lab(simple(["team/app:1.0"])) as here:
+        nights = _nights(here, tmp_path)
+        await nights.night("2026-12-01", stop=True)
+        for left in nights.folder.glob("tonight.jsonl.*"):
+            left.unlink()
+        shards = nights.folder / "tonight.jsonl.shards"
+        shards.mkdir()
+        (shards / "1-of-2.jsonl").write_bytes(b"{}\n{}\n")
+        (shards / "2-of-2.jsonl.partial").write_bytes(b"{}\n{")
+        (shards / "2-of-2.jsonl.journal").write_bytes(b"{}\n")
+        result = await nights.night("2026-12-02")
+    assert result is not None
+    assert result.exit_code == 0
+    assert result.lines == (
+        "the night 2026-12-01 is left out: its audit ended after 3 records: it was not"
+        " continued within 12 hours (--resume-max-age)",
+    )
+    assert not list(nights.folder.glob("tonight*"))
+
+
+async def test_only_a_night_that_is_continued_resumes_its_audit(tmp_path: Path) -> None:
+    """What an earlier night left, in a `shard_dir` too, is no part of a new one."""
+    async with lab(simple(f"team/app:{n}" for n in range(3))) as here:
+        nights = _nights(here, tmp_path)
+        resumed = []
+        for at, stop in (
+            ("2026-12-01", True),
+            ("2026-12-01T03:00:00Z", False),
+            ("2026-12-02", True),
+            ("2026-12-03", False),
+        ):
+            await nights.night(at, stop=stop)
+            resumed.append(nights.resumed)
+    assert resumed == [False, True, False, False]
+
+
+async def test_metrics_that_cannot_be_written_do_not_hold_up_the_nights_to_come(
+    tmp_path: Path,
+) -> None:
+    async with lab(simple(["team/app:1.0"])) as here, _sink() as sink:
+        nights = _nights(here, tmp_path, push_url=sink.url)
+        nights.metrics = tmp_path / "none" / "registry.prom"
+        for day in ("2026-12-01", "2026-12-02"):
+            result = await nights.night(day)
+            assert result is not None
+            assert result.exit_code == 3
+            assert any("registry.prom: the metrics" in line for line in result.lines)
+            assert result.lines[-1].startswith("page: ")
+            assert not list(nights.folder.glob("tonight*"))
+    assert [night.exit_code for night in nights.known] == [3, 3]
+    assert b'auditor_night_exit_code{audit="registry"} 3.0' in sink.seen[-1][2]
+
+
 # -- others are told ---------------------------------------------------------------
 
 
@@ -345,7 +458,7 @@ async def _sink(status: int = 200) -> AsyncIterator[Sink]:
     sink = Sink()
 
     async def receive(request: web.Request) -> web.Response:
-        sink.seen.append((request.method, request.path, await request.read()))
+        sink.seen.append((request.method, request.path_qs, await request.read()))
         return web.Response(status=status)
 
     app = web.Application()
@@ -419,8 +532,7 @@ async def test_a_notification_that_fails_is_a_warning(tmp_path: Path) -> None:
     assert result is not None
     assert result.exit_code == 0
     assert result.night.notified is False
-    warnings = [line for line in result.lines if line.startswith("warning: ")]
-    assert warnings == [
+    assert list(result.lines) == [
         f"warning: push_url: {sink.url} answered 500",
         "warning: run_after: /nonexistent/command cannot be run: No such file or"
         " directory",
@@ -463,6 +575,46 @@ async def test_the_switch_the_push_and_the_command_get_the_night(
     document = orjson.loads(out.read_bytes())
     assert document["failed"] == 1
     assert Path(document["folder"], document["report"]).exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        # healthchecks.io, "Pinging API": `create` and `rid` are parameters.
+        ("/key?create=1", "/key/start?create=1"),
+        ("/key/?rid=2&create=1", "/key/start?rid=2&create=1"),
+        ("", "/start"),
+    ],
+)
+async def test_the_event_is_part_of_the_path_of_a_ping(url: str, path: str) -> None:
+    async with _sink() as sink:
+        await anyio.to_thread.run_sync(notifications.ping, f"{sink.url}{url}", "/start")
+    assert sink.paths() == [path]
+
+
+@pytest.mark.parametrize(
+    "answer", [b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"HTTP/1.1 x\r\n\r\n"]
+)
+async def test_an_answer_that_is_not_http_is_a_warning(answer: bytes) -> None:
+    async with scripted_server(respond(answer)) as server:
+        url = f"http://127.0.0.1:{server.origin.port}"
+        problem = await anyio.to_thread.run_sync(notifications.ping, f"{url}/secret")
+    assert problem is not None
+    assert problem.startswith(f"ping_url: {url} ")
+    assert "secret" not in problem
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_command_ends_although_a_child_keeps_its_standard_error(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifications, "_COMMAND_TIMEOUT_S", 5.0)
+    night = Night(number=1, name="2026-12-01", started_at="2026-12-01T02:00:00Z")
+    command = ["sh", "-c", f"echo why >&2; sleep 30 & exit {code}"]
+    problem = notifications.run_command(command, night, tmp_path)
+    assert problem == (
+        f"run_after: sh ended with exit code {code}: why" if code else None
+    )
 
 
 # -- a month -----------------------------------------------------------------------
