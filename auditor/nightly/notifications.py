@@ -1,4 +1,4 @@
-"""What a night tells others: notifications, a command, a dead man's switch, a push.
+"""What a night sends: notifications, a command, a dead man's switch, a push.
 
 Nothing here fails a night. Each function returns a sentence about what went wrong, or
 None. Notifications go through apprise, which knows a hundred services by their URLs.

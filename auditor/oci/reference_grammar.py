@@ -120,7 +120,7 @@ def bare_host(name: str, tag: str | None) -> str | None:
     """The `host[:port]` that `name[:tag]`, without a slash, means; None for an image.
 
     By the grammar it is an official image of Docker Hub. None of these has a dot in its
-    name or is called localhost, so the name would only tell Docker Hub of a host.
+    name or is called localhost, so Docker Hub would only learn the name of a host.
     """
     port = tag if tag is not None and _is_port(tag) else None
     if "." not in name and name != "localhost":

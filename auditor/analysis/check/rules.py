@@ -21,7 +21,7 @@ IS_PUBLISHED = "content <> 'attachment'"
 _ABSENT = """
         [required.name FOR required IN $value
          IF NOT list_has_any(architectures, required.accepted)]"""
-# Platforms that the audit left out, or that nobody has named; an index of children that
+# Platforms that the audit left out, or that have no name; an index of children that
 # could not be read may be an image.
 _MAY_BE_THERE = """
         (platforms_left_out > 0 OR content = 'unknown' AND size IS NULL
