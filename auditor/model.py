@@ -189,6 +189,11 @@ class PlatformRecord:
     layer_traits: tuple[LayerTrait, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
 
+    @property
+    def is_present(self) -> bool:
+        """Whether the registry has the manifest, even if its layers were left out."""
+        return self.layers is not None or self.config_digest is not None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Attachment:

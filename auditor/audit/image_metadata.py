@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from fnmatch import translate
 
-from auditor.audit.memory_sizes import image_bytes, is_present
+from auditor.audit.memory_sizes import image_bytes
 from auditor.config import AttachmentMode, ImageConfigMode, Settings
 from auditor.fast_dataclass import dataclass
 from auditor.model import (
@@ -242,7 +242,7 @@ class ImageMetadata:
         names = {
             platform_text(platform.os, platform.architecture, platform.variant)
             for platform in self.platforms
-            if is_present(platform) and platform.architecture != "unknown"
+            if platform.is_present and platform.architecture != "unknown"
         }
         return tuple(sorted(filter(None, names)))
 
@@ -266,7 +266,7 @@ def present_digests(platforms: Iterable[PlatformRecord]) -> set[str]:
     return {
         digest
         for platform in platforms
-        if is_present(platform)
+        if platform.is_present
         for digest in (platform.digest, *(one.digest for one in platform.alternatives))
     }
 

@@ -163,11 +163,6 @@ def attachment_json_bytes(attachment: Attachment) -> int:
     return _ATTACHMENT_JSON_BYTES + sum(len(text or "") + 3 for text in texts)
 
 
-def is_present(platform: PlatformRecord) -> bool:
-    """Whether the registry has the manifest: not that its layers are in the record."""
-    return platform.layers is not None or platform.config_digest is not None
-
-
 def mapping_json_bytes(texts: Mapping[str, str]) -> int:
     """The length of a mapping as JSON, nearly."""
     return sum(len(name) + len(text) + 6 for name, text in texts.items())

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from auditor.audit.memory_sizes import is_present
 from auditor.cli.command_support import (
     invalid_argument,
     json_option,
@@ -162,7 +161,7 @@ def _add_platform(
     if platform.base is not None:
         base = filter(None, (platform.base.name, platform.base.digest))
         _node(branch, f"base    {' '.join(map(safe_text, base))}")
-    if not is_present(platform):
+    if not platform.is_present:
         _node(branch, "this manifest is missing in the registry", "red")
         return
     if platform.layers is None:

@@ -10,7 +10,6 @@ import pytest
 from auditor.audit.memory_sizes import (
     MAX_RECORD_BYTES,
     bounded_platform,
-    is_present,
     platforms_bytes,
     record_bytes,
 )
@@ -68,7 +67,7 @@ def test_a_platform_takes_no_more_than_its_share(
     bounded, found = bounded_platform(whole, share)
     assert found == left_out
     assert len(orjson.dumps(bounded)) <= share + REST_BYTES
-    assert is_present(bounded)
+    assert bounded.is_present
     assert bounded.size == whole.size
     if not left_out:
         assert bounded == whole
@@ -79,8 +78,8 @@ def test_the_layers_of_schema_1_left_out_do_not_look_like_a_missing_manifest() -
         platform(config_digest=None, layers=layers(1000)), 1000
     )
     assert found == ["1000 layers"]
-    assert is_present(bounded)
-    assert not is_present(platform(config_digest=None, layers=None))
+    assert bounded.is_present
+    assert not platform(config_digest=None, layers=None).is_present
 
 
 def test_a_record_of_the_largest_size_can_be_read_again() -> None:
