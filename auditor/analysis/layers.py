@@ -350,6 +350,11 @@ _SHARED_LAYERS = _RankedTable(
     order="repositories DESC, manifests DESC, coalesce(size, 0) DESC, digest",
 )
 
+# Models and charts are built on no image, even if they start with the same layers.
+_OF_IMAGES = """
+    SELECT p.manifest FROM (SELECT unnest(platforms) AS p FROM line
+                            WHERE content = 'image')"""
+
 # A prefix of layers is a base where manifests diverge: some end after it, or continue
 # differently, so that no longer prefix is shared by as many manifests.
 _BASES = _RankedTable(
@@ -360,7 +365,8 @@ _BASES = _RankedTable(
                    md5_number(array_to_string(layers[1:n], ' ')) AS prefix,
                    md5_number(array_to_string(layers[1:n - 1], ' ')) AS parent
             FROM (SELECT *, unnest(range(1, least(len(layers), {MAX_BASE_LAYERS}) + 1))
-                            AS n FROM manifests)),
+                            AS n
+                  FROM manifests SEMI JOIN ({_OF_IMAGES}) USING (manifest))),
         counted AS (
             SELECT prefix, n, parent, count(*) AS sharers,
                    count(*) FILTER (continues) AS manifests

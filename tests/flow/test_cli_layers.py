@@ -13,6 +13,7 @@ from auditor.analysis.html.storage_section import read_storage
 from auditor.cli.main import run
 from auditor.model import (
     BaseImage,
+    ContentKind,
     ImageRecord,
     Layer,
     Record,
@@ -63,6 +64,36 @@ def test_text_output_matches_the_golden_file(
 ) -> None:
     golden = (GOLDEN / "layers.txt").read_text(encoding="utf-8")
     assert run_layers(capsys, report) == golden.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("contents", "base"),
+    [
+        ([ContentKind.IMAGE] * 3, "r.example.com/library/base:1"),
+        # Weights that several models start with; a signature with the layers of others.
+        ([ContentKind.ARTIFACT] * 3, None),
+        ([ContentKind.IMAGE, ContentKind.ARTIFACT, ContentKind.ATTACHMENT], None),
+    ],
+)
+def test_only_images_are_built_on_an_image(
+    contents: list[ContentKind],
+    base: str | None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    images = [
+        one("library/base", "a"),
+        one("team/app", "b", layer("3", 30)),
+        one("team/db", "c", layer("4", 4)),
+    ]
+    records = [
+        replace(each, content=content)
+        for each, content in zip(images, contents, strict=True)
+    ]
+    report = write_report(tmp_path / "r.jsonl", records)
+    lines = map(json.loads, run_layers(capsys, report, "--format", "jsonl"))
+    bases = [line["image"] for line in lines if line["kind"] == "base"]
+    assert bases == ([base] if base else [])
 
 
 def test_several_reports_are_one_inventory(
