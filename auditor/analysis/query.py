@@ -66,24 +66,59 @@ class ResultColumn:
         return bool(_NUMBERS.match(self.type))
 
 
-# What a NULL in these columns of a view means, and how it is avoided: it is unknown,
-# and a condition on it leaves the row out.
-_NO_CONFIG = "have no image config; audit with --image-config always"
-_NOT_LOOKED_FOR = "were not examined; audit with --attachments all"
-_NO_SIZE = "have no size; schema 1 has none"
+@dataclass(frozen=True, slots=True)
+class UnknownValue:
+    """Rows of a view in which a column is unknown: a condition on it leaves them out.
+
+    `rows` are those about which the column says something, `unknown` those of them in
+    which it does not; `reason` says why, and how it is avoided.
+    """
+
+    reason: str
+    rows: str
+    unknown: str
+
+
+# Nobody asks for the age or the signature of a signature; an artifact that is no image
+# has no config. The rows are the same as of the rules of `auditor check`.
+_PUBLISHED = "content <> 'attachment'"
+_IMAGES = "content = 'image'"
+_ALWAYS = "audit with --image-config always"
+_NO_CONFIG = UnknownValue(
+    f"are without the image config; {_ALWAYS}", _IMAGES, "history IS NULL"
+)
+_NO_BASE = UnknownValue(
+    f"have no base in an annotation, and are without the image config; {_ALWAYS}",
+    _IMAGES,
+    "history IS NULL AND base_name IS NULL AND base_digest IS NULL",
+)
 _UNKNOWN_VALUES = {
-    ("platforms", "created"): (
-        "have no date; audit with --image-config always (reproducible builds can have"
-        " none)"
+    ("platforms", "created"): UnknownValue(
+        f"have no date; {_ALWAYS} (reproducible builds can have none)",
+        _PUBLISHED,
+        "created IS NULL",
     ),
     ("platforms", "history"): _NO_CONFIG,
-    ("platforms", "labels"): f"{_NO_CONFIG}, or with --label",
-    ("images", "signed"): _NOT_LOOKED_FOR,
-    ("images", "has_sbom"): _NOT_LOOKED_FOR,
-    ("images", "has_provenance"): _NOT_LOOKED_FOR,
-    ("images", "size"): _NO_SIZE,
-    ("platforms", "size"): _NO_SIZE,
-    ("layers", "size"): _NO_SIZE,
+    ("platforms", "user"): _NO_CONFIG,
+    ("platforms", "base_name"): _NO_BASE,
+    ("platforms", "base_digest"): _NO_BASE,
+    ("platforms", "labels"): UnknownValue(
+        "have no labels in the report; audit with --label", _IMAGES, "labels IS NULL"
+    ),
+    **{
+        ("images", name): UnknownValue(
+            "were not examined; audit with --attachments all",
+            _PUBLISHED,
+            f"{name} IS NULL",
+        )
+        for name in ("signed", "has_sbom", "has_provenance")
+    },
+    **{
+        (view, "size"): UnknownValue(
+            "have no size; schema 1 has none", "true", "size IS NULL"
+        )
+        for view in ("images", "platforms", "layers")
+    },
 }
 
 
@@ -134,14 +169,14 @@ class QueryResult:
         with _query_errors():
             if self._names and is_empty(self._connection):
                 yield "the report is empty"
-            for (view, column), reason in _UNKNOWN_VALUES.items():
+            for (view, column), value in _UNKNOWN_VALUES.items():
                 if view in self._names and column in self._names:
                     ((unknown, rows),) = self._connection.execute(
-                        f"SELECT count(*) FILTER ({column} IS NULL), count(*)"
-                        f" FROM {view}"
+                        f"SELECT count(*) FILTER ({value.unknown}), count(*)"
+                        f" FROM {view} WHERE {value.rows}"
                     ).fetchall()
                     if unknown:
-                        yield f"{column}: {unknown} of {rows} {view} {reason}"
+                        yield f"{column}: {unknown} of {rows} {view} {value.reason}"
 
     def _numbered(self) -> str:
         names = ", ".join(f"c{number}" for number in range(len(self.columns)))

@@ -254,7 +254,7 @@ VIEWS = {
         SELECT {", ".join(_columns(FailureRecord))}
         FROM lines WHERE kind = 'failure'""",
     "platforms": f"""
-        SELECT reference, registry, repository, tag, digest AS image_digest,
+        SELECT reference, registry, repository, tag, digest AS image_digest, content,
                nullif({platform_name("p")}, '') AS platform,
                p.os, p.architecture, p.variant, p.os_version,
                p.digest, p.media_type, p.config_digest,
@@ -266,7 +266,7 @@ VIEWS = {
                p.alternatives, audited_at
         FROM (SELECT *, unnest(platforms) AS p FROM images)""",
     "layers": """
-        SELECT reference, registry, repository, tag, image_digest, platform,
+        SELECT reference, registry, repository, tag, image_digest, content, platform,
                digest AS platform_digest, position - 1 AS position,
                l.digest, l.size, l.media_type, audited_at
         FROM (SELECT *, unnest(layers) AS l,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from auditor.cli.main import run
+from auditor.model import ConfigDetails, ContentKind
 from tests.records import RECORDS, image, platform
 from tests.reports import write_report
 
@@ -90,6 +92,58 @@ def test_a_question_that_a_report_cannot_answer_says_for_how_many(
     assert run(["query", report, question, "--format", "csv"]) == 0
     printed = capsys.readouterr()
     assert (printed.out.splitlines()[1:], printed.err) == ([answer], notice)
+
+
+_NO_CONFIG = "are without the image config; audit with --image-config always"
+
+
+# Nobody asks for the date of a signature, or for the user of a chart: as in check.
+@pytest.mark.parametrize(
+    ("question", "notice"),
+    [
+        ("SELECT count(created) FROM platforms", "created: 2 of 3 platforms have no d"),
+        (
+            "SELECT 1 FROM platforms WHERE user = 'root'",
+            f"user: 1 of 2 plat.* {_NO_CONFIG}",
+        ),
+        (
+            "SELECT 1 FROM platforms WHERE base_name = 'a'",
+            f"base_name: 1 of 2 .*{_NO_CONFIG}",
+        ),
+        # --image-config always records no labels.
+        (
+            "SELECT labels FROM platforms",
+            "labels: 2 of 2 .* in the report; audit with --label$",
+        ),
+        ("SELECT tag FROM images WHERE NOT signed", "signed: 3 of 3 images were"),
+    ],
+)
+def test_what_no_image_is_has_no_unknown_values(
+    question: str,
+    notice: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = ConfigDetails(user=None, history=1, labels=None)
+    platforms = [
+        (ContentKind.IMAGE, platform("a", created=DATED, config=config)),
+        (ContentKind.IMAGE, platform("b")),
+        (ContentKind.ARTIFACT, platform("c", os=None, architecture=None)),
+        (ContentKind.ATTACHMENT, platform("d", os=None, architecture=None)),
+    ]
+    records = [
+        image(
+            tag=str(number),
+            reference=f"r.example.com/app:{number}",
+            content=content,
+            platforms=(one,),
+        )
+        for number, (content, one) in enumerate(platforms)
+    ]
+    report = write_report(tmp_path / "r.jsonl", records)
+    assert run(["query", report, question, "--format", "csv"]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.match(f"auditor: {notice}", line), line
 
 
 def test_a_question_on_an_empty_report_says_so(
