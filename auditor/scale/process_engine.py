@@ -13,6 +13,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -94,8 +95,7 @@ class ProcessEngine:
         del number
         self._stopped = True
         for process in self.running:
-            if process.returncode is None:
-                process.send_signal(_FORWARDED_SIGNAL)
+            _end(process)
 
     async def _with_restarts(self, shard: Shard, runs_at_once: int) -> ShardResult:
         for restart in range(1 + MAX_RESTARTS):
@@ -138,7 +138,7 @@ class ProcessEngine:
             )
         self.running.add(process)
         if self._stopped:  # while the process was being started
-            process.send_signal(_FORWARDED_SIGNAL)
+            _end(process)
         try:
             async with process:
                 messages = await self._read_stderr(process, shard)
@@ -186,6 +186,17 @@ class ProcessEngine:
                 else:
                     self.notify(f"{shard}: {text}")
         return tuple(messages)
+
+
+def _end(process: Process) -> None:
+    """Ask a process to end.
+
+    Not by `send_signal`: asyncio's takes away the exit code of a process that has just
+    ended, so that 255 is reported for it.
+    """
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, _FORWARDED_SIGNAL)
 
 
 def command_line(flags: Mapping[str, object]) -> list[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
+import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
@@ -11,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
+import anyio.to_thread
 import orjson
 import pytest
 from aiohttp import web
@@ -473,27 +478,65 @@ async def test_a_killed_process_is_restarted_and_resumes(
         await report_to(here, tmp_path / "whole", *asked)
         shard_dir = LocalShardDir(tmp_path / "shards")
         run = sharded_run(here, tmp_path / "out", shard_dir, *asked, of=2)
+        notes: list[str] = []
         engine = ProcessEngine(
             flags={**FLAGS, "reference": asked},
             report_path=shard_dir.path,
-            notify=run.notify,
+            notify=notes.append,
         )
         gate = Gate()
         before = here.faults.count("GET", MANIFESTS)
-        here.faults.on("GET", MANIFESTS, Hold(gate), skip=before + 30, forever=True)
+        # So few that neither process can have ended.
+        here.faults.on("GET", MANIFESTS, Hold(gate), skip=before + 4, forever=True)
 
         def kill() -> None:
-            process = next(p for p in engine.running if p.returncode is None)
-            process.send_signal(signal.SIGKILL)
+            os.kill(min(process.pid for process in engine.running), signal.SIGKILL)
             gate.open()
 
         async with here.when(
-            lambda: here.faults.count("GET", MANIFESTS) > before + 30, kill
+            lambda: here.faults.count("GET", MANIFESTS) > before + 4, kill
         ):
             summary = await run.run(engine)
     assert summary is not None
+    assert sum("killed by signal 9" in note for note in notes) == 1
     assert lines_of(tmp_path / "out") == lines_of(tmp_path / "whole")
     assert not (tmp_path / "shards").exists()
+
+
+async def test_a_stop_leaves_the_exit_code_of_a_process_that_has_just_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """asyncio's `send_signal` takes it from the watcher, which then reports 255."""
+    is_stopped = threading.Event()
+    waitpid = os.waitpid
+
+    def late_waitpid(process: int, options: int) -> tuple[int, int]:
+        is_stopped.wait()
+        return waitpid(process, options)
+
+    engine = ProcessEngine(
+        flags={},
+        report_path=LocalShardDir(tmp_path).path,
+        notify=lambda _: None,
+        program=(sys.executable, "-c", "raise SystemExit(1)"),
+    )
+    results: list[ShardResult] = []
+    monkeypatch.setattr(os, "waitpid", late_waitpid)
+
+    async def stop() -> None:
+        while not engine.running:
+            await anyio.lowlevel.checkpoint()
+        (process,) = engine.running
+        has_ended = os.WEXITED | os.WNOWAIT
+        await anyio.to_thread.run_sync(os.waitid, os.P_PID, process.pid, has_ended)
+        engine.stop(signal.SIGTERM)
+        is_stopped.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(stop)
+        plan = ShardPlan(shards=[Shard(number=1, of=1)], at_once=1)
+        await engine.run(plan, results.append)
+    assert [result.code for result in results] == [1]
 
 
 async def test_a_locked_shard_is_audited_when_it_is_unlocked(
