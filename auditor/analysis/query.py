@@ -36,7 +36,7 @@ from auditor.analysis.reports import (
 from auditor.analysis.text_tables import align
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
-from auditor.util.text import safe_text
+from auditor.util.text import safe_text, terminal_safe_json
 
 READING_NODES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 ROW_FUNCTIONS = {"unnest", "range", "generate_series", "json_each", "json_tree"}
@@ -292,7 +292,10 @@ def write_result(result: QueryResult, form: RowFormat, out: TextIO) -> bool:
             _write_table(result.columns, rows[:MAX_TABLE_ROWS], out)
             return len(rows) <= MAX_TABLE_ROWS
         case RowFormat.JSONL:
-            out.writelines(f"{_printable(line, out)}\n" for line in result.json_lines())
+            out.writelines(
+                terminal_safe_json(line.encode()).decode() + "\n"
+                for line in result.json_lines()
+            )
         case RowFormat.CSV:
             _write_csv(result, out)
     return True

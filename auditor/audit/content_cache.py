@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
 
-from auditor.audit.fetch_manifest import fetch_manifest
+from auditor.audit.fetch_manifest import DIGEST_HEADER, fetch_manifest
 from auditor.audit.memory_sizes import (
     MAX_CONFIGS_BYTES,
     MAX_MANIFESTS_BYTES,
@@ -241,6 +241,10 @@ class ContentCache:
         content_type = essence(response.content_type)
         if content_type != known.confirmation.content_type:
             return False
+        header = (response.headers.get(DIGEST_HEADER) or "").strip()
+        algorithm = digest.partition(":")[0]
+        if header != digest and header.startswith(f"{algorithm}:"):
+            return False  # that of something else
         self.digest_cache.confirm(registry.name, digest, content_type)
         confirmation = Confirmation(content_type, int(self._clock.epoch()))
         self._keep(

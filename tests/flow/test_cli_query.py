@@ -189,6 +189,18 @@ def test_control_characters_are_escaped_on_a_terminal(
     assert all(line.isprintable() for line in printed.splitlines())
 
 
+def test_json_lines_do_not_act_on_a_terminal_that_shows_them_later(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "\x9b2J\u202e\u2028\x7f\xe9"
+    report = write_report(tmp_path / "hostile.jsonl", [image(annotations={"a": text})])
+    question = "SELECT annotations['a'] AS a FROM images"
+    assert run(["query", report, question, "--format", "jsonl"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.isprintable()
+    assert json.loads(line) == {"a": text}
+
+
 def test_several_reports_are_queried_together(
     report: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -362,6 +362,26 @@ async def test_a_cached_reference_by_digest_costs_one_head(
     assert gone.kinds == ["not_found", "not_found"]
 
 
+@pytest.mark.parametrize("is_child", [True, False])
+async def test_a_head_that_names_another_digest_confirms_nothing(
+    cache: str, is_child: bool
+) -> None:
+    """It is the answer to another request, or the registry lies: GET tells."""
+    built = KINDS["attested-index"]
+    digest = built.manifests[0].digest if is_child else built.root.digest
+    path = f"/v2/{REPOSITORY}/manifests/{digest}"
+    reference = "attested-index" if is_child else f"attested-index@{built.root.digest}"
+    async with lab(_kinds()) as here:
+        other = {HEADER: KINDS["oci-manifest"].root.digest}
+        here.faults.on("HEAD", path, Edit(headers=other), forever=True)
+        asked = here.ref(f"{REPOSITORY}:{reference}")
+        cold = await _run(here, cache, asked)
+        warm = await _run(here, cache, asked, cache_recheck_s=0.0)
+        assert here.faults.count("HEAD", path) == 1
+        assert here.good(path) == 1
+    assert _without_time(warm) == _without_time(cold)
+
+
 async def test_a_cached_immutable_tag_costs_no_request(
     cache: str,
 ) -> None:
