@@ -15,17 +15,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from auditor.analysis.check.evaluate import check_reports
 from auditor.analysis.check.findings import Findings, findings_metrics
-from auditor.analysis.check.formats import output_formats
 from auditor.analysis.check.policy import Policy, Severity, Subject
 from auditor.analysis.check.policy_file import load_policy
-from auditor.analysis.diff import Change, Comparison, Difference, compare
-from auditor.analysis.diff_text import diff_lines
+from auditor.analysis.diff import Change, Comparison, compare
 from auditor.analysis.history import add
 from auditor.analysis.html.page import make_page
 from auditor.config import (
@@ -42,8 +39,12 @@ from auditor.nightly.night_folder import Night, NightFolder, write_bytes
 from auditor.nightly.night_text import (
     MAX_LINES,
     action_lines,
+    change_lines,
+    diff_text,
+    findings_text,
     headline,
     markdown_text,
+    violation_lines,
 )
 from auditor.nightly.retention import expired_nights
 from auditor.report.metrics import (
@@ -54,13 +55,7 @@ from auditor.report.metrics import (
     write_textfile,
 )
 from auditor.util.clock import rfc3339
-from auditor.util.text import format_count, format_duration, safe_text
-
-# Rows of each table in the Markdown text.
-_TABLE_ROWS = 20
-
-# Changes that somebody may have to act on, the worst first.
-_CHANGES_SHOWN = (Change.FAILING, Change.REMOVED, Change.MOVED, Change.ALTERED)
+from auditor.util.text import format_count, format_duration
 
 Json = Mapping[str, Any]
 
@@ -161,12 +156,12 @@ class NightRun:
             text = markdown_text(
                 night,
                 failures=summary["failures"],
-                changes=_diff_text(comparison),
-                findings=_findings_text(findings),
+                changes=diff_text(comparison),
+                findings=findings_text(findings),
             )
             page = self._page(night, previous, report)
-            changes = _change_lines(comparison)
-            violations = _violation_lines(findings)
+            changes = change_lines(comparison)
+            violations = violation_lines(findings)
             metrics = self._metrics_of(summary, findings)
         self._folder.finish(night)
         if night.complete:
@@ -447,55 +442,6 @@ def _without_earlier(policy: Policy) -> Policy:
             if rule.definition.subject is not Subject.EARLIER
         ),
     )
-
-
-def _change_lines(comparison: Comparison | None) -> list[str]:
-    """A sentence for each of the first changes to act on."""
-    if comparison is None:
-        return []
-    return [
-        _change_line(difference)
-        for change in _CHANGES_SHOWN
-        for difference in comparison.differences(change, limit=MAX_LINES)
-    ][:MAX_LINES]
-
-
-def _change_line(difference: Difference) -> str:
-    change = difference.change.value.replace("_", " ")
-    line = f"{change}: {safe_text(difference.reference, 300)}"
-    if difference.architectures_lost:
-        lost = ", ".join(difference.architectures_lost)
-        line += f", lost {safe_text(lost)}"
-    return line
-
-
-def _violation_lines(findings: Findings | None) -> list[str]:
-    """A sentence for each of the first violations."""
-    if findings is None:
-        return []
-    violations = (
-        one
-        for one in findings.violations(waived=False)
-        # These lines are in the failures already.
-        if one.rule.definition.name != "forbid_failures"
-    )
-    return [
-        f"{one.rule.id}: {one.safe_reference}: {one.detail}"
-        for one in islice(violations, MAX_LINES)
-    ]
-
-
-def _diff_text(comparison: Comparison | None) -> list[str]:
-    if comparison is None:
-        return []
-    return list(diff_lines(comparison, "markdown", _TABLE_ROWS))
-
-
-def _findings_text(findings: Findings | None) -> list[str]:
-    if findings is None:
-        return []
-    pieces = output_formats(_TABLE_ROWS)["markdown"](findings)
-    return "".join(pieces).splitlines()
 
 
 def _epoch(time: str) -> float:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
+from auditor.analysis.check.findings import Findings
+from auditor.analysis.check.formats import output_formats
+from auditor.analysis.diff import Change, Comparison, Difference
+from auditor.analysis.diff_text import diff_lines
 from auditor.analysis.text_tables import (
     TitledTable,
     code_column,
@@ -20,6 +25,11 @@ MAX_LINES = 10
 # Examples of failures in these lines.
 _MAX_FAILURES = 3
 _REFERENCE_CHARS = 300
+# Rows of each table in the Markdown text.
+_TABLE_ROWS = 20
+
+# Changes that somebody may have to act on, the worst first.
+_CHANGES_SHOWN = (Change.FAILING, Change.REMOVED, Change.MOVED, Change.ALTERED)
 
 Json = Mapping[str, Any]
 
@@ -73,6 +83,57 @@ def _failure_lines(failures: Json) -> Iterator[str]:
         example = failure["example"]
         reference = safe_text(example["reference"], _REFERENCE_CHARS)
         yield f"{failure['count']} {kind}: {reference}: {safe_text(example['detail'])}"
+
+
+def change_lines(comparison: Comparison | None) -> list[str]:
+    """A sentence for each of the first changes to act on."""
+    if comparison is None:
+        return []
+    return [
+        _change_line(difference)
+        for change in _CHANGES_SHOWN
+        for difference in comparison.differences(change, limit=MAX_LINES)
+    ][:MAX_LINES]
+
+
+def _change_line(difference: Difference) -> str:
+    change = difference.change.value.replace("_", " ")
+    line = f"{change}: {safe_text(difference.reference, 300)}"
+    if difference.architectures_lost:
+        lost = ", ".join(difference.architectures_lost)
+        line += f", lost {safe_text(lost)}"
+    return line
+
+
+def violation_lines(findings: Findings | None) -> list[str]:
+    """A sentence for each of the first violations."""
+    if findings is None:
+        return []
+    violations = (
+        one
+        for one in findings.violations(waived=False)
+        # These lines are in the failures already.
+        if one.rule.definition.name != "forbid_failures"
+    )
+    return [
+        f"{one.rule.id}: {one.safe_reference}: {one.detail}"
+        for one in islice(violations, MAX_LINES)
+    ]
+
+
+def diff_text(comparison: Comparison | None) -> list[str]:
+    """The changes as Markdown, as `auditor diff` writes them."""
+    if comparison is None:
+        return []
+    return list(diff_lines(comparison, "markdown", _TABLE_ROWS))
+
+
+def findings_text(findings: Findings | None) -> list[str]:
+    """The violations as Markdown, as `auditor check` writes them."""
+    if findings is None:
+        return []
+    pieces = output_formats(_TABLE_ROWS)["markdown"](findings)
+    return "".join(pieces).splitlines()
 
 
 def markdown_text(
