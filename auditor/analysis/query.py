@@ -115,7 +115,7 @@ _UNKNOWN_VALUES = {
     },
     **{
         (view, "size"): UnknownValue(
-            "have no size; schema 1 has none", "true", "size IS NULL"
+            "have no size; schema 1 has none", _PUBLISHED, "size IS NULL"
         )
         for view in ("images", "platforms", "layers")
     },
