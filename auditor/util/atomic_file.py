@@ -59,7 +59,8 @@ def sync_directory(directory: Path) -> None:
     try:
         os.fsync(descriptor)
     finally:
-        os.close(descriptor)
+        with suppress(OSError):  # it was synced, or that failed
+            os.close(descriptor)
 
 
 def is_special_file(path: Path) -> bool:

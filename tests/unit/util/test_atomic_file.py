@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
 
 import pytest
 
-from auditor.util.atomic_file import atomic_file
+from auditor.util.atomic_file import atomic_file, sync_directory
 
 
 def test_the_file_appears_when_the_body_ends_and_the_partial_file_is_gone(
@@ -21,6 +22,22 @@ def test_the_file_appears_when_the_body_ends_and_the_partial_file_is_gone(
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_of_closing_the_directory_does_not_undo_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, close = tmp_path / "summary.json", os.close
+
+    def failing(descriptor: int) -> None:
+        close(descriptor)
+        raise OSError(errno.EIO, "Input/output error")
+
+    with atomic_file(path) as stream, monkeypatch.context() as patch:
+        stream.write(b"new")
+        patch.setattr(os, "close", failing)
+        sync_directory(tmp_path)
+    assert path.read_bytes() == b"new"
 
 
 def test_an_exception_keeps_the_old_file(tmp_path: Path) -> None:
