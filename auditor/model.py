@@ -161,17 +161,20 @@ class Alternative:
     layer_traits: tuple[LayerTrait, ...]
 
 
+# The media types of schema 1, signed or not.
+SCHEMA1_TYPES = "application/vnd.docker.distribution.manifest.v1+"
+
+
 @dataclass(frozen=True, kw_only=True)
 class PlatformRecord:
     """One platform of an image.
 
     `layers` are base first, or None if the manifest is missing (a sparse index), or if
-    they are too many for a record: then `config_digest` is set. `size`
-    is the compressed bytes of the distinct layers. `config` is None if no config was
-    fetched, `base` if no base image is named. `layer_traits` are sorted. `variant` is
-    what the registry returned; `architectures` of the record is normalised.
-    `alternatives` are the same platform in other compressions: they do not count in
-    sizes.
+    they are too many for a record: then `is_present` is true. `size` is the compressed
+    bytes of the distinct layers. `config` is None if no config was fetched, `base` if
+    no base image is named. `layer_traits` are sorted. `variant` is what the registry
+    returned; `architectures` of the record is normalised. `alternatives` are the same
+    platform in other compressions: they do not count in sizes.
     """
 
     os: str | None
@@ -192,7 +195,9 @@ class PlatformRecord:
     @property
     def is_present(self) -> bool:
         """Whether the registry has the manifest, even if its layers were left out."""
-        return self.layers is not None or self.config_digest is not None
+        # A schema 1 manifest, which has no config, is never the child of an index.
+        is_schema1 = (self.media_type or "").startswith(SCHEMA1_TYPES)
+        return self.layers is not None or self.config_digest is not None or is_schema1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -127,9 +127,7 @@ def bounded_platform(
 ) -> tuple[PlatformRecord, list[str]]:
     """The platform in a record, and what was left out because it is too long.
 
-    Texts that a config chooses come first, then the layers. What is left out is None;
-    the layers of schema 1 are empty: without a config, None would mean that the
-    registry does not have the manifest.
+    Texts that a config chooses come first, then the layers. What is left out is None.
     """
     left_out: list[str] = []
     left = max_bytes + _PLATFORM_JSON_BYTES
@@ -146,8 +144,7 @@ def bounded_platform(
     )
     if size > left:
         left_out.append(f"{len(layers)} layers")
-        is_schema1 = platform.config_digest is None
-        platform = replace(platform, layers=() if is_schema1 else None)
+        platform = replace(platform, layers=None)
     return platform, left_out
 
 

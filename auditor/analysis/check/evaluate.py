@@ -27,6 +27,7 @@ from auditor.analysis.reports import (
     open_reports,
 )
 from auditor.errors import UsageError
+from auditor.model import SCHEMA1_TYPES
 
 
 @contextmanager
@@ -138,7 +139,8 @@ SELECT kind, reference, registry, repository, tag, digest, failure, detail,
        )) AS media_types,
        [{{
          'name': coalesce(nullif({platform_name("p")}, ''), 'the artifact'),
-         'present': p.layers IS NOT NULL OR p.config_digest IS NOT NULL,
+         'present': p.layers IS NOT NULL OR p.config_digest IS NOT NULL
+             OR starts_with(p.media_type, '{SCHEMA1_TYPES}'),
          'digests': list_concat([p.digest], [x.digest FOR x IN p.alternatives]),
          'size': p.size,
          'layers': [l.digest FOR l IN p.layers],

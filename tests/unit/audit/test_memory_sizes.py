@@ -74,9 +74,9 @@ def test_a_platform_takes_no_more_than_its_share(
 
 
 def test_the_layers_of_schema_1_left_out_do_not_look_like_a_missing_manifest() -> None:
-    bounded, found = bounded_platform(
-        platform(config_digest=None, layers=layers(1000)), 1000
-    )
+    schema1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+    whole = platform(config_digest=None, layers=layers(1000), media_type=schema1)
+    bounded, found = bounded_platform(whole, 1000)
     assert found == ["1000 layers"]
     assert bounded.is_present
     assert not platform(config_digest=None, layers=None).is_present

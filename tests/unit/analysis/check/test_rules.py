@@ -601,3 +601,15 @@ def test_a_signature_tag_may_move(tmp_path: Path) -> None:
     rule = "[rules.a]\nimmutable_tags = ['*']\n"
     before = image(**SIGNATURE_TAG, digest=digest("7"))
     assert not violations_of(tmp_path, rule, [image(**SIGNATURE_TAG)], earlier=[before])
+
+
+@pytest.mark.parametrize(
+    "rule", ["max_layers = 1", f'forbidden_layers = ["{digest("9")}"]']
+)
+def test_layers_that_were_left_out_are_unknown(rule: str, tmp_path: Path) -> None:
+    """Schema 1 has no config, which elsewhere tells that the manifest is there."""
+    schema1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+    one = replace(platform("a"), layers=None, config_digest=None, media_type=schema1)
+    assert one.is_present
+    (found,) = violations_of(tmp_path, f"[rules.a]\n{rule}", [image(platforms=(one,))])
+    assert not found.known
