@@ -119,8 +119,10 @@ def _settings(config: str | None) -> tuple[Settings, NightlySettings]:
     return _checked(load_settings(environment=os.environ, flags={"config": config}))
 
 
-def _settings_without_logins(config: str | None) -> tuple[NightlySettings, list[str]]:
-    """The table, and the environment variables that the configuration names.
+def _settings_without_logins(
+    config: str | None,
+) -> tuple[Settings, NightlySettings, list[str]]:
+    """The settings, and the environment variables that the configuration names.
 
     These and the password files are there where the night runs, not always here.
     """
@@ -131,7 +133,7 @@ def _settings_without_logins(config: str | None) -> tuple[NightlySettings, list[
         flags={"config": config},
         read_file=lambda _: "-",
     )
-    return _checked(settings)[1], named
+    return *_checked(settings), named
 
 
 def _checked(settings: Settings) -> tuple[Settings, NightlySettings]:
@@ -187,7 +189,7 @@ def status_command(
     from auditor.nightly.night_folder import read_nights
     from auditor.nightly.night_text import status_lines
 
-    nightly, _ = _settings_without_logins(config or parent_config)
+    _, nightly, _ = _settings_without_logins(config or parent_config)
     nights = read_nights(nightly.folder)[-limit:]
     if as_json:
         print_lines(json_text(night) for night in nights)
@@ -209,7 +211,7 @@ def prune_command(
     from auditor.nightly.night_folder import open_night_folder, read_nights
     from auditor.nightly.retention import expired_nights
 
-    nightly, _ = _settings_without_logins(config or parent_config)
+    _, nightly, _ = _settings_without_logins(config or parent_config)
     if nightly.keep is None:
         raise UsageError(
             "[nightly] has no keep: every night is kept; add for example"
@@ -244,12 +246,14 @@ def install_command(
 
     given = config or parent_config or os.environ.get("AUDITOR_CONFIG")
     given = str(Path(given).absolute()) if given else None
-    nightly, variables = _settings_without_logins(given)
+    settings, nightly, variables = _settings_without_logins(given)
+    policy = [nightly.policy] if nightly.policy else []
     plan = InstallPlan(
         program=str(Path(sys.argv[0]).absolute()),
         config=given or "",
         settings=nightly,
         variables=variables,
+        files=[*(one for one in settings.lists if one != "-"), *policy],
     )
     click.echo(INSTALL_TEXTS[scheduler](plan), nl=False)
     return ExitCode.OK

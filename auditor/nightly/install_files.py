@@ -18,20 +18,32 @@ from auditor.version import __version__
 class InstallPlan:
     """What the files are made for.
 
-    `program` is the absolute path of auditor, `config` that of its configuration.
-    `variables` are the environment variables that the configuration reads.
+    `program` is the absolute path of auditor, `config` that of its configuration,
+    `files` are those of the other files that it names. `variables` are the environment
+    variables that the configuration reads.
     """
 
     program: str
     config: str
     settings: NightlySettings
     variables: Sequence[str]
+    files: Sequence[str] = ()
+
+
+# The user of cron, and of systemd where its own state directory is not used.
+_USER = "auditor"
+_STATE_DIRECTORY = "/var/lib/auditor"
 
 
 def systemd_text(plan: InstallPlan) -> str:
     """A hardened service and a timer, each after a comment with its path."""
     folder = _systemd_path(plan.settings.folder)
     settings = ["EnvironmentFile=/etc/auditor/environment"] if plan.variables else []
+    # A dynamic user owns its state directory only.
+    has_state = Path(plan.settings.folder).is_relative_to(_STATE_DIRECTORY)
+    user = ["DynamicUser=yes", "StateDirectory=auditor"]
+    if not has_state:
+        user = [f"User={_USER}", f"ReadWritePaths={folder}"]
     lines = [
         *_variables_comment("/etc/auditor/environment, mode 600", plan.variables),
         "# /etc/systemd/system/auditor-nightly.service",
@@ -47,11 +59,9 @@ def systemd_text(plan: InstallPlan) -> str:
         f"ExecStart={_systemd_path(plan.program)} nightly -c"
         f" {_systemd_path(plan.config)}",
         *settings,
-        "DynamicUser=yes",
-        "StateDirectory=auditor",
+        *user,
         "CacheDirectory=auditor",
         "Environment=XDG_CACHE_HOME=%C/auditor",
-        f"ReadWritePaths=-{folder}",
         *_HARDENING,
         "",
         "# /etc/systemd/system/auditor-nightly.timer",
@@ -67,6 +77,7 @@ def systemd_text(plan: InstallPlan) -> str:
         "WantedBy=timers.target",
         "",
         "# Enable it:",
+        *([] if has_state else _user_commands(plan)),
         "#   systemctl daemon-reload",
         "#   systemctl enable --now auditor-nightly.timer",
         "#   systemctl start auditor-nightly.service   # one night now",
@@ -108,20 +119,20 @@ _HARDENING = (
 def cron_text(plan: InstallPlan) -> str:
     """A file for /etc/cron.d; cron mails what a night prints."""
     command = f"{shlex.quote(plan.program)} nightly -c {shlex.quote(plan.config)}"
-    user = "auditor"
     source = "set -a; . /etc/auditor/environment; " if plan.variables else ""
     lines = [
-        *_variables_comment("/etc/auditor/environment, mode 600", plan.variables),
+        *_variables_comment(
+            f"/etc/auditor/environment, owned by {_USER}, mode 600", plan.variables
+        ),
         "# /etc/cron.d/auditor",
         "MAILTO=root",
         "PATH=/usr/local/bin:/usr/bin:/bin",
         # crontab(5): a % that is not escaped ends the command.
-        f"0 2 * * *  {user}  {source}" + command.replace("%", r"\%"),
+        f"0 2 * * *  {_USER}  {source}" + command.replace("%", r"\%"),
         "",
         "# Enable it:",
-        f"#   useradd --system {user}",
-        f"#   install -d -o {user} {shlex.quote(plan.settings.folder)}",
-        f"#   sudo -u {user} {command}   # one night now",
+        *_user_commands(plan),
+        f"#   sudo -u {_USER} {command}   # one night now",
     ]
     return "\n".join(lines) + "\n"
 
@@ -150,9 +161,12 @@ def kubernetes_text(plan: InstallPlan) -> str:
         at = lines.index("              volumeMounts:")
         lines[at:at] = ["              env:", *environment]
     secret = " ".join(f"--from-literal={one}=..." for one in plan.variables)
+    files = " ".join(
+        f"--from-file={shlex.quote(file)}" for file in (plan.config, *plan.files)
+    )
     lines += [
         "# Enable it:",
-        f"#   kubectl create configmap {name} --from-file={shlex.quote(plan.config)}",
+        f"#   kubectl create configmap {name} {files}",
         *([f"#   kubectl create secret generic {name} {secret}"] if secret else []),
         f"#   kubectl apply -f {name}.yaml",
         f"#   kubectl create job --from=cronjob/{name} {name}-now   # one night now",
@@ -231,6 +245,14 @@ INSTALL_TEXTS: Mapping[str, Callable[[InstallPlan], str]] = {
     "cron": cron_text,
     "kubernetes": kubernetes_text,
 }
+
+
+def _user_commands(plan: InstallPlan) -> list[str]:
+    """The commands that make the user and the folder that it writes."""
+    return [
+        f"#   useradd --system {_USER}",
+        f"#   install -d -o {_USER} {shlex.quote(plan.settings.folder)}",
+    ]
 
 
 def _variables_comment(file: str, variables: Sequence[str]) -> list[str]:

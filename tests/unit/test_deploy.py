@@ -136,3 +136,34 @@ def test_the_container_is_pinned_and_not_root() -> None:
     assert images
     assert all(re.search(r":\d+\.\d+\.\d+", image) for image in images)
     assert "USER 65532:65532" in lines
+
+
+def test_systemd_has_a_user_where_the_state_directory_is_not_used() -> None:
+    """A dynamic user cannot write a folder that is not its own (systemd.exec(5))."""
+    elsewhere = replace(PLAN, settings=NightlySettings(folder="/srv/audit nights"))
+    text = INSTALL_TEXTS["systemd"](elsewhere)
+    assert "DynamicUser" not in text
+    assert 'User=auditor\nReadWritePaths="/srv/audit nights"\n' in text
+    assert "#   install -d -o auditor '/srv/audit nights'\n" in text
+    below = replace(PLAN, settings=NightlySettings(folder="/var/lib/auditor/nights"))
+    assert "DynamicUser=yes\nStateDirectory=auditor\n" in INSTALL_TEXTS["systemd"](
+        below
+    )
+
+
+def test_the_user_of_cron_can_read_the_environment() -> None:
+    assert "owned by auditor, mode 600" in INSTALL_TEXTS["cron"](PLAN)
+
+
+def test_the_configmap_has_every_file_that_the_configuration_names() -> None:
+    plan = replace(PLAN, files=["/etc/auditor/images.txt", "/etc/auditor/policy.toml"])
+    (command,) = (
+        line
+        for line in INSTALL_TEXTS["kubernetes"](plan).splitlines()
+        if "create configmap" in line
+    )
+    assert [word.partition("=")[2] for word in command.split()[5:]] == [
+        "/etc/auditor/nightly.toml",
+        "/etc/auditor/images.txt",
+        "/etc/auditor/policy.toml",
+    ]
