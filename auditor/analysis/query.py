@@ -79,8 +79,8 @@ class UnknownValue:
     unknown: str
 
 
-# Nobody asks for the age or the signature of a signature; an artifact that is no image
-# has no config. The rows are the same as of the rules of `auditor check`.
+# Attachments have neither an age nor a signature that matters; an artifact that is no
+# image has no config. The rows are the same as of the rules of `auditor check`.
 _PUBLISHED = "content <> 'attachment'"
 _IMAGES = "content = 'image'"
 _ALWAYS = "audit with --image-config always"

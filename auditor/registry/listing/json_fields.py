@@ -26,8 +26,8 @@ MAX_VALUES = 1_250_000
 def document_of(response: Response) -> Any:
     """The JSON of a response; raises `ProtocolError` for a repeated key.
 
-    Also for more than `MAX_VALUES` values, which are counted before they are parsed: a
-    short response can have so many of them that the program runs out of memory.
+    Also for more than `MAX_VALUES` values, which are counted before they are parsed:
+    the values of a short response can take more memory than there is.
     """
     # Every value but the first of an array or object follows a comma.
     if (count := response.body.count(b",")) > MAX_VALUES:
