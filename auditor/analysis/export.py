@@ -172,6 +172,8 @@ def _flat_select(
 def _scalar(name: str, kind: str, *, escape_formulas: bool) -> str:
     if _NESTED.match(kind) and kind != "VARCHAR[]":
         return f'to_json("{name}")::VARCHAR'  # starts with a bracket: never a formula
+    if kind == "TIMESTAMP":
+        return f'"{name}"::VARCHAR'  # SQLite has no such type
     text = f"array_to_string(\"{name}\", ' ')" if kind.endswith("]") else f'"{name}"'
     is_text = kind in {"VARCHAR", "VARCHAR[]"}
     return escape_formula_sql(text) if escape_formulas and is_text else text

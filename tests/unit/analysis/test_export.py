@@ -78,6 +78,8 @@ def test_sqlite_has_texts_and_numbers(report: str, tmp_path: Path) -> None:
             " typeof(schema_version) FROM images"
         ).fetchone()
         assert row == ("linux/amd64", "pull", 300, "integer")
+        created = database.execute("SELECT DISTINCT typeof(created) FROM platforms")
+        assert set(created.fetchall()) <= {("text",), ("null",)}
         assert database.execute("SELECT annotations FROM images").fetchall()[1] == (
             json.dumps(EVERYTHING.annotations, ensure_ascii=False).replace(" ", "")
             .replace("\\u001b", "\\u001B"),
