@@ -285,8 +285,9 @@ class Report:
     async def checkpoint(self, early: Iterable[Record], *, has_waiting: bool) -> None:
         """Make everything that is finished durable.
 
-        `early` are new records that wait for their turn: they go into the journal. If
-        none is left waiting (`has_waiting`), the journal's records are dropped.
+        `early` are new records that wait for their turn: they go into the journal. The
+        journal's records are dropped if none of them was waiting before this call
+        (`has_waiting`), and no new one is: one may have come during the flush.
         """
         await self.writer.flush()
         if (journal := self._journal) is None:
@@ -299,9 +300,10 @@ class Report:
             journal.sync()
 
         try:
-            for record in early:  # one by one: there may be many
-                journal.append(self._encode(record))
             clear = not has_waiting and journal.holds_records
+            for record in early:  # one by one: there may be many
+                clear = False
+                journal.append(self._encode(record))
             await anyio.to_thread.run_sync(sync)
         except OSError as error:
             raise self.writer.error(error) from None

@@ -316,3 +316,24 @@ def test_the_commit_syncs_the_lines_before_the_rename_and_the_folder_after(
     write(final, LINE)
     is_folder, has_name = True, True
     assert synced == [(not is_folder, not has_name), (is_folder, has_name)]
+
+
+def test_a_record_that_comes_during_a_flush_stays_in_the_journal(
+    tmp_path: Path,
+) -> None:
+    """No record waited when the checkpoint began; it dropped the one that came."""
+    output = tmp_path / "out.jsonl"
+
+    async def main() -> None:
+        options = ReportOptions(output=str(output))
+        async with open_report(options, now=NOW, notify=pytest.fail) as report:
+            await report.write(failure())
+            await report.checkpoint([failure(reference="late:1")], has_waiting=False)
+            kept = (tmp_path / "out.jsonl.journal").read_bytes()
+            assert kept.count(b"late:1") == 1
+            await report.write(failure(reference="late:1"))
+            await report.checkpoint([], has_waiting=False)
+            kept = (tmp_path / "out.jsonl.journal").read_bytes()
+            assert kept.count(b"late:1") == 0
+
+    anyio.run(main)
