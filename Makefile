@@ -6,13 +6,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint types unit real programs fuzz lowest format bench clean
+.PHONY: help demo test lint types unit real programs docs fuzz lowest format bench clean
 
 help:
 	@echo "make demo   two nights of a local registry, and what changed"
 	@echo "make test   lint, type check and all tests"
 	@echo "make unit   the tests that need no other program (unit, property, flow)"
 	@echo "make real   the tests against real registries, skopeo and a browser; Go builds some"
+	@echo "make docs   the documentation as a site, in site/"
 	@echo "make fuzz   coverage-guided fuzzing of every parser, one minute each"
 	@echo "make lowest make unit with the lowest supported versions of the dependencies"
 	@echo "make bench  measure auditor and other tools on a local registry (takes minutes)"
@@ -33,6 +34,10 @@ real: programs
 # The registries and clients that Go builds, into .go/; what cannot be had is named.
 programs: $(VENV)/.dev
 	$(BIN)/python -m tests.real.go_programs
+
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+	@echo "site/index.html: open it in a browser"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -76,4 +81,4 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m bench.throughput --install
 
 clean:
-	rm -rf $(VENV) .venv-* .go .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-* .go site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -7,7 +7,7 @@ A run is one report, or all reports of one night. Its name is the time of its fi
 record and a fingerprint of its content, so adding a run again changes nothing. `images`
 has a row per reference. `repositories` has a row per repository, and one without a name
 for input that is not a reference. Any program that reads Parquet with Hive partitions
-can query them; docs/analysis/history.md has the usual queries. `show` answers the
+can query them; docs/guide/history.md has the usual queries. `show` answers the
 question that needs a complex query: when a tag moved.
 """
 

@@ -4,7 +4,7 @@ DuckDB reads the files, compressed ones too (`.gz`, `.zst`), and spills to disk,
 ten million lines can be queried on a small machine.
 
 `open_reports` gives a connection with the view `lines`, one row per line of the files,
-and the `VIEWS` on it that docs/analysis/query.md describes. Reading a line that is not
+and the `VIEWS` on it that docs/guide/query.md describes. Reading a line that is not
 part of a report is an error: skipping it silently would make every result wrong.
 """
 

@@ -53,7 +53,7 @@ class DoctorStep:
     """One step: what it found, and what to do next if that is not good.
 
     `message` and `next` are safe to print and contain no secret. `ms` is its duration,
-    None without a request. The names in `details` are documented in docs/doctor.md.
+    None without a request. The names in `details` are in docs/guide/doctor.md.
     """
 
     name: StepName

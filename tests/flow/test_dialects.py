@@ -1,4 +1,4 @@
-"""Audits of registries with the deviations of each product (docs/registries.md)."""
+"""Audits of registries that deviate as products do (docs/registries/index.md)."""
 
 from __future__ import annotations
 

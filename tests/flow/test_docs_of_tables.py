@@ -13,7 +13,7 @@ from auditor.cli.main import run
 from tests.records import RECORDS
 from tests.reports import write_report
 
-DOCS = Path(__file__).parents[2] / "docs" / "analysis"
+DOCS = Path(__file__).parents[2] / "docs" / "guide"
 PAGES = ("query.md", "export.md", "history.md")
 
 

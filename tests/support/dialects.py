@@ -3,7 +3,7 @@
     lab(content, dialect=[no_digest_header(), json_as_text()])
 
 They change the responses of the registry for some paths, and can be combined.
-`docs/registries.md` lists what each product does.
+`docs/registries/index.md` lists what each product does.
 """
 
 from __future__ import annotations

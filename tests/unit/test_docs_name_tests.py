@@ -22,14 +22,12 @@ DOCUMENTS = sorted(
     path.relative_to(ROOT).as_posix()
     for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))
 )
-USER_DOCUMENTS = sorted(
-    path.relative_to(ROOT).as_posix()
-    for path in (
-        ROOT / "README.md",
-        *(ROOT / "docs").glob("*.md"),
-        *(ROOT / "docs/analysis").glob("*.md"),
-    )
-)
+USER_DOCUMENTS = [
+    document
+    for document in DOCUMENTS
+    if document == "README.md"
+    or (document.startswith("docs/") and not document.startswith("docs/development/"))
+]
 
 
 def _text(document: str) -> str:

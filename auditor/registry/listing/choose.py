@@ -47,7 +47,7 @@ _KNOWN = {
     DOCKER_HUB: (ListerName.HUB, "https://hub.docker.com"),
     "registry.gitlab.com": (ListerName.GITLAB, "https://gitlab.com"),
 }
-# Statuses with which products close their catalog (see docs/registries.md).
+# Statuses with which products close their catalog (see docs/registries/index.md).
 _CLOSED = frozenset({401, 403, 404, 405})
 
 

@@ -10,5 +10,5 @@ they add to the listing of tags. `recognise.py` recognises the product of a regi
 `listing/choose.py` decides which of them is used.
 
 To add a product: write its file, add it to `ListerName` and to `_PRODUCTS` in
-`listing/choose.py`, and describe it in docs/registries.md.
+`listing/choose.py`, and describe it in docs/registries/index.md.
 """

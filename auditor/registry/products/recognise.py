@@ -3,7 +3,7 @@
 No product has to identify itself. `recognise_product` accepts any sign, because its
 result is only printed. `recognise_api` decides where a login is sent, and accepts only
 an unambiguous challenge. Sources: the products' documentation, and the challenges in
-docs/registries.md, which have tests.
+docs/registries/index.md, which have tests.
 """
 
 from __future__ import annotations

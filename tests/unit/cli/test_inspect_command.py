@@ -36,7 +36,7 @@ def _shown(config_digest: str | None, layers: tuple[Layer, ...] | None) -> str:
     [
         # A sparse index: the registry has only the index.
         (None, None, "this manifest is missing in the registry"),
-        # More than 2 MiB of layers: docs/report.md, `parts_left_out`.
+        # More than 2 MiB of layers: docs/guide/report.md, `parts_left_out`.
         (DIGEST, None, "its layers are too long for a record (see the warnings)"),
         (DIGEST, (), "0 layers, base first"),
     ],

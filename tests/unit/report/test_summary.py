@@ -194,7 +194,7 @@ def test_two_summaries_are_merged_field_by_field() -> None:
 
 
 def test_every_summary_field_is_documented() -> None:
-    page = Path(__file__).parents[3].joinpath("docs/report.md").read_text("utf-8")
+    page = Path(__file__).parents[3].joinpath("docs/guide/report.md").read_text("utf-8")
     rows = re.findall(r"^\| (`.+?) \|", page.partition("## Summary")[2], re.MULTILINE)
     assert re.findall(r"`(\w+)`", " ".join(rows)) == [
         one.name for one in SUMMARY_FIELDS
