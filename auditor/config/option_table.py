@@ -50,6 +50,7 @@ from auditor.config.values import (
     list_of,
     member_of,
     number,
+    one_or_list_of,
 )
 from auditor.fast_dataclass import dataclass
 from auditor.model import Order, Shape
@@ -347,7 +348,10 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
             negatable=True,
         ),
         "authfile": Option(
-            PATH, "A config.json or auth.json to use instead of the default files."
+            one_or_list_of(PATH),
+            "A credential file to use instead of the default ones: config.json,"
+            " auth.json or .dockercfg. The first with a login wins.",
+            plural="authfiles",
         ),
     },
     (OptionGroup.CREDENTIALS, OptionScope.REGISTRY): {

@@ -249,7 +249,7 @@ class Settings:
     deadline_s: float | None = None
     reference_timeout_s: float | None = None
     docker_config: bool = True
-    authfile: str | None = None
+    authfiles: tuple[str, ...] = ()
     shard: Shard | None = None
     runs_at_once: int = 1
     processes: int = 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from enum import StrEnum
 
 from auditor.errors import FailureKind, ProtocolError
@@ -121,6 +122,16 @@ def list_of(item: ValueType) -> ValueType:
         is_list=True,
         each_expected=item.expected,
     )
+
+
+def one_or_list_of(item: ValueType) -> ValueType:
+    """The same; a file may have a single value without brackets."""
+    several = list_of(item)
+
+    def from_toml(value: object) -> object:
+        return several.from_toml([value] if isinstance(value, str) else value)
+
+    return replace(several, from_toml=from_toml)
 
 
 def text_type(

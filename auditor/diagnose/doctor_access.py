@@ -258,11 +258,10 @@ def _credential(
         )
         return failed_step(StepName.CREDENTIAL, account, advice, ms=ms)
     source = location = kind = None
+    looked_at = session.registry.auth.credentials.looked_at
     if (found := account.found) is None:
-        sources = "the configuration"
-        if session.settings.docker_config:
-            sources += " or in the files of docker and podman"
-        message = f"none in {sources}: requests are anonymous"
+        sources = ["the configuration", *map(str, looked_at)]
+        message = f"none in {' or '.join(sources)}: requests are anonymous"
     else:
         source, location = found.source.value, safe_text(found.location, 300)
         kind = _KINDS[type(found.credential)]
@@ -275,6 +274,10 @@ def _credential(
         "location": location,
         "kind": kind,
         "account": safe_or_none(account.username),
+        "files": [
+            {"path": safe_text(str(file.path), 300), "exists": file.config is not None}
+            for file in looked_at
+        ],
     }
     return finished_step(StepName.CREDENTIAL, message, details, ms=ms)
 

@@ -25,6 +25,7 @@ from auditor.registry.transport.name_lookup import MAX_LOOKUPS, NameLookups
 from auditor.registry.transport.tls import (
     SYSTEM_TRUST,
     TlsFiles,
+    certs_d_files,
     check_files,
     tls_files,
 )
@@ -105,7 +106,7 @@ class Registries:
         """A registry with a transport, limits and authorizations of its own."""
         settings, clock = self._settings.registry(name), self._clock
         host, tls = api_host(name), self._tls(name)
-        base_url = f"{_scheme(host, settings, tls)}://{host}"
+        base_url = f"{self._scheme(name, settings, tls)}://{host}"
         origin = origin_of(base_url)
         proxies = proxies_from_environment(self._environment, settings.proxy)
         proxy = proxies.choose(origin)
@@ -214,6 +215,20 @@ class Registries:
             use_certs_d=settings.docker_config,
         )
 
+    def _scheme(self, name: str, settings: RegistrySettings, tls: TlsFiles) -> str:
+        """The scheme of `plain_http`; by default http for loopback hosts only.
+
+        A CA or certificate file of the settings means TLS, and so does one in certs.d,
+        even one that cannot be used.
+        """
+        if settings.plain_http is not None:
+            return "http" if settings.plain_http else "https"
+        if not is_loopback_host(origin_of(f"https://{api_host(name)}").host):
+            return "https"
+        if tls == SYSTEM_TRUST and self._settings.docker_config:
+            tls = certs_d_files(name, self._environment)
+        return "http" if tls == SYSTEM_TRUST else "https"
+
     def mirror_of(self, reference: Reference) -> Reference | None:
         """The reference at the mirror of its registry, None without a mirror."""
         mirror = self._settings.registry(reference.registry).mirror
@@ -237,17 +252,6 @@ def load_keys(path: str) -> KeySet:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except ProtocolError as error:
         raise UsageError(f"{path}: {error.detail}") from None
-
-
-def _scheme(host: str, settings: RegistrySettings, tls: TlsFiles) -> str:
-    """The scheme of the setting `plain_http`; by default http for loopback hosts only.
-
-    A CA or certificate file, of the settings or of certs.d, means TLS.
-    """
-    if settings.plain_http is not None:
-        return "http" if settings.plain_http else "https"
-    is_loopback = is_loopback_host(origin_of(f"https://{host}").host)
-    return "http" if is_loopback and tls == SYSTEM_TRUST else "https"
 
 
 def _allowed_hosts(settings: RegistrySettings) -> frozenset[str]:

@@ -36,7 +36,7 @@ def authfile(folder: Path, **document: object) -> dict[str, Any]:
     """The settings for an auth file with this content."""
     path = folder / "auth.json"
     path.write_text(json.dumps(document))
-    return {"docker_config": True, "authfile": str(path)}
+    return {"docker_config": True, "authfiles": (str(path),)}
 
 
 def users(here: Lab) -> set[str]:

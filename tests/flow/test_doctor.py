@@ -430,7 +430,7 @@ def _helper(
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     authfile = folder / "auth.json"
     authfile.write_text(json.dumps({"credsStore": "test"}))
-    return {"docker_config": True, "authfile": str(authfile)}
+    return {"docker_config": True, "authfiles": (str(authfile),)}
 
 
 async def test_a_credential_helper_that_fails(
@@ -454,7 +454,7 @@ async def test_a_login_from_a_file_is_shown_with_its_location(tmp_path: Path) ->
         entry = {"username": ADMIN.name, "password": ADMIN.password}
         path.write_text(json.dumps({"auths": {f"{here.host}/team": entry}}))
         found = await examine(
-            here, tokens=tokens, docker_config=True, authfile=str(path)
+            here, tokens=tokens, docker_config=True, authfiles=(str(path),)
         )
     assert found.named("failed") == []
     assert found["credential"].message == (

@@ -381,6 +381,27 @@ async def test_a_loopback_registry_with_a_certs_d_folder_is_asked_over_tls(
     assert found == kind
 
 
+@pytest.mark.parametrize("folder", [".config/containers", ".docker", ".config/docker"])
+async def test_certs_d_means_tls_even_if_its_files_cannot_be_used(
+    tmp_path: Path, folder: str
+) -> None:
+    """Never in plain text what the user protects: not even on a loopback address."""
+    certs = tmp_path / folder / "certs.d" / "127.0.0.1:5001"
+    certs.mkdir(parents=True)
+    urls = {}
+    for text in (None, "no certificate"):
+        if text is not None:
+            (certs / "ca.crt").write_text(text)
+        async with open_registries(
+            Settings(), clock=SystemClock(), environment={"HOME": str(tmp_path)}
+        ) as registries:
+            urls[text] = (await registries.get("127.0.0.1:5001")).base_url
+    assert urls == {
+        None: "http://127.0.0.1:5001",
+        "no certificate": "https://127.0.0.1:5001",
+    }
+
+
 def test_unusable_files_in_certs_d_are_ignored_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -142,7 +142,7 @@ async def test_a_password_with_special_characters_arrives_unchanged(
         if scheme == "docker":
             path = tmp_path / "auth.json"
             path.write_text(json.dumps({"auths": {here.host: {"auth": pair}}}))
-            settings = {"docker_config": True, "authfile": str(path)}
+            settings = {"docker_config": True, "authfiles": (str(path),)}
         outcome = await here.audit(*map(here.ref, NAMES[:2]), **settings)
     assert outcome.kinds == ["image"] * 2
     assert SPECIAL[kind] not in repr(outcome)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +40,7 @@ def by_file(host: str, path: Path) -> Audited:
         "team/app:1",
         registry=RegistrySettings(),
         docker_config=True,
-        authfile=str(path),
+        authfiles=(str(path),),
     )
 
 
@@ -95,3 +97,50 @@ def test_the_login_that_skopeo_stores_is_used(
     assert line["kind"] == "image"
     assert line["access"]["credential"] == "file"
     assert line["access"]["subject"] == "auditor"
+
+
+@pytest.mark.parametrize(
+    ("environment", "is_denied"),
+    [
+        ({"DOCKER_CONFIG": "secret"}, False),  # config.json
+        ({"HOME": "legacy"}, False),  # .dockercfg
+        ({"HOME": "empty"}, True),
+        ({"REGISTRY_AUTH_FILE": "secret/config.json", "HOME": "legacy"}, False),
+    ],
+)
+def test_credential_files_are_found_where_skopeo_finds_them(
+    host: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    is_denied: bool,
+) -> None:
+    auth = base64.b64encode(f"{USER.name}:{USER.password}".encode()).decode()
+    for file, document in {
+        "secret/config.json": {"auths": {host: {"auth": auth}}},
+        "legacy/.dockercfg": {host: {"auth": auth, "email": "a@example.com"}},
+        "empty/other": {},
+    }.items():
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(json.dumps(document))
+    variables = {name: f"{tmp_path}/{value}" for name, value in environment.items()}
+    skopeo = subprocess.run(
+        [
+            *(required("skopeo"), "inspect", "--raw", "--tls-verify=false"),
+            f"docker://{host}/team/app:1",
+        ],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), **variables},
+        check=False,
+        capture_output=True,
+        timeout=60,
+    )
+    assert (skopeo.returncode != 0) == is_denied, skopeo.stderr
+    for name in ("DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    line = only(
+        audit(host, "team/app:1", registry=RegistrySettings(), docker_config=True)
+    )
+    assert (line["kind"] == "failure") == is_denied

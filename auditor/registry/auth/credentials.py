@@ -8,32 +8,31 @@ namespace that the configuration or a file names (google/go-containerregistry#13
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 from auditor.config import Settings
-from auditor.errors import Failure, UsageError
+from auditor.errors import Failure
 from auditor.model import CredentialSource
+from auditor.registry.auth.credential_files import (
+    CredentialFile,
+    read_credential_files,
+)
 from auditor.registry.auth.credential_helper import HelperRunner
 from auditor.registry.auth.docker_config import (
     CredentialHelper,
-    DockerConfig,
     FoundCredential,
     enclosing_names,
-    parse_docker_config,
 )
 from auditor.util.known_secrets import KnownSecrets
 from auditor.wire.credential import Login
-
-# An entry has some 200 bytes: room for five thousand registries.
-MAX_FILE_BYTES = 1024 * 1024
 
 
 class CredentialStore:
     """The credentials of a run. Helpers are run when their credential is needed.
 
     Reads the files of docker and podman unless the settings disable them. Adds what it
-    finds to `secrets`. Raises `UsageError` as `read_auth_files` does.
+    finds to `secrets`. Raises `UsageError` as
+    `read_credential_files` does.
     """
 
     def __init__(
@@ -46,9 +45,11 @@ class CredentialStore:
         self._registries = settings.registries
         self._namespaces = settings.namespaces
         self._login_locations = settings.login_locations
-        self._files: tuple[DockerConfig, ...] = ()
+        # Where credential files were looked for, in the order of precedence.
+        self.looked_at: tuple[CredentialFile, ...] = ()
         if settings.docker_config:
-            self._files = read_auth_files(settings.authfile, environment)
+            self.looked_at = read_credential_files(settings.authfiles, environment)
+        self._files = tuple(file.config for file in self.looked_at if file.config)
         self._helpers = HelperRunner(environment)
         names = {*self._namespaces}
         for file in self._files:
@@ -133,62 +134,3 @@ class CredentialStore:
                     ),
                 )
         return None
-
-
-def read_auth_files(
-    authfile: str | None, environment: Mapping[str, str]
-) -> tuple[DockerConfig, ...]:
-    """Read the files that exist, in the order of precedence.
-
-    If the option `authfile` or else `$REGISTRY_AUTH_FILE` names a file, only this file
-    is read, and it must exist. Raises `UsageError` if it does not, and for an
-    unreadable or damaged file. An empty file has no entries, as in docker.
-    """
-    named, named_by = authfile, "--authfile"
-    if named is None:
-        named_by = "REGISTRY_AUTH_FILE"
-        named = environment.get(named_by) or None
-    files = []
-    for path in auth_file_paths(environment) if named is None else (Path(named),):
-        data = _read(path)
-        if data is None and named is not None:
-            raise UsageError(f"{path}: no such file; check {named_by}")
-        if data and data.strip():
-            files.append(parse_docker_config(data, str(path)))
-    return tuple(files)
-
-
-def auth_file_paths(environment: Mapping[str, str]) -> Iterator[Path]:
-    """The default files, in the order of precedence.
-
-    Sources: docker/cli, cli/config; containers-auth.json(5); containers/image,
-    pkg/docker/config (`getAuthFilePaths`); containers/common, pkg/auth
-    (`GetDefaultAuthFile`). If `$DOCKER_CONFIG` is set, its config.json is the only
-    one, as in docker and podman.
-    """
-    if folder := environment.get("DOCKER_CONFIG"):
-        yield Path(folder, "config.json")
-        return
-    home = environment.get("HOME")
-    if runtime := environment.get("XDG_RUNTIME_DIR"):
-        yield Path(runtime, "containers", "auth.json")
-    if config_home := environment.get("XDG_CONFIG_HOME"):
-        yield Path(config_home, "containers", "auth.json")
-    elif home:
-        yield Path(home, ".config", "containers", "auth.json")
-    if home:
-        yield Path(home, ".docker", "config.json")
-
-
-def _read(path: Path) -> bytes | None:
-    """The content of a file; None if it does not exist."""
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_FILE_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(data) > MAX_FILE_BYTES:
-        raise UsageError(f"{path}: larger than {MAX_FILE_BYTES} bytes")
-    return data

@@ -3,13 +3,16 @@
 The format is that of docker/cli, cli/config/configfile (`auths`, `credsStore`,
 `credHelpers`) and of containers-auth.json(5), where a key may name a namespace of a
 registry. A key that is a URL stands for its host (docker/cli,
-`credentials.ConvertToHostname`). This module only parses: `credentials.py` reads the
-files, `credential_helper.py` runs the helpers they name.
+`credentials.ConvertToHostname`). The older .dockercfg, which Kubernetes secrets of the
+type kubernetes.io/dockercfg still have, is the object of `auths` alone
+(docker/cli, `LegacyLoadFromReader`). This module only parses: `credential_files.py`
+reads the files, `credential_helper.py` runs the helpers they name.
 """
 
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -43,7 +46,12 @@ HUB_KEY = "https://index.docker.io/v1/"
 _HELPER_NAME = LazyPattern(r"[A-Za-z0-9._-]+")
 # Paths after the host of a key that stand for the whole host.
 _API_PATHS = frozenset({"", "/", "/v1", "/v1/", "/v2", "/v2/"})
-
+# A file without any of these may be a .dockercfg.
+_SECTIONS = frozenset({"auths", "credHelpers", "credsStore"})
+_SECRET = (
+    "a Kubernetes Secret, not the file in it; extract that with: kubectl get secret"
+    " NAME -o jsonpath='{.data.\\.dockerconfigjson}' | base64 -d"
+)
 
 _NAMES: dict[type[Credential], str] = {
     Login: "login",
@@ -129,13 +137,7 @@ def parse_docker_config(data: bytes, location: str) -> DockerConfig:
     Raises `UsageError` for a file that is not of this format. A damaged entry becomes
     a `Failure` and does not affect the others.
     """
-    try:
-        document = orjson.loads(data.removeprefix(b"\xef\xbb\xbf"))
-    except orjson.JSONDecodeError as error:
-        where = f"{location}:{error.lineno}:{error.colno}"
-        raise UsageError(f"{where}: not JSON: {error.msg}") from None
-    if not isinstance(document, dict):
-        raise UsageError(f"{location}: not a JSON object")
+    document = _document(data.removeprefix(b"\xef\xbb\xbf"), location)
     entries: dict[str, FoundCredential | Failure] = {}
     for name, _, value, where in _keys(document, "auths", location):
         entry = _entry(value, where)
@@ -153,6 +155,54 @@ def parse_docker_config(data: bytes, location: str) -> DockerConfig:
     return DockerConfig(
         location=location, entries=entries, helpers=helpers, store=store or None
     )
+
+
+def _document(data: bytes, location: str) -> dict[str, Any]:
+    """The object in a file, with the sections of config.json."""
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        where = f"{location}:{error.lineno}:{error.colno}"
+        if _is_secret_yaml(data):
+            raise UsageError(f"{where}: {_SECRET}") from None
+        if _is_base64(data):
+            raise UsageError(
+                f"{where}: not JSON, but base64; decode it with: base64 -d"
+            ) from None
+        raise UsageError(f"{where}: not JSON: {error.msg}") from None
+    if not isinstance(document, dict):
+        raise UsageError(f"{location}:1: not a JSON object")
+    if document.get("kind") == "Secret" and "apiVersion" in document:
+        raise UsageError(f"{location}:1: {_SECRET}")
+    hosts = [key for key in document if _is_legacy_key(key, document[key])]
+    if not hosts:
+        return document
+    if _SECTIONS.isdisjoint(document):
+        return {"auths": document}  # a .dockercfg
+    line = data[: data.find(orjson.dumps(hosts[0]))].count(b"\n") + 1
+    name = safe_text(hosts[0], 80)
+    raise UsageError(f'{location}:{line}: "{name}" must be in the object "auths"')
+
+
+def _is_legacy_key(key: str, value: object) -> bool:
+    """Whether a key at the top names a registry: no setting of docker does."""
+    if not isinstance(value, dict):
+        return False
+    host = key.removeprefix("https://").removeprefix("http://").partition("/")[0]
+    return host == "localhost" or "." in host or ":" in host
+
+
+def _is_secret_yaml(data: bytes) -> bool:
+    return re.search(rb"(?m)^(?:apiVersion|kind|data|stringData):", data) is not None
+
+
+def _is_base64(data: bytes) -> bool:
+    """Whether the file is the base64 of a JSON object, as a secret's YAML has it."""
+    try:
+        text = base64.b64decode(b"".join(data.split()), validate=True)
+    except ValueError:
+        return False
+    return text.lstrip().startswith(b"{")
 
 
 def _keys(

@@ -22,9 +22,14 @@ from auditor.fast_dataclass import dataclass
 
 log = logging.getLogger("auditor.registry")
 
-# Where containers/image and docker look after the user's folder: one folder per
+# Where containers/image and docker look, in the home and in the system: one folder per
 # `host[:port]` (containers-certs.d(5); docs.docker.com, "Verify repository client with
-# certificates").
+# certificates", "Rootless mode" and, for ~/.docker, Docker Desktop).
+_HOME_FOLDERS = (
+    ".config/containers/certs.d",
+    ".docker/certs.d",
+    ".config/docker/certs.d",
+)
 _SYSTEM_FOLDERS = ("/etc/containers/certs.d", "/etc/docker/certs.d")
 
 # OpenSSL's reasons (x509err.h, sslerr.h): a key of another certificate or type; a
@@ -82,10 +87,10 @@ def tls_files(
     )
     if name is None or not use_certs_d:
         return configured
-    certs_d = _certs_d_files(name, environment)
+    found = certs_d_files(name, environment)
     files = replace(
-        configured if configured.cert_file is not None else certs_d,
-        ca_files=(*configured.ca_files, *certs_d.ca_files),
+        configured if configured.cert_file is not None else found,
+        ca_files=(*configured.ca_files, *found.ca_files),
     )
     try:
         check_files(files)
@@ -96,15 +101,21 @@ def tls_files(
     return files
 
 
-def _certs_d_files(name: str, environment: Mapping[str, str]) -> TlsFiles:
-    """The files in the first certs.d folder of a registry that can be read."""
+def certs_d_files(name: str, environment: Mapping[str, str]) -> TlsFiles:
+    """The files in the first certs.d folder of a registry; they may be unusable.
+
+    A folder that cannot be read is skipped with a warning.
+    """
     folders = [Path(folder, name) for folder in _SYSTEM_FOLDERS]
     if home := environment.get("HOME"):
-        folders.insert(0, Path(home, ".config", "containers", "certs.d", name))
+        folders = [*(Path(home, folder, name) for folder in _HOME_FOLDERS), *folders]
     for folder in folders:
         try:
             paths = sorted(folder.iterdir())
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            log.warning("%s: cannot be read: %s; ignoring it", folder, error.strerror)
             continue
         cert = next((path for path in paths if path.suffix == ".cert"), None)
         return TlsFiles(

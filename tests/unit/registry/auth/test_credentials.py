@@ -11,7 +11,7 @@ import pytest
 
 from auditor.config import RegistrySettings, Settings
 from auditor.errors import Failure, FailureKind, Stage, UsageError
-from auditor.registry.auth.credentials import CredentialStore, auth_file_paths
+from auditor.registry.auth.credentials import CredentialStore
 from auditor.registry.auth.docker_config import FoundCredential
 from auditor.util.secret import Secret
 from auditor.wire.credential import Login
@@ -76,27 +76,6 @@ async def test_the_configuration_wins_over_the_auth_files(tmp_path: Path) -> Non
         )
 
 
-def test_the_auth_files_are_those_of_podman_in_its_order() -> None:
-    everything = {"HOME": "/h", "XDG_RUNTIME_DIR": "/r", "XDG_CONFIG_HOME": "/c"}
-    for environment, paths in (
-        (
-            everything,
-            [
-                "/r/containers/auth.json",
-                "/c/containers/auth.json",
-                "/h/.docker/config.json",
-            ],
-        ),
-        (
-            {"HOME": "/h"},
-            ["/h/.config/containers/auth.json", "/h/.docker/config.json"],
-        ),
-        ({**everything, "DOCKER_CONFIG": "/d"}, ["/d/config.json"]),
-        ({}, []),
-    ):
-        assert list(map(str, auth_file_paths(environment))) == paths
-
-
 async def test_the_first_file_with_a_login_wins(tmp_path: Path) -> None:
     environment = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path / "run")}
     write(tmp_path / ".docker" / "config.json", auths={HOST: auth("docker:1")})
@@ -128,7 +107,7 @@ async def test_a_shorter_name_in_an_earlier_file_wins_over_a_longer_one_later(
 async def test_a_named_auth_file_is_the_only_one_and_must_exist(tmp_path: Path) -> None:
     environment = docker(tmp_path, auths={HOST: auth("d:d")})
     path = tmp_path / "auth.json"
-    by_option = Settings(authfile=str(path))
+    by_option = Settings(authfiles=(str(path),))
     by_variable = {**environment, "REGISTRY_AUTH_FILE": str(path)}
     with pytest.raises(UsageError, match=r"auth\.json: no such file; check --authfile"):
         CredentialStore(by_option, environment)
@@ -155,18 +134,6 @@ async def test_without_auth_files_requests_are_anonymous(tmp_path: Path) -> None
         assert (
             await username_for(HOST, settings=settings, environment=variables) is None
         )
-
-
-def test_an_unreadable_auth_file_is_a_usage_error(tmp_path: Path) -> None:
-    (tmp_path / "config.json").mkdir()
-    with pytest.raises(UsageError, match="cannot be read: Is a directory"):
-        CredentialStore(Settings(), {"DOCKER_CONFIG": str(tmp_path)})
-    (tmp_path / "config.json").rmdir()
-    (tmp_path / "config.json").symlink_to("config.json")
-    with pytest.raises(UsageError, match="cannot be read: Too many levels of symbolic"):
-        CredentialStore(Settings(authfile=f"{tmp_path}/config.json"), {})
-    with pytest.raises(UsageError, match="larger than 1048576 bytes"):
-        CredentialStore(Settings(authfile="/dev/zero"), {})
 
 
 async def test_an_invalid_entry_is_a_failure_of_the_token_stage(

@@ -294,7 +294,7 @@ def test_an_invalid_entry_of_a_namespace_is_not_skipped() -> None:
     [
         (b"", "config.json:1:1: not JSON"),
         (b'{"auths":\n {x}}', "config.json:2:3: not JSON"),
-        (b"[]", "config.json: not a JSON object"),
+        (b"[]", "config.json:1: not a JSON object"),
         (b'{"auths":[]}', "config.json: auths: not an object"),
         (b'{"credHelpers":"x"}', "config.json: credHelpers: not an object"),
         (b'{"credsStore":1}', "config.json: credsStore: not a string"),
