@@ -24,10 +24,13 @@ from auditor.analysis.text_tables import (
     size_column,
     text_column,
 )
+from auditor.util.terminal import PIPE, Screen, short_digest
 from auditor.util.text import pluralize
 
 
-def diff_lines(comparison: Comparison, form: str, limit: int) -> Iterator[str]:
+def diff_lines(
+    comparison: Comparison, form: str, limit: int, screen: Screen = PIPE
+) -> Iterator[str]:
     """The lines of `--format text|jsonl|markdown`.
 
     JSON lines have every difference, then the totals; `limit` is the maximum number of
@@ -38,6 +41,7 @@ def diff_lines(comparison: Comparison, form: str, limit: int) -> Iterator[str]:
         summary=_summary_lines(comparison.totals),
         tables=_tables(comparison, limit),
         documents=chain(comparison.differences(), [comparison.totals]),
+        screen=screen,
     )
 
 
@@ -82,11 +86,6 @@ def _tables(comparison: Comparison, limit: int) -> Iterator[TitledTable]:
 
 
 # -- cells --
-
-
-def short_digest(digest: str) -> str:
-    """The first 12 hexadecimal digits, as docker shows them."""
-    return digest.rpartition(":")[2][:12]
 
 
 def _state(side: str, field: str, title: str | None = None) -> TableColumn:

@@ -16,10 +16,13 @@ from auditor.analysis.text_tables import (
     size_column,
     text_column,
 )
+from auditor.util.terminal import PIPE, Screen
 from auditor.util.text import format_size, pluralize
 
 
-def inventory_lines(inventory: LayerInventory, form: str, limit: int) -> Iterator[str]:
+def inventory_lines(
+    inventory: LayerInventory, form: str, limit: int, screen: Screen = PIPE
+) -> Iterator[str]:
     """The lines of `--format text|jsonl|markdown`.
 
     JSON lines have every row, then the totals; `limit` is the maximum number of rows
@@ -30,11 +33,16 @@ def inventory_lines(inventory: LayerInventory, form: str, limit: int) -> Iterato
         summary=_summary_lines(inventory),
         tables=_tables(inventory, limit),
         documents=_documents(inventory),
+        screen=screen,
     )
 
 
 def digest_use_lines(
-    search: DigestSearch, digests: Sequence[str], form: str, limit: int
+    search: DigestSearch,
+    digests: Sequence[str],
+    form: str,
+    limit: int,
+    screen: Screen = PIPE,
 ) -> Iterator[str]:
     """The lines of `layers --digest`, in the formats of `inventory_lines`."""
     return result_lines(
@@ -42,6 +50,7 @@ def digest_use_lines(
         summary=_search_summary(search, digests),
         tables=_digest_tables(search, digests, limit),
         documents=_digest_documents(search, digests),
+        screen=screen,
     )
 
 

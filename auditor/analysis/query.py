@@ -36,6 +36,7 @@ from auditor.analysis.reports import (
 from auditor.analysis.text_tables import align
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
+from auditor.util.terminal import ScreenColumn, screen_of, table_lines
 from auditor.util.text import safe_text, terminal_safe_json
 
 READING_NODES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
@@ -46,6 +47,8 @@ BATCH_ROWS = 1000
 # The column widths of a table need all rows in memory.
 MAX_TABLE_ROWS = 10_000
 CELL_CHARS = 120
+# A terminal shows long values on several lines; the longest layer list has more.
+SCREEN_CELL_CHARS = 2_000
 _CSV_SPECIAL = re.compile(r'[",\r\n]')
 
 _FLOATS = {"DOUBLE", "FLOAT"}
@@ -125,7 +128,8 @@ _UNKNOWN_VALUES = {
 class QueryResult:
     """The result of a query. Rows are computed while they are read.
 
-    `names` are the names of views and columns in the query.
+    `names` are the names of views and columns in the query. `row_count` is the number
+    of rows that were read so far.
     """
 
     def __init__(
@@ -137,6 +141,7 @@ class QueryResult:
         self._connection = connection
         self._select = select
         self._names = names
+        self.row_count = 0
         described = connection.execute(f"DESCRIBE SELECT * FROM ({select})").fetchall()
         self.columns = tuple(
             ResultColumn(name=row[0], type=row[1]) for row in described
@@ -186,6 +191,7 @@ class QueryResult:
         with _query_errors():
             cursor = self._connection.execute(select)
             while rows := cursor.fetchmany(BATCH_ROWS):
+                self.row_count += len(rows)
                 yield from rows
 
 
@@ -335,29 +341,17 @@ def _csv_line(cells: Iterable[str]) -> str:
 def _write_table(
     columns: tuple[ResultColumn, ...], rows: list[tuple[str | None, ...]], out: TextIO
 ) -> None:
-    """Aligned columns; on a terminal with rich."""
-    cells = [[safe_text(cell or "", CELL_CHARS) for cell in row] for row in rows]
+    """Aligned columns; on a terminal, a result that is too wide record by record."""
+    screen = screen_of(out)
+    limit_chars = CELL_CHARS if screen.width is None else SCREEN_CELL_CHARS
+    cells = [[safe_text(cell or "", limit_chars) for cell in row] for row in rows]
     heading = [safe_text(column.name, CELL_CHARS) for column in columns]
-    if out is sys.stdout and out.isatty():
-        _write_rich(columns, heading, cells)
-        return
-    lines = align([heading, *cells], [column.is_number for column in columns])
+    if screen.is_plain:
+        lines = align([heading, *cells], [column.is_number for column in columns])
+    else:
+        shown = [
+            ScreenColumn(title=name, is_number=column.is_number)
+            for name, column in zip(heading, columns, strict=True)
+        ]
+        lines = table_lines(shown, cells, screen, folds=False)
     out.writelines(f"{line}\n" for line in lines)
-
-
-def _write_rich(
-    columns: tuple[ResultColumn, ...], heading: list[str], cells: list[list[str]]
-) -> None:
-    # Slow to import, and only needed on a terminal.
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    table = Table(box=None, pad_edge=False)
-    for column, name in zip(columns, heading, strict=True):
-        table.add_column(
-            Text(name), justify="right" if column.is_number else "left", overflow="fold"
-        )
-    for row in cells:
-        table.add_row(*map(Text, row))
-    Console().print(table)

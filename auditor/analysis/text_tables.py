@@ -14,6 +14,14 @@ from typing import Any
 import orjson
 
 from auditor.fast_dataclass import dataclass
+from auditor.util.terminal import (
+    PIPE,
+    Screen,
+    ScreenColumn,
+    styled,
+    table_lines,
+    wrapped,
+)
 from auditor.util.text import format_size, safe_text, terminal_safe_json
 
 # The longest reference has some 500 characters; it must not be truncated.
@@ -92,8 +100,12 @@ def result_lines(
     summary: Iterable[str],
     tables: Iterable[TitledTable],
     documents: Iterable[object],
+    screen: Screen = PIPE,
 ) -> Iterator[str]:
-    """A result as `text`, `markdown` (both a summary and tables) or `jsonl`."""
+    """A result as `text`, `markdown` (both a summary and tables) or `jsonl`.
+
+    Text is laid out for the `screen`.
+    """
     if form == "jsonl":
         for document in documents:
             yield terminal_safe_json(
@@ -103,23 +115,40 @@ def result_lines(
         yield from (f"{markdown_text(line)}  " for line in summary)
         yield from markdown_lines(tables)
     else:
-        yield from summary
-        yield from text_lines(tables)
+        for line in summary:
+            yield from wrapped(line, screen)
+        yield from text_lines(tables, screen)
 
 
-def text_lines(tables: Iterable[TitledTable]) -> Iterator[str]:
-    """Aligned plain text, a blank line before each table."""
+def text_lines(tables: Iterable[TitledTable], screen: Screen = PIPE) -> Iterator[str]:
+    """Aligned text, as wide as the screen at most; a blank line before each table."""
     for table in tables:
         yield ""
-        yield f"{table.title} ({table.total:,})"
+        for line in wrapped(f"{table.title} ({table.total:,})", screen):
+            yield styled(line, "bold", screen)
         if table.note:
-            yield f"  {table.note}"
-        titles = [column.title for column in table.columns]
-        rows = [titles, *(list(map(_cell, row)) for row in _cells(table))]
-        numbers = [column.kind is CellKind.NUMBER for column in table.columns]
-        yield from (f"  {line}" for line in align(rows, numbers))
+            for line in wrapped(f"  {table.note}", screen, indent=0):
+                yield styled(line, "dim", screen)
+        rows = [list(map(_cell, row)) for row in _cells(table)]
+        if screen.is_plain:
+            titles = [column.title for column in table.columns]
+            numbers = [column.kind is CellKind.NUMBER for column in table.columns]
+            yield from (f"  {line}" for line in align([titles, *rows], numbers))
+        else:
+            columns = list(map(_screen_column, table.columns))
+            yield from table_lines(columns, rows, screen, indent=2)
         if table.left_out:
-            yield f"  {table.left_out}"
+            yield styled(f"  {table.left_out}", "dim", screen)
+
+
+def _screen_column(column: TableColumn) -> ScreenColumn:
+    is_number = column.kind is CellKind.NUMBER
+    return ScreenColumn(
+        title=column.title,
+        is_number=is_number,
+        folds=not is_number,
+        style="cyan" if column.kind is CellKind.CODE else "",
+    )
 
 
 def _cells(table: TitledTable) -> Iterator[list[str]]:

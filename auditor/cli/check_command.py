@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from auditor.cli.command_support import (
@@ -61,13 +63,16 @@ def command(
     from auditor.analysis.check.formats import output_formats
     from auditor.analysis.check.policy_file import load_policy
     from auditor.analysis.reports import check_output
+    from auditor.util.terminal import PIPE, screen_of
 
     for file in (output, metrics or "-"):
         check_output(file, (*reports, *previous, policy_file))
     policy = load_policy(policy_file)
     now = datetime.now(UTC)
     with check_reports(reports, policy, today=now.date(), earlier=previous) as findings:
-        print_pieces(output_formats(limit)[output_format](findings), output)
+        screen = screen_of(sys.stdout) if output == "-" else PIPE
+        formats = output_formats(limit, screen)
+        print_pieces(formats[output_format](findings), output)
         if metrics is not None:
             from auditor.report.metrics import write_textfile
 

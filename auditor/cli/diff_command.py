@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from auditor.cli.command_support import format_option, limit_option
@@ -46,6 +48,7 @@ def command(
     """
     from auditor.analysis.diff import compare, parse_growth_threshold
     from auditor.analysis.diff_text import diff_lines
+    from auditor.util.terminal import screen_of
 
     with compare(
         [old],
@@ -53,6 +56,7 @@ def command(
         ignore_registry=ignore_registry,
         growth=parse_growth_threshold(growth),
     ) as comparison:
-        print_lines(diff_lines(comparison, output_format, limit))
+        screen = screen_of(sys.stdout)
+        print_lines(diff_lines(comparison, output_format, limit, screen))
         differs = exit_code and comparison.totals.differences > 0
     return ExitCode.FAILED if differs else ExitCode.OK

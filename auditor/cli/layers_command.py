@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from auditor.cli.command_support import (
@@ -42,11 +44,15 @@ def command(
     from auditor.analysis.find_digest import search_digests
     from auditor.analysis.layers import open_layer_inventory
     from auditor.analysis.layers_text import digest_use_lines, inventory_lines
+    from auditor.util.terminal import screen_of
 
+    screen = screen_of(sys.stdout)
     if digests:
         distinct = tuple(dict.fromkeys(digests))
         with search_digests(reports, distinct) as search:
-            print_lines(digest_use_lines(search, distinct, output_format, limit))
+            print_lines(
+                digest_use_lines(search, distinct, output_format, limit, screen)
+            )
         return
     with open_layer_inventory(reports) as inventory:
-        print_lines(inventory_lines(inventory, output_format, limit))
+        print_lines(inventory_lines(inventory, output_format, limit, screen))

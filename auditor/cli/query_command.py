@@ -38,6 +38,8 @@ def command(*, reports: tuple[str, ...], question: str, output_format: str) -> i
     complete = True
     with run_query(reports, question) as result, allow_broken_pipe():
         complete = write_result(result, RowFormat(output_format), sys.stdout)
+        if not result.row_count:
+            print_message("0 rows")
         for notice in result.notices():
             print_message(notice)
     if not complete:

@@ -28,15 +28,19 @@ from auditor.analysis.text_tables import (
 )
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
+from auditor.util.terminal import PIPE, Screen, styled, wrapped
 from auditor.util.text import format_count, pluralize, terminal_safe_json
 
 OutputFormat = Callable[[Findings], Iterator[str]]
 
 
-def output_formats(limit: int) -> dict[str, OutputFormat]:
-    """The formats by name; `limit` is the maximum rows per table, 0 for all."""
+def output_formats(limit: int, screen: Screen = PIPE) -> dict[str, OutputFormat]:
+    """The formats by name; `limit` is the maximum rows per table, 0 for all.
+
+    The table is laid out for the `screen`.
+    """
     return {
-        "table": partial(_table, limit=limit),
+        "table": partial(_table, limit=limit, screen=screen),
         "markdown": partial(_markdown, limit=limit),
         "jsonl": _json_lines,
         "sarif": sarif.render,
@@ -48,11 +52,14 @@ def output_formats(limit: int) -> dict[str, OutputFormat]:
 # -- tables: a summary, notices, and `limit` rows of each violated rule --
 
 
-def _table(findings: Findings, limit: int) -> Iterator[str]:
-    yield f"{_summary_line(findings)}\n"
-    yield from (f"note: {notice}\n" for notice in findings.notices())
+def _table(findings: Findings, limit: int, screen: Screen) -> Iterator[str]:
+    colour = "green" if findings.passed else "red"
+    for line in wrapped(_summary_line(findings), screen):
+        yield f"{styled(line, colour, screen)}\n"
+    for notice in findings.notices():
+        yield from (f"{line}\n" for line in wrapped(f"note: {notice}", screen))
     tables = _violation_tables(findings, limit)
-    yield from (f"{line}\n" for line in text_lines(tables))
+    yield from (f"{line}\n" for line in text_lines(tables, screen))
 
 
 def _markdown(findings: Findings, limit: int) -> Iterator[str]:

@@ -17,8 +17,8 @@ from auditor.analysis.diff import (
     ReferenceState,
     compare,
 )
-from auditor.analysis.diff_text import short_digest
 from auditor.analysis.html.report_lines import ShownRows, read_source
+from auditor.util.terminal import short_digest
 from auditor.util.text import format_size
 
 # Rows of each kind of change; together they are a few screens that can be searched.

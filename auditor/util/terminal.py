@@ -1,0 +1,315 @@
+"""Text for a terminal: its width and colours, wrapped lines, tables and records.
+
+`screen_of(sys.stdout)` says what a stream can show. On a `PIPE` nothing is cut, wrapped
+or coloured, so that its output is the same on every machine. rich draws the rest, and
+is imported only then: it takes tenths of a second.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, TextIO
+
+from auditor.fast_dataclass import dataclass
+from auditor.util.lazy_regex import LazyPattern
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+# Blank columns between two columns of a table.
+GAP = 2
+# Digits of a shortened digest, as docker shows them.
+SHORT_DIGITS = 12
+# A folded column narrower than this cannot be read; the table becomes records.
+MIN_FOLDED_WIDTH = 16
+# A narrower terminal wraps the lines itself.
+_MIN_WIDTH = 40
+_DIGEST = LazyPattern(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9a-f]{32,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What a stream can show: `width` in columns, None for any length; colours."""
+
+    width: int | None = None
+    colours: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the text is for a program: no width, no colours."""
+        return self.width is None and not self.colours
+
+
+# Everything that is not a terminal.
+PIPE = Screen()
+
+
+def screen_of(stream: TextIO, environment: Mapping[str, str] | None = None) -> Screen:
+    """What the stream can show.
+
+    A terminal has colours unless `NO_COLOR` is set (no-color.org) or `TERM` is `dumb`;
+    `FORCE_COLOR` adds them to a pipe (force-color.org), which still has no width.
+    """
+    variables = os.environ if environment is None else environment
+    try:
+        is_terminal = stream.isatty()
+    except ValueError:  # a closed stream
+        is_terminal = False
+    if variables.get("NO_COLOR"):
+        colours = False
+    elif variables.get("FORCE_COLOR"):
+        colours = True
+    else:
+        colours = is_terminal and variables.get("TERM") != "dumb"
+    if not is_terminal:
+        return Screen(None, colours)
+    width = shutil.get_terminal_size().columns
+    return Screen(max(_MIN_WIDTH, width), colours)
+
+
+# -- lines -----------------------------------------------------------------------
+
+_SGR = {
+    "bold": "1",
+    "dim": "2",
+    "red": "31",
+    "green": "32",
+    "yellow": "33",
+    "cyan": "36",
+}
+
+
+def styled(text: str, style: str, screen: Screen) -> str:
+    """The text in a colour or in bold (a key of `_SGR`), if the screen has colours."""
+    if not screen.colours or not text:
+        return text
+    return f"\x1b[{_SGR[style]}m{text}\x1b[0m"
+
+
+def wrapped(text: str, screen: Screen, *, indent: int = 2) -> list[str]:
+    """The lines of one line of text; those after the first are indented further.
+
+    Words such as references and paths are never broken.
+    """
+    if screen.width is None or len(text) <= screen.width:
+        return [text]
+    lead = text[: len(text) - len(text.lstrip())]
+    return textwrap.wrap(
+        text,
+        screen.width,
+        subsequent_indent=lead + " " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+# -- digests ---------------------------------------------------------------------
+
+
+def short_digest(digest: str) -> str:
+    """The first 12 hexadecimal digits of a digest, as docker shows them."""
+    return digest.rpartition(":")[2][:SHORT_DIGITS]
+
+
+def short_digests(cells: Iterable[str]) -> dict[str, str]:
+    """The cells that are a whole digest, with their first 12 digits.
+
+    A digest whose first digits are those of another one is left out.
+    """
+    digests = {cell for cell in cells if _DIGEST.fullmatch(cell)}
+    owners: dict[str, int] = {}
+    for digest in digests:
+        short = short_digest(digest)
+        owners[short] = owners.get(short, 0) + 1
+    return {
+        digest: short
+        for digest in digests
+        if owners[short := short_digest(digest)] == 1
+    }
+
+
+# -- tables ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScreenColumn:
+    """A column of a table on a terminal.
+
+    A column that `folds` gets narrower when the table is wider than the terminal, and
+    its cells take several lines. `style` is a style of rich.
+    """
+
+    title: str
+    is_number: bool = False
+    folds: bool = True
+    style: str = ""
+
+
+class TableLayout:
+    """The widths of a table's columns, and its lines.
+
+    `rows` are the rows that the widths are made for; later rows can be folded, too.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[ScreenColumn],
+        rows: Iterable[Sequence[str]],
+        screen: Screen,
+        *,
+        indent: int = 0,
+    ) -> None:
+        self._columns = columns
+        self._screen = screen
+        self._indent = indent
+        self._widths = [_cells_width(column.title) for column in columns]
+        for row in rows:
+            for number, cell in enumerate(row):
+                self._widths[number] = max(self._widths[number], _cells_width(cell))
+        gaps = GAP * (len(columns) - 1)
+        self.natural_width = indent + sum(self._widths) + gaps
+        self.fits = True
+        if screen.width is not None and self.natural_width > screen.width:
+            self.fits = self._fold(screen.width - indent - gaps)
+
+    def _fold(self, available: int) -> bool:
+        """Make the widest columns that can be folded narrower; whether it suffices."""
+        excess = sum(self._widths) - available
+        folding = [n for n, column in enumerate(self._columns) if column.folds]
+        while excess > 0:
+            widest = max(folding, key=self._widths.__getitem__, default=None)
+            if widest is None or self._widths[widest] <= MIN_FOLDED_WIDTH:
+                return False
+            second = max((self._widths[n] for n in folding if n != widest), default=0)
+            target = max(second - 1, MIN_FOLDED_WIDTH, self._widths[widest] - excess)
+            excess -= self._widths[widest] - target
+            self._widths[widest] = target
+        return True
+
+    def lines(
+        self, rows: Iterable[Sequence[str]], *, with_header: bool = True
+    ) -> Iterator[str]:
+        """The lines of a table with these rows."""
+        from rich.padding import Padding
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(
+            box=None,
+            pad_edge=False,
+            padding=(0, GAP, 0, 0),
+            show_header=with_header,
+            header_style="bold",
+        )
+        for column, width in zip(self._columns, self._widths, strict=True):
+            table.add_column(
+                Text(column.title),
+                justify="right" if column.is_number else "left",
+                width=width,
+                style=column.style,
+                overflow="fold",
+            )
+        for row in rows:
+            table.add_row(*map(Text, row))
+        padded = Padding(table, (0, 0, 0, self._indent))
+        width = self._indent + sum(self._widths) + GAP * len(self._widths)
+        yield from rendered(padded, self._screen, width=width)
+
+
+def table_lines(
+    columns: Sequence[ScreenColumn],
+    rows: Sequence[Sequence[str]],
+    screen: Screen,
+    *,
+    indent: int = 0,
+    folds: bool = True,
+) -> Iterator[str]:
+    """A table that is as wide as the terminal at most.
+
+    Digests are shortened where their first digits are unique. A table that does not fit
+    (that must not be folded, without `folds`) is shown record by record.
+    """
+    if screen.width is not None:
+        short = short_digests(cell for row in rows for cell in row)
+        if short:
+            rows = [[short.get(cell, cell) for cell in row] for row in rows]
+    layout = TableLayout(columns, rows, screen, indent=indent)
+    is_wide = screen.width is not None and layout.natural_width > screen.width
+    if not layout.fits or (is_wide and not folds):
+        yield from record_lines(columns, rows, screen, indent=indent)
+    else:
+        yield from layout.lines(rows)
+
+
+def record_lines(
+    columns: Sequence[ScreenColumn],
+    rows: Iterable[Sequence[str]],
+    screen: Screen,
+    *,
+    indent: int = 0,
+) -> Iterator[str]:
+    """Each row as a block of lines `TITLE  VALUE`, as psql's expanded display."""
+    from rich.text import Text
+
+    lead = " " * indent
+    title_width = max((_cells_width(column.title) for column in columns), default=0)
+    value_width = None
+    if screen.width is not None:
+        value_width = max(MIN_FOLDED_WIDTH, screen.width - indent - title_width - GAP)
+    for number, row in enumerate(rows, 1):
+        title = f"-[ record {number:,} ]"
+        yield lead + styled(title.ljust(title_width + GAP + 20, "-"), "dim", screen)
+        for column, cell in zip(columns, row, strict=True):
+            name = styled(column.title.ljust(title_width), "bold", screen)
+            text = Text(cell, style=column.style, overflow="fold")
+            for value in rendered(text, screen, width=value_width):
+                yield f"{lead}{name}{' ' * GAP}{value}".rstrip()
+                name = " " * title_width
+
+
+def rendered(
+    renderable: RenderableType, screen: Screen, *, width: int | None = None
+) -> Iterator[str]:
+    """What rich draws for the screen, as lines without trailing blanks."""
+    console = screen_console(screen, width=width)
+    with console.capture() as captured:
+        console.print(renderable)
+    for line in captured.get().splitlines():
+        end = _LINE_END.search(line)
+        yield line if end is None else line[: end.start()] + end[0].replace(" ", "")
+
+
+# Blanks and changes of style at the end of a line.
+_LINE_END = LazyPattern(r"(?: |\x1b\[[0-9;]*m)+$")
+# Longer than every line that rich draws for a pipe.
+_ANY_WIDTH = 100_000
+
+
+def screen_console(screen: Screen, *, width: int | None = None) -> Console:
+    """A console of rich that interprets no markup and colours no words by itself."""
+    from rich.console import Console
+
+    return Console(
+        width=width or screen.width or _ANY_WIDTH,
+        height=25,  # with both, rich does not look at the terminal
+        color_system="standard" if screen.colours else None,
+        force_terminal=screen.colours,
+        no_color=not screen.colours,
+        legacy_windows=False,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=False,
+    )
+
+
+def _cells_width(text: str) -> int:
+    """The columns that a text takes: two for each wide character."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
