@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import glob
-import os
 import re
 import types
 import typing
@@ -22,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import duckdb
 
@@ -31,6 +30,7 @@ from auditor.analysis.platform_sql import normalized_names, platform_name
 from auditor.errors import UsageError
 from auditor.model import SCHEMA, FailureRecord, ImageRecord, WarningCode
 from auditor.oci.attachments import DIGEST_TAG
+from auditor.util.compressed_file import ZSTD, is_complete_zstd
 from auditor.util.text import safe_text
 
 # The longest line allowed. An index of 10,000 platforms (the most that is followed) of
@@ -123,7 +123,7 @@ def _check_readable(file: str) -> None:
         with Path(file).open("rb") as opened:
             if not opened.seekable():
                 raise UsageError(f"{safe_text(file)}: a report cannot be a pipe")
-            if file.endswith(".zst") and not is_complete_zstd(opened):
+            if file.endswith(ZSTD) and not is_complete_zstd(opened):
                 raise UsageError(
                     f"{safe_text(file)}: the file is truncated or not a zstd file"
                 )
@@ -377,68 +377,3 @@ def error_text(error: duckdb.Error) -> str:
 
 def _first_paragraph(text: str) -> str:
     return " ".join(_ERROR_CLASS.sub("", text.partition("\n\n")[0]).split())
-
-
-# -- zstd --
-# DuckDB takes the end of a truncated .zst file for the end of its content, so frames
-# are checked first (RFC 8878, section 3.1). Only the headers of frames and blocks are
-# read and nothing is decompressed: 10 GB take less than a second.
-
-_MAGIC = 0xFD2FB528
-_SKIPPABLE = range(0x184D2A50, 0x184D2A60)  # section 3.1.2
-_DICTIONARY_BYTES = (0, 1, 2, 4)  # by the descriptor's bits 0-1
-_CONTENT_SIZE_BYTES = (0, 2, 4, 8)  # by its bits 6-7
-_CHECKSUM_BYTES = 4
-_RLE = 1  # a block of one byte, repeated
-_RESERVED = 3
-
-
-def is_complete_zstd(file: BinaryIO) -> bool:
-    """Whether a seekable file is a sequence of complete zstd frames and nothing else.
-
-    An empty file is not: compressors write a frame even for empty content.
-    """
-    end = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    try:
-        while True:
-            _skip_frame(file)
-            if file.tell() >= end:
-                return file.tell() == end
-    except (EOFError, ValueError):
-        return False
-
-
-def _skip_frame(file: BinaryIO) -> None:
-    magic = _number(file, 4)
-    if magic in _SKIPPABLE:
-        file.seek(_number(file, 4), os.SEEK_CUR)
-        return
-    if magic != _MAGIC:
-        raise ValueError(magic)
-    descriptor = _number(file, 1)
-    single_segment = descriptor >> 5 & 1
-    content_size = _CONTENT_SIZE_BYTES[descriptor >> 6]
-    file.seek(
-        (1 - single_segment)  # window descriptor
-        + _DICTIONARY_BYTES[descriptor & 3]
-        + (content_size or single_segment),
-        os.SEEK_CUR,
-    )
-    last = False
-    while not last:
-        header = _number(file, 3)
-        last = bool(header & 1)
-        kind = header >> 1 & 3
-        if kind == _RESERVED:
-            raise ValueError(header)
-        file.seek(1 if kind == _RLE else header >> 3, os.SEEK_CUR)
-    if descriptor >> 2 & 1:
-        file.seek(_CHECKSUM_BYTES, os.SEEK_CUR)
-
-
-def _number(file: BinaryIO, count_bytes: int) -> int:
-    read = file.read(count_bytes)
-    if len(read) < count_bytes:
-        raise EOFError
-    return int.from_bytes(read, "little")

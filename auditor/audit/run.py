@@ -345,7 +345,11 @@ class AuditJob:
         await self.report.commit()
         if self.shard_file is not None:
             digest = self.input_digest.value if self.input_digest else None
-            self.shard_file.commit(self.run.summary().to_json(), input_digest=digest)
+            self.shard_file.commit(
+                self.run.summary().to_json(),
+                content_bytes=self.report.writer.content_bytes,
+                input_digest=digest,
+            )
 
 
 @asynccontextmanager

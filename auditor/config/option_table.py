@@ -210,7 +210,10 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
     },
     (OptionGroup.REPORT, OptionScope.RUN): {
         "output": Option(
-            PATH, "The report file; - is standard output.", short_flag="-o"
+            PATH,
+            "The report file, compressed if it ends in .gz or .zst; - is standard"
+            " output.",
+            short_flag="-o",
         ),
         "summary": Option(PATH, "Also write the summary as JSON to this file."),
         "metrics": Option(

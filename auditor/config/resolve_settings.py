@@ -282,7 +282,7 @@ _WRITTEN_SUFFIXES = {
         "",
         ".partial",
         ".partial.old",
-        ".partial.sorted",
+        ".partial.copy",
         ".journal",
         ".journal.old",
     ),

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from auditor.errors import UsageError
+from auditor.util.compressed_file import decompressing
 
 STANDARD_INPUT = "-"
 
@@ -53,14 +54,20 @@ _COMPRESSED = {
 def open_list(path: str) -> AbstractContextManager[io.BufferedIOBase]:
     """Open a list; "-" is standard input, which stays open at the end.
 
-    Raises `UsageError` if it cannot be opened.
+    A file `.gz` or `.zst`, such as an earlier report, is decompressed. Raises
+    `UsageError` if it cannot be opened.
     """
     try:
         if path == STANDARD_INPUT:
             # Not `sys.stdin.buffer`: it is locked while a thread waits in it, and an
             # interpreter that exits meanwhile aborts.
             return open(sys.stdin.fileno(), "rb", closefd=False)
-        return Path(path).open("rb")
+        stream = Path(path).open("rb")  # noqa: SIM115  (the caller closes it)
+        try:
+            return decompressing(stream, path)
+        except OSError:
+            stream.close()
+            raise
     except OSError as error:
         raise unreadable_list(path, error) from None
 
@@ -85,7 +92,7 @@ class ListReader:
     """Reads a list once: as lines (by iterating), as one text, or as raw blocks.
 
     `first_line()` may be called before any of these. A byte order mark is dropped;
-    UTF-16 and compressed lists raise `UsageError`.
+    UTF-16 and what is still compressed raise `UsageError`.
     """
 
     def __init__(self, stream: io.BufferedIOBase, name: str) -> None:

@@ -174,7 +174,7 @@ def count_lines(settings: Settings) -> int | None:
         with open_list(path) as stream:
             if document_format(ListReader(stream, path).first_line()) is not None:
                 return None
-            stream.seek(0)
+        with open_list(path) as stream:
             while block := stream.read(BLOCK_BYTES):
                 if _PATTERN.encode() in block:
                     return None

@@ -15,20 +15,22 @@ import os
 import shutil
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import IO, Any, BinaryIO, Self
 
 import orjson
 
 from auditor.errors import OutputError, UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.report.locked_journal import Journal, write_all
+from auditor.util.atomic_file import replace_durably
 from auditor.util.clock import rfc3339
+from auditor.util.compressed_file import MARK_BYTES, compression_of, decompressing
 from auditor.util.text import format_duration
 from auditor.version import __version__
 
@@ -57,11 +59,13 @@ def begin_or_resume(
     a sentence for the user. Raises `UsageError` for what cannot be resumed, `OSError`,
     and `OutputError` if `partial` is not a regular file.
     """
+    copy_name(partial).unlink(missing_ok=True)  # of a run that was killed meanwhile
     unfinished = has_content(partial) or journal.holds_records
     version = None if journal.header is None else journal.header.get("auditor")
     is_other_version = isinstance(version, str) and version != __version__
     if kept is not None and unfinished and not is_other_version:
         _check_same_settings(settings, partial, journal)
+        _make_plain(partial)
         index = _index_records(partial, journal, kept)
         journal.resume(now=now)
         notify(_resuming_text(index, partial, kept))
@@ -86,6 +90,11 @@ def begin_or_resume(
 def set_aside_names(journal: Path) -> tuple[Path, Path]:
     """The names under which an unfinished report and its journal are kept."""
     return journal.with_suffix(".partial.old"), journal.with_suffix(".journal.old")
+
+
+def copy_name(partial: Path) -> Path:
+    """The name of a copy of the partial file, before it replaces it."""
+    return partial.with_name(f"{partial.name}.copy")
 
 
 def has_content(partial: Path) -> bool:
@@ -163,6 +172,24 @@ def _index_records(partial: Path, journal: Journal, kept: KeptRecords) -> Resume
             index.close()
             raise
     return index
+
+
+def _make_plain(partial: Path) -> None:
+    """Decompress a complete report whose run was killed before it got its name."""
+    if not partial.exists():
+        return
+    copy = copy_name(partial)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with _open_no_follow(partial) as packed:
+        suffix = compression_of(packed.read(MARK_BYTES))
+        if suffix is None:
+            return
+        packed.seek(0)
+        with os.fdopen(os.open(copy, flags, 0o644), "wb") as plain:
+            shutil.copyfileobj(decompressing(packed, suffix), plain, _COPY_BYTES)
+            plain.flush()
+            os.fsync(plain.fileno())
+    replace_durably(copy, partial)
 
 
 def _open_no_follow(path: Path) -> BinaryIO:
@@ -430,15 +457,6 @@ class ResumeIndex:
         if size > self.end:
             yield self.end, size - self.end
 
-    def copy(self, ranges: Iterator[tuple[int, int]], target: BinaryIO) -> None:
-        """Write these byte ranges of the partial file to `target`, one by one."""
-        source = self._stream.fileno()
-        for start, size in ranges:
-            for offset in range(start, start + size, _COPY_BYTES):
-                length = min(_COPY_BYTES, start + size - offset)
-                if target.write(os.pread(source, length, offset)) < length:
-                    raise RuntimeError("the partial report is shorter than it was")
-
     def close(self) -> None:
         """Delete the index and close the partial file."""
         self._database.close()
@@ -454,3 +472,19 @@ def _database_errors() -> Iterator[None]:
             f"the resume index cannot be written to a temporary file: {error};"
             " set TMPDIR to a folder with free space"
         ) from None
+
+
+def copy_ranges(
+    stream: BinaryIO, ranges: Iterable[tuple[int, int]], target: IO[bytes]
+) -> int:
+    """Write these byte ranges of `stream` to `target`; return the number of bytes."""
+    copied = 0
+    for start, size in ranges:
+        for offset in range(start, start + size, _COPY_BYTES):
+            length = min(_COPY_BYTES, start + size - offset)
+            piece = os.pread(stream.fileno(), length, offset)
+            if len(piece) < length:
+                raise RuntimeError("the partial report is shorter than it was")
+            target.write(piece)
+        copied += size
+    return copied

@@ -56,7 +56,6 @@ class ShardFile:
         settings: Mapping[str, object],
         order: Order,
     ) -> None:
-        self._report = report
         self._path = report.with_name(report.name + SHARD_SUFFIX)
         self._partial = report.with_name(report.name + SHARD_SUFFIX + ".partial")
         self._buffer = bytearray()
@@ -94,18 +93,23 @@ class ShardFile:
         self._position, self._count = position, 1
 
     def commit(
-        self, summary: Mapping[str, Any], *, input_digest: str | None = None
+        self,
+        summary: Mapping[str, Any],
+        *,
+        content_bytes: int,
+        input_digest: str | None = None,
     ) -> None:
         """Write the trailer and give the file its name; the report is complete.
 
-        `input_digest` is that of the whole input, None if it was not read to its end.
+        `content_bytes` are those of its lines, before compression. `input_digest` is
+        that of the whole input, None if it was not read to its end.
         """
         self._write_count()
         with self._output_errors():
             self._write_json(
                 {
                     "kind": "end",
-                    "bytes": self._report.stat().st_size,
+                    "bytes": content_bytes,
                     "input": input_digest,
                     "summary": dict(summary),
                 }
@@ -143,8 +147,8 @@ class ShardFile:
 class ShardReport:
     """The report of one shard, and the header and trailer of its shard file.
 
-    `name` is the path or URL of the report, `bytes` its length. `input` is the digest
-    of the whole input, None if it was not read to its end.
+    `name` is the path or URL of the report, `bytes` the length of its lines. `input`
+    is the digest of the whole input, None if it was not read to its end.
     """
 
     name: str

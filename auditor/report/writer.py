@@ -4,12 +4,17 @@
     OUT.partial         the new report; lines are only ever appended
     OUT.journal         the lock, the run's settings, records finished out of turn
     OUT.partial.old     an unfinished earlier report, until the new one is complete
-    OUT.partial.sorted  a resumed report while it is copied into input order
+    OUT.partial.copy    the complete report while it is copied: a resumed one into input
+                        order, one named `.gz` or `.zst` compressed
 
-The last change of a run is the rename of `OUT.partial` to `OUT`: a complete copy in
-input order has replaced the partial file before, and the journal has no records any
-more. So a kill at any moment leaves either an unfinished report or a complete one, and
-never a complete report next to files that look unfinished.
+The last change of a run is the rename of `OUT.partial` to `OUT`: the complete copy has
+replaced the partial file before, and the journal has no records any more. So a kill at
+any moment leaves either an unfinished report or a complete one, and never a complete
+report next to files that look unfinished.
+
+Until then the partial file has plain lines, also of a compressed report: a torn line
+can be cut off, records can be read by their offset, and `tail -f` works. It takes the
+disk space of the plain report, and its compressed copy a tenth of that for a moment.
 
 `ReportWriter` appends bytes to the partial file or to a stream; `Report` encodes
 records, keeps the journal and finishes both; `open_report` puts them together.
@@ -40,11 +45,14 @@ from auditor.report.resume import (
     KeptRecords,
     ResumeIndex,
     begin_or_resume,
+    copy_name,
+    copy_ranges,
     has_content,
     set_aside_names,
 )
 from auditor.report.shapes import encoder
 from auditor.util.atomic_file import replace_durably
+from auditor.util.compressed_file import compressing, is_compressed
 
 # Lines are written in pieces of this size: one system call for some dozen records.
 PIECE_BYTES = 64 * 1024
@@ -61,15 +69,19 @@ class ReportWriter:
 
     `final`: the report's path, None for a stream; `partial`: the file that holds the
     lines until `commit`. `appends`: keep the content of the partial file.
-    `bytes_written`: bytes that the disk or the reader has taken.
+    `bytes_written`: bytes that the disk or the reader has taken; `content_bytes`: those
+    of the complete report, before compression.
     """
 
-    def __init__(self, output: str) -> None:
+    def __init__(self, output: str, *, named: str | None = None) -> None:
+        """`named`: the name that the file gets later; its suffix is what counts."""
         self._name = "standard output" if output == "-" else output
+        self._suffix_of = named or output
         self.final: Path | None = None
         self.partial: Path | None = None
         self.appends = False
         self.bytes_written = 0
+        self.content_bytes = 0
         self._buffer = bytearray()
         self._fd = -1
         self._is_complete = False
@@ -82,6 +94,11 @@ class ReportWriter:
             if path.is_dir():
                 raise OutputError(f"{output}: is a folder; give a file in it")
             if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+                if is_compressed(self._suffix_of):
+                    raise OutputError(
+                        f"{output}: is not a regular file, and gets plain lines; name"
+                        " it without the suffix, or pipe the report into a compressor"
+                    )
                 self._fd = os.open(path, os.O_WRONLY)
                 return
             self.final = final = path.resolve()
@@ -180,16 +197,21 @@ class ReportWriter:
         """Make the lines durable; no more are written.
 
         With the `index` of a resumed report, records that the input no longer names
-        are left out, and the others are put into input order.
+        are left out, and the others are put into input order. Then it is compressed.
         """
         await self.flush()
         if self.partial is None:
             return
         try:
             os.fsync(self._fd)
-            if index is not None:
-                await anyio.to_thread.run_sync(
-                    _sort, self.partial, index, in_input_order
+            self.content_bytes = self.partial.stat().st_size
+            if index is not None or is_compressed(self._suffix_of):
+                self.content_bytes = await anyio.to_thread.run_sync(
+                    _copy_complete,
+                    self.partial,
+                    self._suffix_of,
+                    index,
+                    in_input_order,
                 )
         except OSError as error:
             raise self.error(error) from None
@@ -215,20 +237,39 @@ class ReportWriter:
         return OutputError(f"{self._name}: the report cannot be written: {reason}")
 
 
-def _sort(partial: Path, index: ResumeIndex, in_input_order: bool) -> None:
-    """Replace `partial` by a copy of its records in order, if they are not."""
-    ranges = index.ranges(in_input_order=in_input_order)
+def _copy_complete(
+    partial: Path, name: str, index: ResumeIndex | None, in_input_order: bool
+) -> int:
+    """Replace `partial` by a copy: in order, and compressed by the suffix of `name`.
+
+    Nothing is copied if it is like this already. Returns the bytes of the content.
+    """
+    size = partial.stat().st_size
+    ranges = iter([(0, size)])
+    if index is not None:
+        ranges = index.ranges(in_input_order=in_input_order)
     first = next(ranges, (0, 0))
-    if first == (0, partial.stat().st_size):
-        return
-    copy = partial.with_name(partial.name + ".sorted")
-    copy.unlink(missing_ok=True)
+    if first == (0, size) and not is_compressed(name):
+        return size
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    with os.fdopen(os.open(copy, flags, 0o644), "wb", PIECE_BYTES) as stream:
-        index.copy(chain([first], ranges), stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    replace_durably(copy, partial)
+    copy = copy_name(partial)
+    copy.unlink(missing_ok=True)
+    try:
+        with (
+            partial.open("rb") as source,
+            os.fdopen(os.open(copy, flags, 0o644), "wb", PIECE_BYTES) as stream,
+        ):
+            with compressing(stream, name) as target:
+                copied = copy_ranges(source, chain([first], ranges), target)
+            stream.flush()
+            os.fsync(stream.fileno())
+        replace_durably(copy, partial)
+    except BaseException:
+        # The plain lines stay: a resumed run needs the space for its copy.
+        with suppress(OSError):
+            copy.unlink(missing_ok=True)
+        raise
+    return copied
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

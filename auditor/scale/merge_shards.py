@@ -45,7 +45,7 @@ async def merge_shards(
     writer = ReportWriter(output)
     final = writer.final
     if (merged := merged_file(final)) is not None:
-        writer = ReportWriter(str(merged))
+        writer = ReportWriter(str(merged), named=output)
     async with writer:
         try:
             for record in merge_records(reports, open_by_name):

@@ -20,6 +20,7 @@ from auditor.errors import LockedError, OutputError, UsageError
 from auditor.input.list_reader import STANDARD_INPUT, list_name, open_list
 from auditor.report.shard_file import SHARD_SUFFIX, ShardReport
 from auditor.util.atomic_file import sync_directory
+from auditor.util.compressed_file import decompressing
 from auditor.util.shard import Shard
 
 _SCHEME = "://"
@@ -93,16 +94,19 @@ def complete_report(shard_dir: ShardDir, shard: Shard) -> ShardReport | None:
 
 @contextmanager
 def open_by_name(name: str) -> Iterator[BinaryIO]:
-    """Open a path or URL for reading, or raise `UsageError`."""
+    """Open a path or URL for reading, or raise `UsageError`.
+
+    A file `.gz` or `.zst` is decompressed.
+    """
     try:
         if is_url(name):
             import fsspec  # noqa: PLC0415  (an extra)
 
-            with fsspec.open(name, "rb") as stream:
-                yield cast("BinaryIO", stream)
+            opened = fsspec.open(name, "rb")
         else:
-            with Path(name).open("rb") as stream:
-                yield stream
+            opened = Path(name).open("rb")  # noqa: SIM115  (below)
+        with opened as stream:
+            yield cast("BinaryIO", decompressing(stream, name))
     except FileNotFoundError:
         report = name.removesuffix(SHARD_SUFFIX)
         hint = (
@@ -113,7 +117,7 @@ def open_by_name(name: str) -> Iterator[BinaryIO]:
             f"{name}: no such file{'' if report == name else hint}"
         ) from None
     except OSError as error:
-        reason = error.strerror or type(error).__name__
+        reason = error.strerror or str(error) or type(error).__name__
         raise UsageError(f"{name}: cannot be read: {reason}") from None
 
 

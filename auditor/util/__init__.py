@@ -11,7 +11,7 @@ requests to a host; `deadline` ends a run on time; `clock` supplies time and ran
 so that tests control both.
 
 Data: `lru` is a bounded cache, `shard` assigns repositories to the parts of a sharded
-run, `atomic_file` replaces files durably, `compressed_file` writes gzip and Zstandard,
-`spill_file` keeps values in a temporary file, `open_files` has the limit of open files,
-`lazy_regex` compiles a regular expression when it is first used.
+run, `atomic_file` replaces files durably, `compressed_file` writes and reads gzip and
+Zstandard, `spill_file` keeps values in a temporary file, `open_files` has the limit of
+open files, `lazy_regex` compiles a regular expression when it is first used.
 """

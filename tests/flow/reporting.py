@@ -14,6 +14,7 @@ import orjson
 from auditor.audit.run import AuditRun, open_job, run_with_checkpoints
 from auditor.report.summary import Summary
 from auditor.report.writer import Report
+from auditor.util.compressed_file import decompressing
 from tests.flow.harness import PATIENCE_S, Lab
 
 
@@ -53,7 +54,8 @@ async def report_to(
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
     """The lines of a report, without `audited_at`."""
-    lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
+    with decompressing(path.open("rb"), path.name) as stream:
+        lines = [orjson.loads(line) for line in stream]
     return [
         {key: value for key, value in line.items() if key != "audited_at"}
         for line in lines

@@ -155,7 +155,7 @@ async def test_symbolic_links_at_the_set_aside_files_are_replaced(
 ) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
-    for ending in ("partial.old", "journal.old", "partial.sorted"):
+    for ending in ("partial.old", "journal.old", "partial.copy"):
         (tmp_path / f"out.{ending}").symlink_to(victim)
     (tmp_path / "out.partial").write_bytes(b"left over")
     async with lab(simple(NAMES)) as here:

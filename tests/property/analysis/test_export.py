@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from auditor.analysis.csv_formula_guard import escape_formula
 from auditor.analysis.export import ExportFormat, export
 from auditor.analysis.query import RowFormat, run_query, write_result
-from auditor.analysis.reports import is_complete_zstd
+from auditor.util.compressed_file import is_complete_zstd
 from tests.records import failure
 from tests.reports import write_report
 

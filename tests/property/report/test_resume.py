@@ -18,6 +18,7 @@ from auditor.model import FailureRecord, Order, Record, Shape
 from auditor.report.resume import record_offsets
 from auditor.report.shapes import encoder
 from auditor.report.writer import Report, ReportOptions, open_report
+from auditor.util.compressed_file import decompressing
 from tests.records import failure, image, layer, platform
 
 NOW = "2026-11-25T02:00:00Z"
@@ -124,14 +125,14 @@ async def _crash(crash: Crash, options: ReportOptions) -> None:
             await report.write(record)
         await report.checkpoint(crash.early, has_waiting=True)
         # the files as a kill at this moment leaves them
-        partial = output.with_name("out.partial").read_bytes()
-        journal = output.with_name("out.journal").read_bytes()
+        partial = output.with_name(f"{output.name}.partial").read_bytes()
+        journal = output.with_name(f"{output.name}.journal").read_bytes()
     head = journal.index(b"\n") + 1
     kept = journal[: head + int((len(journal) - head) * crash.early_cut)]
-    output.with_name("out.partial").write_bytes(
+    output.with_name(f"{output.name}.partial").write_bytes(
         partial[: int(len(partial) * crash.cut)]
     )
-    output.with_name("out.journal").write_bytes(kept)
+    output.with_name(f"{output.name}.journal").write_bytes(kept)
 
 
 async def _continue(report: Report, crash: Crash, many: int) -> None:
@@ -146,12 +147,17 @@ async def _continue(report: Report, crash: Crash, many: int) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(crash=crashes(), again=st.floats(0, 1), order=st.sampled_from(Order))
+@given(
+    crash=crashes(),
+    again=st.floats(0, 1),
+    order=st.sampled_from(Order),
+    name=st.sampled_from(["out", "out.gz", "out.zst"]),
+)
 def test_a_resumed_report_equals_an_uninterrupted_one(
-    crash: Crash, again: float, order: Order
+    crash: Crash, again: float, order: Order, name: str
 ) -> None:
     async def main(folder: str) -> None:
-        output = Path(folder, "out")
+        output = Path(folder, name)
         options = ReportOptions(
             output=str(output), shape=crash.shape, order=order, resume=True
         )
@@ -169,12 +175,14 @@ def test_a_resumed_report_equals_an_uninterrupted_one(
         async with open_report(options, now=NOW, notify=messages.append) as report:
             await _continue(report, crash, len(crash.records))
             await report.commit()
-        assert [path.name for path in Path(folder).iterdir()] == ["out"]
+        assert [path.name for path in Path(folder).iterdir()] == [name]
+        with decompressing(output.open("rb"), name) as stream:
+            content = stream.read()
         if order is Order.INPUT:
-            assert output.read_bytes() == b"".join(whole)
+            assert content == b"".join(whole)
         else:
             lines = b"".join(whole).splitlines()
-            assert sorted(output.read_bytes().splitlines()) == sorted(lines)
+            assert sorted(content.splitlines()) == sorted(lines)
 
     with pytest.MonkeyPatch.context() as patch:
         # Syncing is slow, and this test cannot see its effect.

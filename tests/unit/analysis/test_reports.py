@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import os
 from collections.abc import Callable
@@ -17,7 +16,6 @@ import pytest
 from auditor.analysis.duckdb_connection import MEMORY_LIMIT_BYTES, work_database
 from auditor.analysis.reports import (
     add_reports,
-    is_complete_zstd,
     open_reports,
     report_paths,
 )
@@ -425,53 +423,6 @@ def test_every_command_reads_a_report_of_the_first_version(
         (["html", old, "--previous", new, "--policy", str(policy), "-o", page], 0),
     ):
         assert (run(arguments), capsys.readouterr().err) == (code, "")
-
-
-# -- zstd --
-
-TEXT = b'{"schema": 1}\n' * 40_000
-ZST = bytes(pa.compress(TEXT, codec="zstd", asbytes=True))
-EMPTY_FRAME = bytes.fromhex("28b52ffd 20 00 010000")
-SKIPPABLE = bytes.fromhex("502a4d18 03000000 616263")
-# RFC 8878: no single segment, a window of 1 KiB; one raw block "a"; a checksum.
-WITH_CHECKSUM = bytes.fromhex("28b52ffd 04 00 090000 61 00112233")
-RUN_LENGTH = bytes.fromhex("28b52ffd 20 05 2b0000 61")  # five times "a"
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        pytest.param(ZST, id="what a compressor writes"),
-        pytest.param(EMPTY_FRAME, id="empty, compressed"),
-        pytest.param(ZST + ZST, id="two frames"),
-        pytest.param(SKIPPABLE + ZST + SKIPPABLE, id="skippable frames"),
-        pytest.param(WITH_CHECKSUM, id="a checksum"),
-        pytest.param(RUN_LENGTH, id="a block of one byte, repeated"),
-    ],
-)
-def test_complete_zstd_frames_are_accepted(content: bytes) -> None:
-    assert is_complete_zstd(io.BytesIO(content))
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        pytest.param(b"", id="nothing"),
-        pytest.param(TEXT, id="not zstd"),
-        pytest.param(ZST + b"\n", id="trailing bytes"),
-        pytest.param(ZST + ZST[:-1], id="a truncated second frame"),
-        pytest.param(SKIPPABLE[:-1], id="a truncated skippable frame"),
-        pytest.param(WITH_CHECKSUM[:-1], id="a truncated checksum"),
-        pytest.param(EMPTY_FRAME[:6] + b"\x07\x00\x00", id="a reserved block type"),
-    ],
-)
-def test_anything_else_is_not_complete_zstd(content: bytes) -> None:
-    assert not is_complete_zstd(io.BytesIO(content))
-
-
-@pytest.mark.parametrize("cut", [1, 2, 3, 4, 7, len(ZST) // 2, len(ZST) - 4])
-def test_a_zstd_file_truncated_anywhere_is_not_complete(cut: int) -> None:
-    assert not is_complete_zstd(io.BytesIO(ZST[:-cut]))
 
 
 _HEX = "a" * 64

@@ -20,6 +20,7 @@ import pytest
 
 from auditor.model import Order, Record, Shape
 from auditor.report.writer import Report, ReportOptions, open_report
+from auditor.util.compressed_file import decompressing
 from tests.manifests import digest
 from tests.records import failure, image
 
@@ -128,7 +129,8 @@ async def _night(
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+    with decompressing(path.open("rb"), path.name) as stream:
+        return [orjson.loads(line) for line in stream]
 
 
 async def _leave_unfinished(
@@ -142,11 +144,13 @@ async def _leave_unfinished(
 
 
 @pytest.mark.parametrize(
-    ("shape", "order"),
+    ("shape", "order", "name"),
     [
-        (Shape.IMAGE, Order.INPUT),
-        (Shape.IMAGE, Order.COMPLETION),
-        (Shape.LAYER, Order.INPUT),
+        (Shape.IMAGE, Order.INPUT, "out"),
+        (Shape.IMAGE, Order.COMPLETION, "out"),
+        (Shape.LAYER, Order.INPUT, "out"),
+        (Shape.IMAGE, Order.INPUT, "out.gz"),
+        (Shape.LAYER, Order.COMPLETION, "out.zst"),
     ],
 )
 @pytest.mark.parametrize(
@@ -160,9 +164,15 @@ async def _leave_unfinished(
     ],
 )
 def test_no_kill_lets_a_later_run_publish_an_old_report(
-    resumes: bool, early: int, is_left: bool, shape: Shape, order: Order, tmp_path: Path
+    resumes: bool,
+    early: int,
+    is_left: bool,
+    shape: Shape,
+    order: Order,
+    name: str,
+    tmp_path: Path,
 ) -> None:
-    output = tmp_path / "out"
+    output = tmp_path / name
     tonight, restart = _records(EVENING, "1"), _records(MORNING, "2")
     tomorrow = _records(NEXT_NIGHT, "3")
     options = ReportOptions(
@@ -187,16 +197,17 @@ def test_no_kill_lets_a_later_run_publish_an_old_report(
             )
         published = output.read_bytes()
         assert moments.calls > 15
-        assert moments.states[-1] == {"out": published}
+        assert moments.states[-1] == {name: published}
         for state in moments.states:
             moments.restore(state)
             audited = await _night(options, NEXT_NIGHT, tomorrow)
             assert audited == len(TAGS)
             assert sorted_lines(_lines(output)) == expected
+            assert [path.name for path in tmp_path.iterdir()] == [name]
 
             moments.restore(state)
             audited = await _night(options, MORNING, restart)
-            if state["out"] == published:
+            if state[name] == published:
                 # The report is complete: nothing of it is kept.
                 assert audited == len(TAGS)
             references = [line["reference"] for line in sorted_lines(_lines(output))]
