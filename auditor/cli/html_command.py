@@ -28,12 +28,18 @@ from auditor.cli.output import print_pieces
     metavar="FILE",
     help="A policy, as for `auditor check`, to show its violations.",
 )
+@click.option(
+    "--history",
+    metavar="FOLDER",
+    help="A data set of `auditor history`, to show the trend of its nights.",
+)
 def command(
     *,
     reports: tuple[str, ...],
     output: str,
     previous: tuple[str, ...],
     policy: str | None,
+    history: str | None,
 ) -> None:
     """Make one self-contained page of a report, to read and to share.
 
@@ -41,13 +47,19 @@ def command(
     The page loads no other files. Long tables are truncated, which the page shows.
     """
     from datetime import UTC, datetime
+    from pathlib import Path
 
     from auditor.analysis.html.page import make_page
+    from auditor.analysis.html.trend_section import history_points
     from auditor.analysis.reports import check_output
 
     check_output(output, [*reports, *previous, *([policy] if policy else [])])
 
     page = make_page(
-        reports, previous=previous, policy_file=policy, today=datetime.now(UTC).date()
+        reports,
+        previous=previous,
+        policy_file=policy,
+        nights=history_points(Path(history)) if history is not None else (),
+        today=datetime.now(UTC).date(),
     )
     print_pieces([page], output)

@@ -25,6 +25,7 @@ from auditor.analysis.check.policy_file import load_policy
 from auditor.analysis.diff import Change, Comparison, compare
 from auditor.analysis.history import add
 from auditor.analysis.html.page import make_page
+from auditor.analysis.html.trend_section import TrendPoint
 from auditor.config import (
     FailOn,
     NightlySettings,
@@ -302,10 +303,16 @@ class NightRun:
             [report],
             previous=[str(self._folder.report_of(previous))] if previous else [],
             policy_file=policy,
+            nights=[_trend_point(one) for one in self._nights_with(night)],
             today=self._today(),
         )
         write_bytes(self._folder.latest_page, page.encode())
         return str(self._folder.latest_page)
+
+    def _nights_with(self, night: Night) -> list[Night]:
+        """The complete nights, this one included."""
+        earlier = [one for one in self._folder.nights() if one.number != night.number]
+        return [one for one in [*earlier, night] if one.complete]
 
     @property
     def _can_check_alone(self) -> bool:
@@ -446,3 +453,13 @@ def _without_earlier(policy: Policy) -> Policy:
 
 def _epoch(time: str) -> float:
     return datetime.fromisoformat(time).timestamp()
+
+
+def _trend_point(night: Night) -> TrendPoint:
+    return TrendPoint(
+        at=night.started_at,
+        references=night.references,
+        failures=night.failed,
+        violations=None if night.violations is None else sum(night.violations.values()),
+        changes=None if night.changes is None else sum(night.changes.values()),
+    )

@@ -5,14 +5,16 @@ are in memory, and renders them:
 
 1. `report_lines` loads the report into the table `line` (`ReportLines`) and answers
    totals, failures and warnings; `ReportSource` identifies the files by their digest.
-2. `image_sections` (architectures, attachments, ages) and `reference_data` (the
-   searchable table of references) query `ReportLines`.
+2. `image_sections` (architectures, attachments, ages), `reference_data` (the
+   searchable table of references) and `layer_data` (what a reference opens to) query
+   `ReportLines`.
 3. `storage_section` reads the storage of repositories from `analysis.layers`.
 4. `optional_sections` runs `analysis.diff` against an earlier report and
    `analysis.check` with a policy, where they are given.
-5. `page` renders these with Jinja (`assets/page.html.j2`).
+5. `trend_section` draws the course of the nights; `verdict` finds the title.
+6. `page` renders these with Jinja (`assets/page.html.j2`).
 
 Every table is truncated to a fixed number of rows, and the page says where it is. The
-page depends on the report, the earlier report, the policy and the date for its waivers
+page depends on the report, the earlier report, the policy, the nights and the date for its waivers
 only: the same input gives the same bytes.
 """

@@ -8,6 +8,8 @@ Signatures, Helm charts and other manifests that are no image (`content`) do not
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from datetime import date, timedelta
 from types import SimpleNamespace
 
 from auditor.analysis.html.report_lines import ReportLines, ShownRows
@@ -183,38 +185,63 @@ _FUTURE = "dated after the audit"
 
 _AGES = """
     WITH aged AS (
-        SELECT CASE WHEN created > last + INTERVAL 1 DAY THEN {future}
+        SELECT CASE WHEN date_diff('day', created, last) < -1 THEN {future}
                     ELSE list_position(list_transform({ends}, lambda one:
                          date_diff('day', created, last) <= one), true) END AS bucket,
-               created
+               created, undated_platforms
         FROM line, (SELECT max(try_cast(audited_at AS TIMESTAMP)) AS last FROM line)
         WHERE content = 'image' AND created IS NOT NULL)
-    SELECT coalesce(bucket, {older}) AS bucket, count(*) AS images
+    SELECT coalesce(bucket, {older}) AS bucket, count(*) AS images,
+           count(*) FILTER (undated_platforms > 0) AS partly
     FROM aged GROUP BY bucket"""
 
 
 def read_ages(lines: ReportLines) -> SimpleNamespace:
     """Images by age, youngest first; an image is as old as its youngest platform.
 
-    `undated` ones have no date in the report, or that of a reproducible build; `most`
-    is the length of the longest bar.
+    `since` and `until` are the dates of creation of an age, both inclusive, None at
+    the open end. `undated` images have no date in the report, or that of a
+    reproducible build; `partly` is how many of the dated ones have platforms without
+    a date, too; `most` is the length of the longest bar.
     """
-    names = [name for name, _ in _AGE_LIMITS] + [_OLDER, _FUTURE]
     older = len(_AGE_LIMITS) + 1
     query = _AGES.format(
         ends=[end for _, end in _AGE_LIMITS],
         older=older,
         future=older + 1,
     )
-    counts = {row.bucket: row.images for row in lines.rows(query)}
+    rows = list(lines.rows(query))
+    counts = {row.bucket: row.images for row in rows}
     dated = sum(counts.values())
     return SimpleNamespace(
         ages=[
-            SimpleNamespace(name=name, images=counts.get(number, 0))
-            for number, name in enumerate(names, 1)
+            SimpleNamespace(
+                name=name, images=counts.get(number, 0), since=since, until=until
+            )
+            for number, (name, since, until) in enumerate(_age_ranges(lines), 1)
             if number <= older or number in counts
         ],
         most=max(counts.values(), default=0),
         dated=dated,
         undated=lines.totals.images - dated,
+        partly=sum(row.partly for row in rows),
     )
+
+
+def _age_ranges(
+    lines: ReportLines,
+) -> Iterator[tuple[str, str | None, str | None]]:
+    """The name of each age with the first and the last date of creation."""
+    last = (lines.totals.audited_to or "")[:10]
+    try:
+        audited = date.fromisoformat(last)
+    except ValueError:  # a report without times has no ages either
+        audited = date.max - timedelta(days=2)
+    newest = audited + timedelta(days=1)  # clocks differ
+    until = newest
+    for name, days in _AGE_LIMITS:
+        since = audited - timedelta(days=days)
+        yield name, since.isoformat(), until.isoformat()
+        until = since - timedelta(days=1)
+    yield _OLDER, None, until.isoformat()
+    yield _FUTURE, (newest + timedelta(days=1)).isoformat(), None

@@ -23,6 +23,7 @@ from auditor.analysis.html.image_sections import (
     read_attachments,
     read_platforms,
 )
+from auditor.analysis.html.layer_data import read_layers
 from auditor.analysis.html.optional_sections import read_changes, read_policy_findings
 from auditor.analysis.html.reference_data import (
     MAX_TEXT_CHARS,
@@ -31,6 +32,8 @@ from auditor.analysis.html.reference_data import (
 )
 from auditor.analysis.html.report_lines import load_lines, read_source
 from auditor.analysis.html.storage_section import NARROW, WIDE, read_storage
+from auditor.analysis.html.trend_section import TrendPoint, read_trend
+from auditor.analysis.html.verdict import find_worst
 from auditor.util.text import format_size, safe_text
 from auditor.version import __version__
 
@@ -40,11 +43,13 @@ def make_page(
     *,
     previous: Sequence[str] = (),
     policy_file: str | None = None,
+    nights: Sequence[TrendPoint] = (),
     today: date,
 ) -> str:
     """The page of a report, given as files or globs.
 
-    `previous` is an earlier report to compare with. `today` (UTC) decides which waivers
+    `previous` is an earlier report to compare with, `nights` are those of the trend,
+    this one included. `today` (UTC) decides which waivers
     of the policy apply; nothing else depends on the clock. Raises `UsageError`.
     """
     source = read_source(report)
@@ -57,18 +62,23 @@ def make_page(
             "matrix": read_platforms(lines),
             "trust": read_attachments(lines),
             "ages": read_ages(lines),
-            "references": read_references(lines),
+            "references": (references := read_references(lines)),
+            "opened": read_layers(lines, references.shown),
         }
+    changes = read_changes(previous, report) if previous else None
+    violations = (
+        read_policy_findings(report, policy_file, today=today, earlier=previous)
+        if policy_file
+        else None
+    )
     return _render(
         **sections,
         source=source,
+        verdict=find_worst(sections["totals"], changes, violations),
         space=read_storage(report),
-        changes=read_changes(previous, report) if previous else None,
-        violations=(
-            read_policy_findings(report, policy_file, today=today, earlier=previous)
-            if policy_file
-            else None
-        ),
+        changes=changes,
+        violations=violations,
+        trend=read_trend(nights),
         wide=WIDE,
         narrow=NARROW,
         version=__version__,

@@ -7,8 +7,10 @@
 that repeated values are stored once; -1 means none. `created` is a date; `state` is the
 kind of failure, or what a reference names that is no image, and the warnings; `known`
 has two bits each for signature, SBOM and provenance of an image: attached, and checked
-but not attached.
+but not attached; then a bit for an image, and one for warnings.
 """
+
+# ruff: noqa: S608  (the SQL is made of constants)
 
 from __future__ import annotations
 
@@ -33,12 +35,13 @@ MAX_DATA_BYTES = 3_000_000
 _ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 # If truncated, the table keeps failures, then images with warnings, then large images.
-_REFERENCES = """
-    WITH shown AS (
+SHOWN = """
         SELECT * FROM line
         ORDER BY kind = 'failure' DESC, coalesce(len(warnings), 0) > 0 DESC,
                  size DESC NULLS LAST, reference
-        LIMIT {limit})
+        LIMIT {limit}"""
+_REFERENCES = f"""
+    WITH shown AS ({SHOWN})
     SELECT reference, registry, repository, tag, digest, architectures, size,
            strftime(created, '%Y-%m-%d') AS created, kind, content, failure,
            warnings,
@@ -48,7 +51,7 @@ _REFERENCES = """
 
 def read_references(lines: ReportLines) -> SimpleNamespace:
     """The rows that fit into the page: `data` for JSON, `shown` of `total` rows."""
-    repositories, digests, platforms = _Index(), _Index(), _Index()
+    repositories, digests, platforms = Index(), Index(), Index()
     rows: list[list[Any]] = []
     bytes_left = MAX_DATA_BYTES
     for line in lines.rows(_REFERENCES.format(limit=MAX_ROWS)):
@@ -56,12 +59,12 @@ def read_references(lines: ReportLines) -> SimpleNamespace:
         row = [
             repositories.number(name),
             tag,
-            digests.number(_text(line.digest)) if line.digest else -1,
-            platforms.number(tuple(map(_text, line.architectures or ()))),
+            digests.number(shown_text(line.digest)) if line.digest else -1,
+            platforms.number(tuple(map(shown_text, line.architectures or ()))),
             line.size,
             line.created,
             _state(line),
-            _attachment_bits(line),
+            _known_bits(line),
         ]
         bytes_left -= len(script_json(row)) + 1
         if bytes_left < repositories.size + digests.size + platforms.size:
@@ -84,39 +87,43 @@ def script_json(value: Any) -> str:
 def _repository_and_tag(line: Any, *, with_registry: bool) -> tuple[str, str]:
     """For text that could not be parsed as a reference, the text and no tag."""
     if line.repository is None:
-        return _text(line.reference), ""
+        return shown_text(line.reference), ""
     name = line.repository
     if with_registry:
         name = f"{line.registry}/{name}"
     if line.tag is None and line.kind == "failure":
         # A failed listing is named by its pattern, a digest by itself.
         prefix = f"{line.registry}/{line.repository}"
-        return _text(name), _text(line.reference.removeprefix(prefix).lstrip(":@"))
-    return _text(name), _text(line.tag or line.digest or "")
+        return shown_text(name), shown_text(
+            line.reference.removeprefix(prefix).lstrip(":@")
+        )
+    return shown_text(name), shown_text(line.tag or line.digest or "")
 
 
 def _state(line: Any) -> str:
     if line.kind == "failure":
-        return "failed: " + _text(line.failure or "unknown").replace("_", " ")
+        return "failed: " + shown_text(line.failure or "unknown").replace("_", " ")
     words = [] if line.content == "image" else [line.content]
     words += line.warnings or ()
-    return ", ".join(_text(word).replace("_", " ") for word in words)
+    return ", ".join(shown_text(word).replace("_", " ") for word in words)
 
 
-def _attachment_bits(line: Any) -> int:
+def _known_bits(line: Any) -> int:
     fields = (line.signed, line.has_sbom, line.has_provenance)
-    return sum(
+    bits = sum(
         (1 if attached else 2) << 2 * position
         for position, attached in enumerate(fields)
         if attached is not None
     )
+    return bits | (line.content == "image") << 6 | bool(line.warnings) << 7
 
 
-def _text(text: str) -> str:
+def shown_text(text: str) -> str:
+    """A text of the report as the page shows it, of at most `MAX_TEXT_CHARS`."""
     return safe_text(text, MAX_TEXT_CHARS)
 
 
-class _Index:
+class Index:
     """Numbers values in the order they first occur. `size` is that of their JSON."""
 
     def __init__(self) -> None:
@@ -124,6 +131,7 @@ class _Index:
         self.size = 0
 
     def number(self, value: Any) -> int:
+        """The number of a value, a new one if it is new."""
         if value not in self.numbers:
             self.numbers[value] = len(self.numbers)
             self.size += len(script_json(value)) + 1

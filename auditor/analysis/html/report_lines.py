@@ -59,7 +59,7 @@ class ReportLines:
         return bool(self.totals.registries > 1)
 
     def causes(self) -> list[SimpleNamespace]:
-        """Kinds of failure, most frequent first, and their `blame`."""
+        """Kinds of failure, most frequent first, and their `blame` (who acts)."""
         causes = list(self.rows(_CAUSES))
         for cause in causes:
             # A report of a later version may have unknown kinds.
@@ -146,6 +146,8 @@ _LOAD = f"""
     SELECT reference, registry, repository, tag, kind, content, digest, size,
            failure, stage, status, detail, attempts, audited_at,
            list_max([{creation_time("p")} FOR p IN platforms]) AS created,
+           len([1 FOR p IN platforms IF ({creation_time("p")}) IS NULL])
+             AS undated_platforms,
            [w.code FOR w IN warnings] AS warnings,
            {_OF_IMAGES},
            list_distinct(flatten([map_entries(p.config.labels) FOR p IN platforms]))
@@ -168,9 +170,7 @@ _TOTALS = """
 
 _CAUSES = """
     SELECT failure AS name, count(*) AS count,
-           count(DISTINCT (registry, repository)) AS repositories,
-           arg_min(reference, reference) AS reference,
-           arg_min(detail, reference) AS detail
+           count(DISTINCT (registry, repository)) AS repositories
     FROM line WHERE kind = 'failure' GROUP BY failure ORDER BY count DESC, name"""
 
 _FAILURES = """

@@ -45,12 +45,15 @@
     } catch { /* as above */ }
   });
 
-  // Search: every term must match; `repo:`, `platform:` and `is:` match exactly.
+  // Search: every term must match; `repo:`, `platform:` and `is:` match exactly, `since:`
+  // and `until:` are dates of creation.
   const matcher = (query) => {
     const terms = query.toLowerCase().split(/\s+/).filter(Boolean).map((term) => {
-      const found = /^(repo|platform|is):(.+)$/.exec(term);
+      const found = /^(repo|platform|is|since|until):(.+)$/.exec(term);
       if (!found) return (row) => row.text.includes(term);
       const [, field, value] = found;
+      if (field === "since") return (row) => Boolean(row.created) && row.created >= value;
+      if (field === "until") return (row) => Boolean(row.created) && row.created <= value;
       return (row) => (row.facts ? row.facts[field].includes(value) : row.text.includes(term));
     });
     return (row) => terms.every((matches) => matches(row));
@@ -73,10 +76,48 @@
     };
   };
 
-  const ATTACHED = ["signed", "unsigned", "sbom", "no-sbom", "provenance", "no-provenance"];
+  const STATES = ["signed", "unsigned", "sbom", "no-sbom", "provenance", "no-provenance", "image", "warned"];
+
+  // The manifests and layers of a reference, in a row below it.
+  const opened = JSON.parse(byId("layers").textContent);
+  const layersOf = (position) => {
+    const row = make("tr", undefined, { class: "opened" });
+    const cell = make("td", undefined, { colspan: "6" });
+    for (const index of opened.images[position] ?? []) {
+      const [platform, sha, size, created, layers] = opened.manifests[index];
+      const head = make("p");
+      head.append(make("strong", platform || "no platform"), " ", make("code", sha, { class: "sha" }),
+        ` ${humanSize(size)}${created ? `, created ${created}` : ""}`);
+      const list = make("ol");
+      for (const layer of layers ?? []) {
+        const [digest, bytes] = opened.layers[layer];
+        const item = make("li");
+        item.append(make("code", digest), ` ${humanSize(bytes)}`);
+        list.append(item);
+      }
+      cell.append(head, layers ? list : make("p", "Its layers are not in the report.", { class: "faint" }));
+    }
+    if (!cell.children.length) {
+      cell.append(make("p", "The page has no room for its layers: auditor inspect shows them.", { class: "faint" }));
+    }
+    row.append(cell);
+    return row;
+  };
+  const opener = (reference, position) => {
+    const button = make("button", undefined, { type: "button", class: "open", "aria-expanded": "false" });
+    button.append(make("code", reference));
+    button.addEventListener("click", () => {
+      const row = button.closest("tr");
+      const isOpen = button.getAttribute("aria-expanded") === "true";
+      if (isOpen) row.nextElementSibling.remove();
+      else row.after(layersOf(position));
+      button.setAttribute("aria-expanded", String(!isOpen));
+    });
+    return button;
+  };
 
   // A row of the table of references; its element is made when it is shown.
-  const rowsOfData = (data) => data.rows.map((one) => {
+  const rowsOfData = (data) => data.rows.map((one, position) => {
     const [repository, tag, digest, platforms, size, created, state, known] = one;
     const name = data.repositories[repository];
     const names = data.platforms[platforms];
@@ -84,16 +125,18 @@
     const joint = tag.startsWith("sha256:") ? "@" : ":";
     const reference = tag === "" ? name : name + joint + tag;
     const failed = state.startsWith("failed: ");
-    const is = failed ? ["failed"] : state ? ["image", "warned"] : ["image"];
-    is.push(...ATTACHED.filter((word, bit) => known & (1 << bit)));
+    const is = failed ? ["failed"] : [];
+    is.push(...STATES.filter((word, bit) => known & (1 << bit)));
+    if (!failed && !created) is.push("undated");
     return {
+      created,
       text: [reference, sha, ...names, state].join(" ").toLowerCase(),
       facts: { repo: [name.toLowerCase()], platform: names.map((n) => n.toLowerCase()), is },
       key: (column) => [reference, names.length, size, created, sha || null, state || null][column],
       element: () => {
         const row = make("tr");
         const head = make("th", undefined, { scope: "row" });
-        head.append(make("code", reference));
+        head.append(failed ? make("code", reference) : opener(reference, position));
         const where = make("td");
         if (names.length) {
           const details = make("details");

@@ -8,25 +8,35 @@ import re
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import pytest
 
-from auditor.analysis.html import reference_data, report_lines
+from auditor.analysis.diff import Change
+from auditor.analysis.history import add
+from auditor.analysis.html import layer_data, reference_data, report_lines
 from auditor.analysis.html.image_sections import (
     image_share,
     read_ages,
     read_attachments,
     read_platforms,
 )
+from auditor.analysis.html.layer_data import read_layers
 from auditor.analysis.html.page import csp_hash, make_page, search_link
 from auditor.analysis.html.reference_data import read_references, script_json
 from auditor.analysis.html.report_lines import load_lines, read_source
 from auditor.analysis.html.storage_section import read_storage
+from auditor.analysis.html.trend_section import (
+    TrendPoint,
+    history_points,
+    read_trend,
+)
+from auditor.analysis.html.verdict import find_worst
 from auditor.cli.main import run
 from auditor.cli.output import print_pieces
-from auditor.errors import OutputError
+from auditor.errors import ExitCode, OutputError
 from auditor.model import BaseImage, ConfigDetails, ContentKind, ImageRecord, Layer
 from tests.manifests import digest
 from tests.records import EVERYTHING, RECORDS, failure, image, layer, platform
@@ -166,8 +176,15 @@ def test_an_image_is_as_old_as_its_youngest_platform(
     record = image(platforms=(platform("a", created=created), platform("b")))
     with load_lines([write_report(tmp_path / "r.jsonl", [record])]) as lines:
         ages = read_ages(lines)
-    counted = [one.name for one in ages.ages if one.images]
-    assert [name.partition(":")[0] for name in counted] == ([age] if age else [])
+        (row,) = read_references(lines).data["rows"]
+    counted = [one for one in ages.ages if one.images]
+    assert [one.name for one in counted] == ([age] if age else [])
+    for one in ages.ages:  # its link finds the image, no other link does
+        is_found = row[5] is not None and (
+            (one.since or "") <= row[5] <= (one.until or "9999")
+        )
+        assert is_found == (one.name == age)
+    assert ages.partly == (1 if age else 0)
     assert ages.undated == (0 if age else 1)
 
 
@@ -356,3 +373,138 @@ def test_labels_bases_and_attachments_are_counted(tmp_path: Path) -> None:
 def test_the_page_says_that_the_report_has_no_attachment_data(tmp_path: Path) -> None:
     page = page_of(tmp_path, image())
     assert "The report has no data about attachments" in page
+
+
+def test_an_image_opens_to_its_layers_and_shared_ones_are_stored_once(
+    tmp_path: Path,
+) -> None:
+    shared = layer("1", 100)
+    records = [
+        app("team/a", "1", platforms=(platform("a", layers=(shared, layer("2", 7))),)),
+        app("team/b", "1", platforms=(platform("b", layers=(shared,)),)),
+        app("team/b", "2", platforms=(platform("b", layers=(shared,)),)),
+        failure(),
+    ]
+    with load_lines([write_report(tmp_path / "r.jsonl", records)]) as lines:
+        references = read_references(lines)
+        opened = read_layers(lines, references.shown)
+    assert sorted(opened["layers"]) == [(digest("1"), 100), (digest("2"), 7)]
+    assert len(opened["manifests"]) == 2
+    names = references.data["repositories"]
+    found = {
+        f"{names[row[0]]}:{row[1]}": [
+            [opened["layers"][number] for number in opened["manifests"][one][4]]
+            for one in opened["images"].get(str(position), [])
+        ]
+        for position, row in enumerate(references.data["rows"])
+    }
+    assert found == {
+        "team/a:1": [[(digest("1"), 100), (digest("2"), 7)]],
+        "team/b:1": [[(digest("1"), 100)]],
+        "team/b:2": [[(digest("1"), 100)]],
+        "team/gone:1": [],
+    }
+
+
+def test_layers_beyond_the_limit_are_left_out_with_their_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = [
+        app(
+            "team/a",
+            str(number),
+            size=9 - number,
+            digest=digest(str(number)),
+            platforms=(
+                platform("a", layers=(layer(str(number), 1),)),
+                platform("b", layers=(layer(f"{number}f", 1),)),
+            ),
+        )
+        for number in range(4)
+    ]
+    monkeypatch.setattr(layer_data, "MAX_LAYER_BYTES", 1000)
+    with load_lines([write_report(tmp_path / "r.jsonl", records)]) as lines:
+        opened = read_layers(lines, 4)
+    assert list(opened["images"]) == ["0", "1"]
+    assert all(len(numbers) == 2 for numbers in opened["images"].values())
+    for *_, layers in opened["manifests"]:
+        assert all(number < len(opened["layers"]) for number in layers)
+    assert len(script_json(opened)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("more", "title", "tone"),
+    [
+        ({}, "All 3 references audited", "good"),
+        ({"lines": 1}, "1 reference audited", "good"),
+        ({"lines": 0}, "The report is empty", "warn"),
+        ({"failures": 2}, "2 of 3 references could not be audited", "bad"),
+        ({"warned": 1}, "1 reference with warnings of the audit", "warn"),
+        ({"failures": 1, "errors": 5}, "1 of 3 references could not be audited", "bad"),
+        ({"errors": 1, "warned": 1}, "1 violation of the policy", "bad"),
+        ({"warnings": 38}, "38 policy warnings", "warn"),
+        ({"removed": 1}, "1 image removed", "warn"),
+        ({"moved": 2}, "All 3 references audited", "good"),
+    ],
+)
+def test_the_worst_finding_is_the_title(
+    more: dict[str, int], title: str, tone: str
+) -> None:
+    def numbers(**defaults: int) -> dict[str, int]:
+        return {name: more.get(name, value) for name, value in defaults.items()}
+
+    counts = dict.fromkeys(Change, 0)
+    counts[Change.REMOVED] = more.get("removed", 0)
+    counts[Change.MOVED] = more.get("moved", 0)
+    changes = SimpleNamespace(
+        totals=SimpleNamespace(
+            changes=counts,
+            differences=sum(counts.values()),
+            old=SimpleNamespace(audited_to="2026-11-23T02:00:00Z"),
+        )
+    )
+    verdict = find_worst(
+        SimpleNamespace(**numbers(lines=3, failures=0, warned=0)),
+        changes,
+        SimpleNamespace(**numbers(errors=0, warnings=0)),
+    )
+    assert (verdict.title, verdict.tone) == (title, tone)
+    assert title not in [finding.text for finding in verdict.findings]
+
+
+def test_the_trend_has_a_bar_for_each_night_and_needs_two() -> None:
+    points = [
+        TrendPoint(at="2026-11-24T02:00:00Z", references=10, failures=0),
+        TrendPoint(at="2026-11-23T02:00:00Z", references=5, failures=0, violations=3),
+    ]
+    assert read_trend(points[:1]) is None
+    trend = read_trend(points)
+    assert trend is not None
+    charts = {chart.label: chart for chart in trend.charts}
+    assert list(charts) == ["References", "Failures", "Violations"]
+    assert [bar.height for bar in charts["References"].bars] == [50, 100]
+    assert charts["References"].last == "10"
+    assert [bar.height for bar in charts["Failures"].bars] == [0, 0]
+    assert charts["Violations"].bars[1] is None
+    assert charts["Violations"].last == "unknown"
+
+
+def test_the_trend_reads_a_data_set_of_history(tmp_path: Path) -> None:
+    for day in (23, 24):
+        at = f"2026-11-{day}T02:00:00Z"
+        records = [
+            image(audited_at=at),
+            *([failure(audited_at=at)] if day == 24 else []),
+        ]
+        report = write_report(tmp_path / f"{day}.jsonl", records)
+        add(tmp_path / "runs", [report])
+    points = history_points(tmp_path / "runs")
+    assert [(point.at, point.references, point.failures) for point in points] == [
+        ("2026-11-23T02:00:00Z", 1, 0),
+        ("2026-11-24T02:00:00Z", 2, 1),
+    ]
+    page = tmp_path / "page.html"
+    arguments = ["html", str(tmp_path / "24.jsonl"), "-o", str(page)]
+    assert run([*arguments, "--history", str(tmp_path / "runs")]) == 0
+    assert "The last 2 nights, 2026-11-23 to 2026-11-24." in page.read_text()
+    assert run([*arguments, "--history", str(tmp_path)]) == ExitCode.USAGE
