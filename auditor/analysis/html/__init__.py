@@ -15,6 +15,6 @@ are in memory, and renders them:
 6. `page` renders these with Jinja (`assets/page.html.j2`).
 
 Every table is truncated to a fixed number of rows, and the page says where it is. The
-page depends on the report, the earlier report, the policy, the nights and the date for its waivers
-only: the same input gives the same bytes.
+page depends on the report, the earlier report, the policy, the nights and the date for
+its waivers only: the same input gives the same bytes.
 """

@@ -115,7 +115,8 @@ def _known_bits(line: Any) -> int:
         for position, attached in enumerate(fields)
         if attached is not None
     )
-    return bits | (line.content == "image") << 6 | bool(line.warnings) << 7
+    is_image: bool = line.content == "image"
+    return bits | is_image << 6 | bool(line.warnings) << 7
 
 
 def shown_text(text: str) -> str:

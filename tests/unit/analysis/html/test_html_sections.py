@@ -37,7 +37,14 @@ from auditor.analysis.html.verdict import find_worst
 from auditor.cli.main import run
 from auditor.cli.output import print_pieces
 from auditor.errors import ExitCode, OutputError
-from auditor.model import BaseImage, ConfigDetails, ContentKind, ImageRecord, Layer
+from auditor.model import (
+    BaseImage,
+    ConfigDetails,
+    ContentKind,
+    ImageRecord,
+    Layer,
+    Record,
+)
 from tests.manifests import digest
 from tests.records import EVERYTHING, RECORDS, failure, image, layer, platform
 from tests.reports import write_report
@@ -379,7 +386,7 @@ def test_an_image_opens_to_its_layers_and_shared_ones_are_stored_once(
     tmp_path: Path,
 ) -> None:
     shared = layer("1", 100)
-    records = [
+    records: list[Record] = [
         app("team/a", "1", platforms=(platform("a", layers=(shared, layer("2", 7))),)),
         app("team/b", "1", platforms=(platform("b", layers=(shared,)),)),
         app("team/b", "2", platforms=(platform("b", layers=(shared,)),)),
@@ -492,7 +499,7 @@ def test_the_trend_has_a_bar_for_each_night_and_needs_two() -> None:
 def test_the_trend_reads_a_data_set_of_history(tmp_path: Path) -> None:
     for day in (23, 24):
         at = f"2026-11-{day}T02:00:00Z"
-        records = [
+        records: list[Record] = [
             image(audited_at=at),
             *([failure(audited_at=at)] if day == 24 else []),
         ]
