@@ -359,17 +359,21 @@ async def open_job(
     clock: Clock,
     notify: Callable[[str], None],
     items: Iterable[InputItem] | None = None,
+    options: ReportOptions | None = None,
 ) -> AsyncIterator[AuditJob]:
     """The job that the settings describe, with all its resources open.
 
     `notify` gets sentences for the user; `items` replace the settings' references and
-    lists. Raises the `AuditorError`s of the resources.
+    lists, `options` those of `report_options`. Raises the `AuditorError`s of the
+    resources.
     """
     now = rfc3339(clock.epoch())
     async with (
         open_registries(settings, clock=clock) as registries,
         open_cache(settings, now=clock.epoch) as cache,
-        open_report(report_options(settings), now=now, notify=notify) as report,
+        open_report(
+            options or report_options(settings), now=now, notify=notify
+        ) as report,
     ):
         with _shard_file(settings, report, notify) or nullcontext() as shard_file:
             items = input_items(settings) if items is None else items

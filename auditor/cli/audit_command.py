@@ -19,12 +19,20 @@ from auditor.cli.command_support import (
 from auditor.cli.main import information, print_message
 from auditor.cli.output import print_line
 from auditor.cli.side_outputs import check_file, check_side_outputs, write_side_outputs
-from auditor.config import EngineName, OptionGroup, ProgressMode, Settings
+from auditor.config import (
+    EngineName,
+    OptionGroup,
+    ProgressMode,
+    ReportFormat,
+    Settings,
+)
 from auditor.errors import ExitCode, UsageError
+from auditor.model import Shape
 
 if TYPE_CHECKING:
     from auditor.audit.run import AuditRun
     from auditor.cli.signals import Interruption
+    from auditor.report.audit_table import AuditTable
 
 _EPILOG = """
 A reference is [HOST[:PORT]/]REPOSITORY[:TAG][@DIGEST]. The tag and the repository may
@@ -51,12 +59,31 @@ def command(**flags: Any) -> int:
     if settings.dry_run:
         early_signals.uninstall()
         return run_async(dry_run, settings)
+    _check_format(settings, flags["format"])
     if settings.processes > 1 or settings.engine is not EngineName.LOCAL:
         from auditor.cli.sharded_audit import audit_sharded
 
         with extras():
             return run_async(audit_sharded, settings, flags)
     return run_async(audit, settings)
+
+
+def _check_format(settings: Settings, flag: str | None) -> None:
+    """Refuse a table that would not be printed.
+
+    In a file or variable, `format` applies to the audits that can print one.
+    """
+    if flag != ReportFormat.TABLE:
+        return
+    if settings.output != "-":
+        reason = "-o FILE writes JSON lines; leave out one of them"
+    elif settings.shape is not Shape.IMAGE:
+        reason = f"has a line per image; leave out --shape {settings.shape}"
+    elif settings.processes > 1 or settings.engine is not EngineName.LOCAL:
+        reason = "--processes and --engine write JSON lines; leave out --format"
+    else:
+        return
+    raise UsageError(f"--format table: {reason}")
 
 
 async def audit(settings: Settings) -> int:
@@ -75,11 +102,15 @@ async def audit(settings: Settings) -> int:
 async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
     import anyio
 
-    from auditor.audit.run import open_job, run_with_checkpoints
+    from auditor.audit.run import open_job, report_options, run_with_checkpoints
     from auditor.cli.progress import log_progress
     from auditor.errors import unwrap_exception_group
     from auditor.input.lists import await_first_item, input_items
-    from auditor.report.summary_text import empty_input_sentence, summary_lines
+    from auditor.report.summary_text import (
+        empty_input_sentence,
+        next_commands,
+        summary_lines,
+    )
     from auditor.util.clock import SystemClock
 
     say = information(settings)
@@ -89,7 +120,12 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
     if settings.deadline_s is not None:
         left_s = settings.deadline_s - (clock.monotonic() - started_s)
         settings = replace(settings, deadline_s=max(0.0, left_s))
-    async with open_job(settings, clock=clock, notify=say, items=items) as job:
+    options, table = report_options(settings), _table(settings)
+    if table is not None:
+        options = replace(options, encode=table, rest=table.rest)
+    async with open_job(
+        settings, clock=clock, notify=say, items=items, options=options
+    ) as job:
         run, report = job.run, job.report
         interruption.begin(run, report)
         with _progress(settings, run), unwrap_exception_group():
@@ -98,26 +134,53 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
                 await run_with_checkpoints(run, report)
                 group.cancel_scope.cancel()
         interruption.finish()
+        await report.write_rest()
         if interruption.code is None:
             await job.commit()
     summary = run.summary().to_json()
-    for line in summary_lines(summary):
+    # The table has shown the failures.
+    shown = summary if table is None else {**summary, "failures": {}}
+    for line in summary_lines(shown):
         say(line)
     if (hint := report.resume_hint) is not None:
         say(hint)
     elif settings.shard is None and (sentence := empty_input_sentence(summary)):
         print_message(sentence)
+    elif sys.stderr.isatty():
+        for line in next_commands(settings.output):
+            say(line)
     write_side_outputs(settings, summary)
     if interruption.code is not None:
         return interruption.code
     return ExitCode.FAILED if summary["references"]["failed"] else ExitCode.OK
 
 
-def _progress(settings: Settings, run: AuditRun) -> AbstractContextManager[None]:
-    shown = settings.progress is ProgressMode.ALWAYS or (
+def _table(settings: Settings) -> AuditTable | None:
+    """The table on standard output; None if JSON lines are written."""
+    form = settings.format
+    if settings.output != "-" or form is ReportFormat.JSONL:
+        return None
+    is_terminal = sys.stdout.isatty()
+    if form is ReportFormat.AUTO and not (
+        is_terminal and settings.shape is Shape.IMAGE
+    ):
+        return None
+    from auditor.report.audit_table import AuditTable
+    from auditor.util.terminal import screen_of
+
+    over_progress = is_terminal and _shows_progress(settings)
+    return AuditTable(screen_of(sys.stdout), over_progress=over_progress)
+
+
+def _shows_progress(settings: Settings) -> bool:
+    is_wanted = settings.progress is ProgressMode.ALWAYS or (
         settings.progress is ProgressMode.AUTO and sys.stderr.isatty()
     )
-    if not shown or settings.quiet:
+    return is_wanted and not settings.quiet
+
+
+def _progress(settings: Settings, run: AuditRun) -> AbstractContextManager[None]:
+    if not _shows_progress(settings):
         return nullcontext()
     from auditor.cli.progress import terminal_progress
     from auditor.input.lists import count_lines

@@ -9,8 +9,8 @@ import gc
 import importlib
 import sys
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -161,9 +161,18 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def print_message(sentence: str) -> None:
-    """Print one line for a person on stderr; ignore a closed or full stderr."""
+    """Print one line for a person on stderr; ignore a closed or full stderr.
+
+    On a terminal, a long line is broken between words.
+    """
+    text = _format_message(sentence)
     with suppress(OSError):
-        click.echo(_format_message(sentence), err=True)
+        if sys.stderr.isatty():
+            from auditor.util.terminal import screen_of, wrapped
+
+            indent = _PREFIX_CHARS + len(sentence) - len(sentence.lstrip()) + 2
+            text = "\n".join(wrapped(text, screen_of(sys.stderr), indent=indent))
+        click.echo(_line_start + text, err=True)
 
 
 def information(settings: Settings) -> Callable[[str], None]:
@@ -175,6 +184,26 @@ def set_message_format(format_message: Callable[[str], str]) -> None:
     """Make `print_message` format each sentence with this function."""
     global _format_message  # noqa: PLW0603  (one standard error, one format)
     _format_message = format_message
+
+
+# Of "auditor: ".
+_PREFIX_CHARS = 9
+
+
+@contextmanager
+def messages_over_progress() -> Iterator[None]:
+    """Erase the line of progress before each message while the body runs."""
+    from auditor.util.terminal import ERASE_LINE
+
+    global _line_start  # noqa: PLW0603  (one standard error, one cursor)
+    _line_start = ERASE_LINE
+    try:
+        yield
+    finally:
+        _line_start = ""
+
+
+_line_start = ""
 
 
 def _plain(sentence: str) -> str:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import anyio
 
+from auditor.cli.main import messages_over_progress
 from auditor.report.summary import Tally
 
 log = logging.getLogger("auditor.progress")
@@ -51,7 +52,6 @@ def terminal_progress(
     from rich.console import Console
     from rich.progress import (
         BarColumn,
-        MofNCompleteColumn,
         Progress,
         ProgressColumn,
         SpinnerColumn,
@@ -64,7 +64,8 @@ def terminal_progress(
     class Rate(ProgressColumn):
         def render(self, task: Task) -> Text:
             speed = task.finished_speed or task.speed
-            return Text("" if speed is None else f"{speed:.0f}/s")
+            # Less would be shown as 0/s.
+            return Text(f"{speed:.0f}/s" if speed and speed >= 0.5 else "")
 
     class Numbers(ProgressColumn):
         max_refresh = 0.1
@@ -74,20 +75,21 @@ def terminal_progress(
             count, complete = known_references()
             total = count if complete else expected
             progress.update(task.id, completed=done, total=total)
-            failed = f", {tally.failed} failed" if tally.failed else ""
-            return Text(failed, style="red")
+            text = Text(f"{done}/{'?' if total is None else total}")
+            if tally.failed:
+                text.append(f", {tally.failed} failed", style="red")
+            return text
 
     progress = Progress(
         SpinnerColumn(),
         TextColumn("auditing"),
         BarColumn(bar_width=24),
-        MofNCompleteColumn(),
         Numbers(),
         Rate(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
     )
-    with progress:
+    with progress, messages_over_progress():
         progress.add_task("audit", total=None)
         yield

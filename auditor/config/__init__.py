@@ -40,6 +40,7 @@ from auditor.config.settings import (
     ProgressMode,
     RateLimitPolicy,
     RegistrySettings,
+    ReportFormat,
     Settings,
 )
 from auditor.config.toml_file import read_toml
@@ -63,6 +64,7 @@ __all__ = [
     "ProgressMode",
     "RateLimitPolicy",
     "RegistrySettings",
+    "ReportFormat",
     "Settings",
     "load_settings",
     "options_of",

@@ -23,6 +23,7 @@ from auditor.config.settings import (
     ProgressMode,
     RateLimitPolicy,
     RegistrySettings,
+    ReportFormat,
     Settings,
 )
 from auditor.config.values import (
@@ -214,6 +215,11 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
             "The report file, compressed if it ends in .gz or .zst; - is standard"
             " output.",
             short_flag="-o",
+        ),
+        "format": Option(
+            member_of(ReportFormat),
+            "What to print without -o; auto: a table if it is a terminal, or else JSON"
+            " lines.",
         ),
         "summary": Option(PATH, "Also write the summary as JSON to this file."),
         "metrics": Option(

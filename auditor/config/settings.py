@@ -43,6 +43,14 @@ class EngineName(StrEnum):
     DASK = "dask"
 
 
+class ReportFormat(StrEnum):
+    """What an audit prints on standard output; a report file has JSON lines."""
+
+    AUTO = "auto"  # a table if it is a terminal
+    TABLE = "table"
+    JSONL = "jsonl"
+
+
 class ProgressMode(StrEnum):
     """When progress is shown on standard error."""
 
@@ -225,6 +233,7 @@ class Settings:
     output: str = "-"
     summary: str | None = None
     metrics: str | None = None
+    format: ReportFormat = ReportFormat.AUTO
     shape: Shape = Shape.IMAGE
     image_config: ImageConfigMode = ImageConfigMode.AUTO
     platforms: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -18,6 +19,10 @@ MAX_ARCHITECTURES = 6
 MAX_LISTINGS = 20
 # Logins that were not used, shown. The summary file has all.
 MAX_LOGINS = 20
+# The longest path of Linux.
+_PATH_CHARS = 4096
+# References a second; less would be shown as 0/s.
+_LEAST_RATE = 0.5
 # Longer than any valid reference.
 MAX_REFERENCE_CHARS = 500
 
@@ -85,6 +90,20 @@ def summary_lines(summary: Json) -> list[str]:
     ]
 
 
+def next_commands(output: str) -> Iterator[str]:
+    """What to do with the report after an audit on a terminal."""
+    if output == "-":
+        yield "  to keep the report: -o report.jsonl; then try"
+        output = "report.jsonl"
+    else:
+        yield f"  report: {safe_text(output, _PATH_CHARS)}; try next"
+    page = output
+    for suffix in (".gz", ".zst", ".jsonl"):
+        page = page.removesuffix(suffix)
+    yield f"      auditor html {shlex.quote(output)} -o {shlex.quote(page + '.html')}"
+    yield f"      auditor layers {shlex.quote(output)}"
+
+
 def empty_input_sentence(summary: Json) -> str | None:
     """Why a run that read all of its input had nothing to audit; `None` if it had."""
     references = summary["references"]
@@ -140,8 +159,10 @@ def _first_line(summary: Json) -> str:
     rate = audited_now / duration_s if duration_s > 0 else 0
     line = (
         f"{references['audited']} of {format_count(references['asked'], 'reference')}"
-        f" audited in {duration_s:.1f} s ({rate:.0f}/s)"
+        f" audited in {duration_s:.1f} s"
     )
+    if rate >= _LEAST_RATE:
+        line += f" ({rate:.0f}/s)"
     if references["failed"]:
         line += f", {references['failed']} failed"
         if references["not_asked"]:

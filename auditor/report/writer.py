@@ -278,7 +278,8 @@ class ReportOptions:
 
     `settings` are the settings that the records depend on, by name, as JSON values: a
     report can only be resumed with the same settings. `keep_s` and `keep_failures`:
-    which records a resumed report keeps (`KeptRecords`).
+    which records a resumed report keeps (`KeptRecords`). `encode` replaces the encoder
+    of the shape; `rest` is what it still holds after the last record.
     """
 
     output: str = "-"
@@ -288,6 +289,8 @@ class ReportOptions:
     keep_s: float = math.inf
     keep_failures: bool = True
     settings: Mapping[str, Any] = field(default_factory=dict)
+    encode: Callable[[Record], bytes] | None = None
+    rest: Callable[[], bytes] = bytes
 
 
 class Report:
@@ -305,7 +308,8 @@ class Report:
         resume_index: ResumeIndex | None = None,
     ) -> None:
         self.writer = writer
-        self._encode = encoder(options.shape)
+        self._encode = options.encode or encoder(options.shape)
+        self._rest = options.rest
         self._in_input_order = options.order is Order.INPUT
         self._journal = journal
         self.resume_index = resume_index
@@ -322,6 +326,10 @@ class Report:
     async def write(self, record: Record) -> None:
         """Append the next record."""
         await self.writer.write(self._encode(record))
+
+    async def write_rest(self) -> None:
+        """Append what the encoder still holds, after the last record."""
+        await self.writer.write(self._rest())
 
     async def checkpoint(self, early: Iterable[Record], *, has_waiting: bool) -> None:
         """Make everything that is finished durable.
@@ -353,7 +361,8 @@ class Report:
         """Write everything from a signal handler; the program exits next."""
         with suppress(OSError):
             if self._journal is None:
-                self.writer.write_now(b"".join(map(self._encode, early)))
+                lines = b"".join(map(self._encode, early))
+                self.writer.write_now(lines + self._rest())
                 return
             self.writer.write_now()
             for record in early:

@@ -8,8 +8,6 @@ is imported only then: it takes tenths of a second.
 from __future__ import annotations
 
 import os
-import shutil
-import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
@@ -25,6 +23,8 @@ GAP = 2
 SHORT_DIGITS = 12
 # A folded column narrower than this cannot be read; the table becomes records.
 MIN_FOLDED_WIDTH = 16
+# Erases the line of the cursor, such as that of progress.
+ERASE_LINE = "\r\x1b[2K"
 # A narrower terminal wraps the lines itself.
 _MIN_WIDTH = 40
 _DIGEST = LazyPattern(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9a-f]{32,128}")
@@ -66,6 +66,8 @@ def screen_of(stream: TextIO, environment: Mapping[str, str] | None = None) -> S
         colours = is_terminal and variables.get("TERM") != "dumb"
     if not is_terminal:
         return Screen(None, colours)
+    import shutil
+
     width = shutil.get_terminal_size().columns
     return Screen(max(_MIN_WIDTH, width), colours)
 
@@ -96,6 +98,8 @@ def wrapped(text: str, screen: Screen, *, indent: int = 2) -> list[str]:
     """
     if screen.width is None or len(text) <= screen.width:
         return [text]
+    import textwrap
+
     lead = text[: len(text) - len(text.lstrip())]
     return textwrap.wrap(
         text,

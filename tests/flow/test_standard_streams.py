@@ -171,11 +171,15 @@ async def test_a_report_is_not_written_to_a_closed_standard_stream(
     assert _tags(report.read_bytes()) == list("012345")
 
 
-async def _on_a_terminal(*arguments: str, **more: Any) -> tuple[bytes, bytes]:
+async def _on_a_terminal(
+    *arguments: str, stdout_too: bool = False, **more: Any
+) -> tuple[bytes, bytes]:
     """What a command writes to standard output and, as a terminal, to error."""
     ours, theirs = pty.openpty()
     shown = []
     try:
+        if stdout_too:
+            more["stdout"] = theirs
         async with running(*arguments, stderr=theirs, **more) as process:
             os.close(theirs)
 
@@ -209,3 +213,44 @@ async def test_progress_is_shown_on_a_terminal_only() -> None:
     assert b"6 of 6 references audited" in shown
     assert b"\x1b" not in quiet
     assert b"auditing" not in quiet
+
+
+async def test_an_audit_prints_a_table_on_a_terminal_and_json_into_a_pipe() -> None:
+    terminal = {"TERM": "xterm-256color", "NO_COLOR": "1", "COLUMNS": "80"}
+    async with lab(simple(NAMES)) as here:
+        _, table = await _on_a_terminal(
+            *_arguments(here), stdout_too=True, environment=terminal
+        )
+        _, lines = await _on_a_terminal(
+            *_arguments(here, "--format", "jsonl"),
+            stdout_too=True,
+            environment=terminal,
+        )
+        piped = await auditor(*_arguments(here, "--format", "table"))
+    shown = table.decode()
+    assert "reference " in shown
+    assert here.ref("app:3") in shown or "app:3" in shown
+    assert '{"schema"' not in shown
+    assert "auditor html report.jsonl -o report.html" in shown
+    assert '{"schema"' in lines.decode()
+    assert piped.out.decode().startswith("reference ")
+    assert b"\x1b" not in piped.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("-o", "report.jsonl"), "-o FILE writes JSON lines; leave out one of them"),
+        (("--shape", "layer"), "has a line per image; leave out --shape layer"),
+        (("--processes", "2"), "--processes and --engine write JSON lines"),
+    ],
+)
+async def test_a_table_that_would_not_be_printed_is_refused(
+    arguments: tuple[str, ...], problem: str, tmp_path: Path
+) -> None:
+    done = await auditor(
+        "audit", "r.example.com/app:1", "--format", "table", *arguments, place=tmp_path
+    )
+    assert done.code == 2
+    assert problem in done.messages[0]
+    assert list(tmp_path.iterdir()) == []

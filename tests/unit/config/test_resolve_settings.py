@@ -295,6 +295,7 @@ def test_the_settings_of_records_are_every_image_and_report_option_but_the_files
         option.name for option in options_of(OptionGroup.IMAGE, OptionGroup.REPORT)
     }
     assert about - set(record_settings(Settings())) == {
+        "format",
         "output",
         "summary",
         "metrics",
