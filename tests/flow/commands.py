@@ -2,6 +2,9 @@
 
 done = await auditor("audit", here.ref("team/app:1"))
 assert (done.code, done.stderr) == (0, [...])
+
+The process is a copy of one that has imported everything (`fork_server.py`), unless a
+`program` is given.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ import anyio
 import orjson
 from anyio.abc import ByteReceiveStream, Process
 
+from tests.flow.fork_server import can_run
+from tests.flow.forked_process import fork
 from tests.flow.harness import PATIENCE_S
 
 # Warnings are errors in the process, too.
@@ -60,20 +65,27 @@ async def running(
     stdin: int | None = PIPE,
     stdout: Any = PIPE,
     stderr: Any = PIPE,
-    program: Sequence[str] = PROGRAM,
-    **more: Any,
+    program: Sequence[str] | None = None,
 ) -> AsyncIterator[Process]:
-    """Run the command; kill it at the end if it still runs."""
+    """Run the command; kill it at the end if it still runs.
+
+    With a `program`, such as `PROGRAM`, it is a new interpreter.
+    """
+    variables = {**BASE_ENVIRONMENT, **(environment or {})}
     with anyio.fail_after(PATIENCE_S):
-        process = await anyio.open_process(
-            [*program, *arguments],
-            env={**BASE_ENVIRONMENT, **(environment or {})},
-            cwd=place,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            **more,
-        )
+        if program is None and can_run(environment or {}):
+            process: Process = fork(
+                arguments, variables, place, stdin=stdin, stdout=stdout, stderr=stderr
+            )
+        else:
+            process = await anyio.open_process(
+                [*(program or PROGRAM), *arguments],
+                env=variables,
+                cwd=place,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+            )
         async with process:
             try:
                 yield process
