@@ -24,6 +24,7 @@ import orjson
 
 from auditor.analysis.csv_formula_guard import escape_formula
 from auditor.analysis.duckdb_connection import quoted
+from auditor.analysis.query_errors import explained_error, is_query_error
 from auditor.analysis.reports import (
     READING_ERRORS,
     VIEWS,
@@ -34,6 +35,7 @@ from auditor.analysis.reports import (
     report_paths,
 )
 from auditor.analysis.text_tables import align
+from auditor.analysis.view_columns import REPORT_COLUMN, VIEW_HELP
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.util.terminal import ScreenColumn, screen_of, table_lines
@@ -171,7 +173,7 @@ class QueryResult:
 
     def notices(self) -> Iterator[str]:
         """What the reports cannot answer: the number of rows with unknown values."""
-        with _query_errors():
+        with _query_errors(self._select):
             if self._names and is_empty(self._connection):
                 yield "the report is empty"
             for (view, column), value in _UNKNOWN_VALUES.items():
@@ -188,7 +190,7 @@ class QueryResult:
         return f"({self._select}) AS result({names})"
 
     def _fetch(self, select: str) -> Iterator[tuple[Any, ...]]:
-        with _query_errors():
+        with _query_errors(self._select):
             cursor = self._connection.execute(select)
             while rows := cursor.fetchmany(BATCH_ROWS):
                 self.row_count += len(rows)
@@ -205,10 +207,38 @@ def run_query(paths: Sequence[str], sql: str) -> Iterator[QueryResult]:
     files = report_paths(paths)
     with open_reports(files) as connection:
         _lock(connection, files)
-        with _query_errors():
+        with _query_errors(sql):
             select, names = _checked_select(connection, sql)
             result = QueryResult(connection, select, names)
         yield result
+
+
+def view_columns(
+    paths: Sequence[str],
+) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
+    """Each view of reports, what its rows are, and its columns.
+
+    A column has a name, a short name of its type (text, number, time, yes/no, list,
+    map, struct) and a meaning.
+    """
+    found = []
+    with open_reports(report_paths(paths)) as connection:
+        for view, explained in VIEW_HELP.items():
+            described = connection.execute(f"DESCRIBE {view}").fetchall()
+            meanings = dict([REPORT_COLUMN]) | explained.columns
+            columns = [
+                (row[0], _short_type(row[1]), meanings[row[0]]) for row in described
+            ]
+            found.append((view, explained.row, columns))
+    return found
+
+
+def _short_type(name: str) -> str:
+    if name.endswith("]"):
+        return "list"
+    outer = name.partition("(")[0]
+    return {"VARCHAR": "text", "BIGINT": "number", "BOOLEAN": "yes/no",
+            "TIMESTAMP": "time"}.get(outer, outer.lower())  # fmt: skip
 
 
 def _lock(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> None:
@@ -232,7 +262,7 @@ def _checked_select(
     ).fetchone() or ("{}",)
     parsed = orjson.loads(tree)
     if parsed.get("error") is not False or len(parsed["statements"]) != 1:
-        reason = parsed.get("error_message", "more than one statement")
+        reason = str(parsed.get("error_message", "more than one statement"))
         raise UsageError(f"a query must be one SELECT, DESCRIBE or SUMMARIZE: {reason}")
     return select, _check_tree(parsed["statements"])
 
@@ -270,13 +300,14 @@ def _check_tree(tree: object) -> set[str]:
 
 
 @contextmanager
-def _query_errors() -> Iterator[None]:
+def _query_errors(sql: str) -> Iterator[None]:
     try:
         yield
-    except READING_ERRORS:
-        raise
     except duckdb.Error as error:
-        raise UsageError(f"the query: {error_text(error)}") from None
+        if isinstance(error, READING_ERRORS) and not is_query_error(error):
+            raise
+        explained = explained_error(error, sql) or error_text(error)
+        raise UsageError(f"the query: {explained}") from None
 
 
 # -- output --
@@ -311,7 +342,7 @@ def _write_csv(result: QueryResult, out: TextIO) -> None:
     """RFC 4180 with a header; NULL is an empty cell, and formulas are escaped."""
 
     def text(cell: str) -> str:
-        return _printable(escape_formula(cell), out)
+        return _printable(escape_formula(cell))
 
     out.write(_csv_line(text(column.name) for column in result.columns))
     numbers = [column.is_number for column in result.columns]
@@ -324,9 +355,11 @@ def _write_csv(result: QueryResult, out: TextIO) -> None:
     )
 
 
-def _printable(text: str, out: TextIO) -> str:
-    # Control characters in a report must not reach a terminal.
-    return safe_text(text, sys.maxsize) if out.isatty() else text
+def _printable(text: str) -> str:
+    """The text without characters that act on a terminal; RFC 4180 quotes newlines."""
+    if text.isprintable():
+        return text
+    return "".join(char if char in "\t\r\n" else safe_text(char) for char in text)
 
 
 def _csv_line(cells: Iterable[str]) -> str:

@@ -4,7 +4,8 @@ DuckDB reads the files, compressed ones too (`.gz`, `.zst`), and spills to disk,
 ten million lines can be queried on a small machine.
 
 `open_reports` gives a connection with the view `lines`, one row per line of the files,
-and the `VIEWS` on it that docs/guide/query.md describes. Reading a line that is not
+and the `VIEWS` on it that docs/guide/query.md describes, with a column `report`, the
+name of the file, if there are several. Reading a line that is not
 part of a report is an error: skipping it silently would make every result wrong.
 """
 
@@ -247,14 +248,21 @@ _PLATFORMS = """
              concat(filename, ': not a report: an image without platforms'))
          ELSE platforms END"""
 
+# A TIMESTAMP in UTC, like `created`.
+_AUDITED_AT = "TRY_CAST(audited_at AS TIMESTAMP) AS audited_at"
+
+
+def _fields(record: type) -> str:
+    names = [name for name in _columns(record) if name != "audited_at"]
+    return ", ".join([*names, _AUDITED_AT])
+
+
+# Each view without the word SELECT.
 VIEWS = {
-    "images": f"""
-        SELECT {", ".join(_columns(ImageRecord))} FROM lines WHERE kind = 'image'""",
-    "failures": f"""
-        SELECT {", ".join(_columns(FailureRecord))}
-        FROM lines WHERE kind = 'failure'""",
+    "images": f"{_fields(ImageRecord)} FROM lines WHERE kind = 'image'",
+    "failures": f"{_fields(FailureRecord)} FROM lines WHERE kind = 'failure'",
     "platforms": f"""
-        SELECT reference, registry, repository, tag, digest AS image_digest, content,
+        reference, registry, repository, tag, digest AS image_digest, content,
                nullif({platform_name("p")}, '') AS platform,
                p.os, p.architecture, p.variant, p.os_version,
                p.digest, p.media_type, p.config_digest,
@@ -266,17 +274,17 @@ VIEWS = {
                p.alternatives, audited_at
         FROM (SELECT *, unnest(platforms) AS p FROM images)""",
     "layers": """
-        SELECT reference, registry, repository, tag, image_digest, content, platform,
+        reference, registry, repository, tag, image_digest, content, platform,
                digest AS platform_digest, position - 1 AS position,
                l.digest, l.size, l.media_type, audited_at
         FROM (SELECT *, unnest(layers) AS l,
                      generate_subscripts(layers, 1) AS position FROM platforms)""",
     "attachments": """
-        SELECT reference, registry, repository, tag, digest AS image_digest,
+        reference, registry, repository, tag, digest AS image_digest,
                a.kind, a.artifact_type, a.digest, a.subject, a.predicates, audited_at
         FROM (SELECT *, unnest(attachments) AS a FROM images)""",
     "warnings": """
-        SELECT reference, registry, repository, tag, digest AS image_digest,
+        reference, registry, repository, tag, digest AS image_digest,
                w.code, w.detail, audited_at
         FROM (SELECT *, unnest(warnings) AS w FROM images)""",
 }
@@ -297,12 +305,15 @@ def _create_views(
         SELECT * EXCLUDE (filename)
                REPLACE ({_KIND} AS kind, {_PLATFORMS} AS platforms,
                         {normalized_names("architectures")} AS architectures,
-                        {_CONTENT} AS content)
+                        {_CONTENT} AS content),
+               filename AS report
         FROM read_json([{files}], columns = {{{columns}}}, filename = true,
                        format = 'newline_delimited',
                        maximum_object_size = {MAX_LINE_BYTES})""")
+    # Only with several files is it a question which of them a row is from.
+    report = "report, " if len(patterns) > 1 else ""
     for name, text in VIEWS.items():
-        connection.execute(f"CREATE VIEW {name} AS {text}")
+        connection.execute(f"CREATE VIEW {name} AS SELECT {report}{text}")
 
 
 # -- errors of DuckDB --

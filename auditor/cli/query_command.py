@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
+import glob
+import re
+import shlex
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import click
 
-from auditor.cli.command_support import format_option, reports_argument
+from auditor.cli.command_support import format_option
 from auditor.cli.main import print_message
-from auditor.cli.output import allow_broken_pipe
-from auditor.errors import ExitCode
-from auditor.util.text import format_count
+from auditor.cli.output import allow_broken_pipe, print_lines
+from auditor.errors import ExitCode, UsageError
+from auditor.util.text import format_count, safe_text
 
 _EPILOG = """
-The views are images, platforms, layers, attachments, warnings and failures;
-auditor query REPORT "describe layers" shows the columns of one. REPORT may be
-compressed (.gz, .zst), or a quoted glob.
+auditor query REPORT shows the tables and their columns; auditor query --examples shows
+questions to start from. REPORT may be compressed (.gz, .zst), or a quoted glob.
 """
+_QUERY = re.compile(
+    r"\s*(select|from|with|describe|summarize|pivot|values|show|explain)\b|.*\s",
+    re.IGNORECASE | re.DOTALL,
+)
+_ONE_ARGUMENT = (
+    "the query must be one argument, in double quotes:"
+    ' auditor query REPORT "SELECT ..."'
+)
 
 
 @click.command("query", epilog=_EPILOG)
-@reports_argument
-@click.argument("question", metavar="SELECT")
+@click.argument("arguments", nargs=-1, metavar="REPORT... [SELECT]")
+@click.option("--examples", is_flag=True, help="Show questions and their queries.")
 @format_option("table", "jsonl", "csv")
-def command(*, reports: tuple[str, ...], question: str, output_format: str) -> int:
+def command(*, arguments: tuple[str, ...], examples: bool, output_format: str) -> int:
     """Query reports with SQL (DuckDB's dialect).
 
-    A query reads these reports and nothing else, and writes nothing.
+    A query reads these reports and nothing else, and writes nothing. Without a query,
+    the tables and columns are shown.
     """
+    if examples:
+        print_lines(_example_lines(arguments))
+        return ExitCode.OK
+    reports, question = _split(arguments)
+    if question is None:
+        print_lines(_view_lines(reports))
+        return ExitCode.OK
     from auditor.analysis.query import (
         MAX_TABLE_ROWS,
         RowFormat,
@@ -48,3 +68,59 @@ def command(*, reports: tuple[str, ...], question: str, output_format: str) -> i
             " --format csv or jsonl"
         )
     return ExitCode.OK
+
+
+def _split(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], str | None]:
+    """The reports, and the query: the last argument, if it is no file."""
+    if not arguments:
+        raise UsageError(
+            "name a report: auditor query REPORT shows its tables and columns;"
+            " auditor query --examples shows queries"
+        )
+    *reports, last = arguments
+    for word in reports:
+        if re.fullmatch(r"select|from|with", word, re.IGNORECASE) and not _is_file(
+            word
+        ):
+            raise UsageError(_ONE_ARGUMENT)
+    if _is_file(last) or not (_QUERY.match(last) or not last):
+        return arguments, None
+    if not reports:
+        raise UsageError(
+            f"name the report before the query: auditor query REPORT"
+            f' "{safe_text(last)}"'
+        )
+    return tuple(reports), last
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return bool(text) and (Path(text).exists() or bool(glob.glob(text)))  # noqa: PTH207
+    except (OSError, ValueError):  # too long for a name, as a query can be
+        return False
+
+
+def _view_lines(reports: tuple[str, ...]) -> Iterator[str]:
+    """Every view with its columns, their types and meanings."""
+    from auditor.analysis.query import view_columns
+
+    for view, row, columns in view_columns(reports):
+        yield f"{view}: {row}"
+        width = max(len(name) for name, _, _ in columns)
+        for name, kind, meaning in columns:
+            yield f"  {name:<{width}}  {kind:<6}  {meaning}"
+        yield ""
+    yield "Queries to start from: auditor query --examples"
+
+
+def _example_lines(arguments: tuple[str, ...]) -> Iterator[str]:
+    from auditor.analysis.query_examples import EXAMPLES
+
+    report = shlex.quote(safe_text(arguments[0])) if arguments else "report.jsonl"
+    for example in EXAMPLES:
+        yield f"# {example.question}"
+        if example.needs:
+            yield f"# (needs auditor {example.needs})"
+        yield f'auditor query {report} "'
+        yield f'{example.sql}"'
+        yield ""

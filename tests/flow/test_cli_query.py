@@ -214,7 +214,7 @@ def test_several_reports_are_queried_together(
 @pytest.mark.parametrize(
     ("question", "message"),
     [
-        ("SELECT 1 FROM nothing", "auditor: the query: Table with name nothing"),
+        ("SELECT 1 FROM nothing", "auditor: the query: there is no table nothing"),
         ("DROP VIEW images", "auditor: a query must be one SELECT"),
         (
             "WITH x AS (COPY (SELECT 1) TO 'f') SELECT 1",
@@ -240,3 +240,41 @@ def test_a_truncated_table_says_so(
     printed = capsys.readouterr()
     assert printed.out == "tag\n1\n"
     assert "truncated after 1 row" in printed.err
+
+
+def test_without_a_query_the_tables_and_columns_are_shown(
+    report: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["query", report]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "images: a reference that was audited"
+    assert "  audited_at          time    when it was audited, UTC" in lines
+    assert max(map(len, lines)) <= 80
+
+
+def test_the_examples_can_be_shown_without_a_report(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["query", "--examples"]) == 0
+    assert "# Images without arm64" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "name a report"),
+        (["select 1"], "name the report before the query"),
+        (["REPORT", "select", "a", "from", "images"], "must be one argument"),
+        (["REPORT", "gone.jsonl"], "gone.jsonl: no such report"),
+        (["REPORT", ""], "a query must be one SELECT"),
+    ],
+)
+def test_a_wrong_command_line_gets_a_sentence(
+    arguments: list[str],
+    sentence: str,
+    report: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = [report if word == "REPORT" else word for word in arguments]
+    assert run(["query", *words]) == 2
+    assert sentence in capsys.readouterr().err

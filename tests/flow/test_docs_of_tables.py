@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from auditor.analysis.query_examples import EXAMPLES, QueryExample
 from auditor.analysis.reports import open_reports
+from auditor.analysis.view_columns import VIEW_HELP
 from auditor.cli.main import run
 from tests.records import RECORDS
 from tests.reports import write_report
@@ -59,3 +61,22 @@ def test_the_documentation_has_every_column_of_the_views(tmp_path: Path) -> None
             assert documented[view] == columns
         images = [row[0] for row in connection.execute("DESCRIBE images").fetchall()]
     assert ["schema", "kind", *documented["images"]] == images
+
+
+def test_every_column_of_the_views_has_a_meaning(tmp_path: Path) -> None:
+    with open_reports([write_report(tmp_path / "r", RECORDS)]) as connection:
+        for view, explained in VIEW_HELP.items():
+            described = connection.execute(f"DESCRIBE {view}").fetchall()
+            assert list(explained.columns) == [row[0] for row in described]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.question)
+def test_every_example_of_query_runs_and_is_documented(
+    example: QueryExample, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = write_report(tmp_path / "r", RECORDS)
+    assert run(["query", report, example.sql]) == 0
+    assert capsys.readouterr().out
+    text = (DOCS / "query.md").read_text(encoding="utf-8")
+    assert example.question in text
+    assert f'auditor query report.jsonl "\n{example.sql}"' in text

@@ -79,6 +79,8 @@ def test_images_and_failures_have_the_fields_of_the_lines(
     select: str, kind: str, put: Callable[..., str]
 ) -> None:
     expected = [line for line in map(json.loads, LINES) if line["kind"] == kind]
+    for line in expected:  # a timestamp, which DuckDB writes in its own format
+        line["audited_at"] = line["audited_at"].replace("T", " ").removesuffix("Z")
     assert [json.loads(text) for (text,) in rows(put(REPORT), select)] == expected
 
 

@@ -1,0 +1,110 @@
+"""The questions of `auditor query --examples`.
+
+A test runs each one, and holds them equal to those of docs/guide/query.md.
+"""
+
+from __future__ import annotations
+
+from auditor.fast_dataclass import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryExample:
+    """A question, its SQL, and what the audit must have recorded for an answer."""
+
+    question: str
+    sql: str
+    needs: str | None = None
+
+
+EXAMPLES = (
+    QueryExample(
+        question="The repositories with most tags",
+        sql="""\
+  select repository, count(*) as tags
+  from images group by all order by tags desc limit 10""",
+    ),
+    QueryExample(
+        question="Images without arm64",
+        sql="""\
+  select repository, tag from images
+  where content = 'image' and not list_contains(architectures, 'linux/arm64')""",
+    ),
+    QueryExample(
+        question="The largest images",
+        sql="""\
+  select reference, formatReadableDecimalSize(size) as size from images
+  where content = 'image' order by images.size desc nulls last limit 20""",
+    ),
+    QueryExample(
+        question="Images that were built more than a year before the audit",
+        needs="audit --image-config always",
+        sql="""\
+  select reference, platform, created from platforms
+  where content = 'image' and created < audited_at - interval 1 year
+  order by created""",
+    ),
+    QueryExample(
+        question="Images in the old format, schema 1, that containerd 2 cannot pull",
+        sql="""\
+  select reference from images where schema_version = 1""",
+    ),
+    QueryExample(
+        question="Bytes stored by each repository, each layer once",
+        sql="""\
+  select repository, count(*) as layers, sum(size) as bytes
+  from (select distinct repository, digest, size from layers)
+  group by repository order by bytes desc limit 20""",
+    ),
+    QueryExample(
+        question="Tags that are the same image",
+        sql="""\
+  select repository, digest, string_agg(tag, ' ' order by tag) as tags
+  from images group by all having count(*) > 1""",
+    ),
+    QueryExample(
+        question="Failures by kind, with an example",
+        sql="""\
+  select failure, count(*) as n, any_value(reference) as example
+  from failures group by all order by n desc""",
+    ),
+    QueryExample(
+        question="Warnings by code, with an example",
+        sql="""\
+  select code, count(*) as n, any_value(reference) as example,
+         any_value(detail) as detail
+  from warnings group by all order by n desc""",
+    ),
+    QueryExample(
+        question="Images without an SBOM or a signature (null is unknown)",
+        needs="audit --attachments all",
+        sql="""\
+  select reference, signed, has_sbom, has_provenance from images
+  where content = 'image' and (signed = false or has_sbom = false)""",
+    ),
+    QueryExample(
+        question="Attachments by type",
+        sql="""\
+  select kind, artifact_type, predicates, count(distinct reference) as images
+  from attachments group by all order by images desc""",
+    ),
+    QueryExample(
+        question="Images by named base image",
+        sql="""\
+  select base_name, base_digest, count(distinct reference) as images
+  from platforms where base_name is not null group by all order by images desc""",
+    ),
+    QueryExample(
+        question="Labels",
+        needs="audit --label 'org.example.*'",
+        sql="""\
+  select repository, tag, platform, labels['org.example.team'] as team
+  from platforms where labels is not null""",
+    ),
+    QueryExample(
+        question="Annotations",
+        sql="""\
+  select repository, tag, annotations['org.opencontainers.image.version'] as version
+  from images where version is not null""",
+    ),
+)

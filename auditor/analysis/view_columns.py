@@ -1,0 +1,144 @@
+"""What the views of a report and their columns mean, each in one line.
+
+`auditor query REPORT` prints them; a test holds them equal to the views of
+`analysis.reports` and to docs/guide/query.md.
+"""
+
+from __future__ import annotations
+
+from auditor.fast_dataclass import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewHelp:
+    """A view: what one of its rows is, and the meaning of each column by name."""
+
+    row: str
+    columns: dict[str, str]
+
+
+# Only with several reports.
+REPORT_COLUMN = ("report", "the file that the row is from")
+
+_NAME = {
+    "reference": "registry, repository, and tag or digest",
+    "registry": "the host",
+    "repository": "the repository, without its registry",
+    "tag": "null for a reference by digest",
+}
+_IMAGE_DIGEST = {"image_digest": "the manifest that the reference names"}
+_CONTENT = {"content": "image, attachment, artifact or unknown"}
+_AUDITED = {"audited_at": "when it was audited, UTC"}
+_PLATFORM = {"platform": "such as linux/arm64; null for an artifact"}
+
+VIEW_HELP: dict[str, ViewHelp] = {
+    "images": ViewHelp(
+        row="a reference that was audited",
+        columns={
+            "schema": "the schema number of the record",
+            "kind": "always image",
+            **_NAME,
+            "digest": "the manifest that the reference names",
+            "media_type": "of that manifest",
+            "schema_version": "1 or 2; 1 is the format of old registries",
+            "artifact_type": "what an artifact is, such as a Helm chart",
+            **_CONTENT,
+            "architectures": "its platforms, such as linux/arm64; a list",
+            "platforms": "as structures; see the view platforms",
+            "platforms_left_out": "how many --platform excluded",
+            "attachments": "as structures; see the view attachments",
+            "signed": "is a signature attached? null: not looked for",
+            "has_sbom": "is an SBOM attached? null: not looked for",
+            "has_provenance": "is provenance attached? null: not looked for",
+            "size": "compressed bytes of all distinct layers",
+            "annotations": "a map of those of the manifest",
+            "access": "a structure: what the token grants",
+            "warnings": "as structures; see the view warnings",
+            **_AUDITED,
+        },
+    ),
+    "platforms": ViewHelp(
+        row="a platform of an image",
+        columns={
+            **_NAME,
+            **_IMAGE_DIGEST,
+            **_CONTENT,
+            **_PLATFORM,
+            "os": "as the registry gave it",
+            "architecture": "as the registry gave it",
+            "variant": "as the registry gave it, such as v7",
+            "os_version": "the build of Windows",
+            "digest": "the platform's manifest",
+            "media_type": "of that manifest",
+            "config_digest": "its image config",
+            "created": "when it was built, UTC; null if unknown",
+            "user": "the user it runs as; null: root, or unknown",
+            "history": "number of build steps",
+            "labels": "a map of the labels selected with audit --label",
+            "base_name": "the image it was built on",
+            "base_digest": "the digest of that image",
+            "size": "compressed bytes of its distinct layers",
+            "layer_count": "number of layers",
+            "layers": "as structures, base first; see the view layers",
+            "layer_traits": "such as zstd or encrypted",
+            "alternatives": "the same platform in other compressions, structures",
+            **_AUDITED,
+        },
+    ),
+    "layers": ViewHelp(
+        row="a layer of a platform",
+        columns={
+            **_NAME,
+            **_IMAGE_DIGEST,
+            **_CONTENT,
+            **_PLATFORM,
+            "platform_digest": "the manifest that lists the layer",
+            "position": "0 is the base",
+            "digest": "the layer's blob",
+            "size": "compressed bytes; null for schema 1",
+            "media_type": "of the layer",
+            **_AUDITED,
+        },
+    ),
+    "attachments": ViewHelp(
+        row="a manifest about an image: signature, SBOM, attestation",
+        columns={
+            **_NAME,
+            **_IMAGE_DIGEST,
+            "kind": "signature, sbom, attestation or artifact",
+            "artifact_type": "its type",
+            "digest": "the attachment's manifest",
+            "subject": "the digest of what it is about",
+            "predicates": "types of its in-toto statements, a list",
+            **_AUDITED,
+        },
+    ),
+    "warnings": ViewHelp(
+        row="a problem that did not prevent the record",
+        columns={
+            **_NAME,
+            **_IMAGE_DIGEST,
+            "code": "auditor explain CODE says what to do",
+            "detail": "the sentence for people",
+            **_AUDITED,
+        },
+    ),
+    "failures": ViewHelp(
+        row="a reference that could not be audited",
+        columns={
+            "schema": "the schema number of the record",
+            "kind": "always failure",
+            "reference": "as canonical text, or the invalid text",
+            "registry": "the host; null if the text is no reference",
+            "repository": "the repository, without its registry",
+            "tag": "null for a reference by digest",
+            "digest": "of a reference by digest",
+            "stage": "input, list, token, manifest, config or blob",
+            "failure": "auditor explain FAILURE says what to do",
+            "status": "the HTTP status, if there was a response",
+            "detail": "the sentence for people",
+            "attempts": "requests sent; 0: none",
+            **_AUDITED,
+        },
+    ),
+}
