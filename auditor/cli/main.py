@@ -30,6 +30,7 @@ COMMANDS = {
     "ls": "List a registry's repositories, or a repository's tags.",
     "merge": "Merge the reports of a sharded audit (audit --shard).",
     "doctor": "Check a registry step by step, with advice for each problem.",
+    "explain": "Explain a failure, warning, rule or exit code, and what to do.",
     "token": "Show what a registry's token grants; exit 1 if not pull.",
     "inspect": "Show one image: platforms, layers, configuration.",
     "demo": "Run a local registry and audit it; needs nothing else.",

@@ -405,7 +405,12 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
         "token_keys": Option(
             PATH, "Keys that verify tokens: a PEM bundle or a JWKS file."
         ),
-        "plain_http": Option(BOOLEAN, "Use plain HTTP instead of HTTPS."),
+        "plain_http": Option(
+            BOOLEAN,
+            "Use plain HTTP instead of HTTPS, or not; the default is HTTPS, and plain"
+            " HTTP on loopback.",
+            negatable=True,
+        ),
         "ca_file": Option(
             PATH, "CA certificates (PEM) to trust in addition to the system's."
         ),

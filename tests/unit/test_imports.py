@@ -27,6 +27,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "errors": ("fast_dataclass",),
     "util": ("fast_dataclass", "errors"),
     "model": ("fast_dataclass", "errors", "util"),
+    "explanations": ("fast_dataclass", "errors", "util", "model"),
     "oci": BASE,
     "wire": (*BASE, "oci"),
     "config": PURE,
@@ -43,7 +44,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "api": (*READS, "registry", "cache", "input", "report", "audit"),
     "cli": (
         *READS, "registry", "cache", "input", "report", "audit", "analysis",
-        "diagnose", "scale", "nightly", "demo",
+        "diagnose", "scale", "nightly", "demo", "explanations",
     ),
     "__main__": ("cli",),
     "__init__": ("api", *READS),
