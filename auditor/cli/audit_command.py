@@ -12,6 +12,7 @@ import click
 from auditor.cli import early_signals
 from auditor.cli.command_support import (
     extras,
+    name_files,
     run_async,
     settings_from,
     settings_options,
@@ -56,6 +57,7 @@ def command(**flags: Any) -> int:
             " (see auditor audit --help)"
         )
 
+    settings = name_files(settings)
     if settings.dry_run:
         early_signals.uninstall()
         return run_async(dry_run, settings)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
 from auditor.config import Option, OptionGroup, Settings, load_settings, options_of
 from auditor.errors import ProtocolError, UsageError
+
+if TYPE_CHECKING:
+    from auditor.util.clock import Clock
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Parameters = ParamSpec("Parameters")
@@ -122,6 +126,51 @@ def settings_from(flags: dict[str, Any]) -> Settings:
     """The settings: defaults < file < environment < these flags, by option name."""
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     return load_settings(environment=os.environ, flags=given)
+
+
+def name_files(settings: Settings, *, clock: Clock | None = None) -> Settings:
+    """The settings of a run that starts now: its files have their paths.
+
+    A resumed run gets the names of the unfinished report that it continues.
+    """
+    from auditor.config import with_file_names
+    from auditor.config.file_names import has_placeholders, placeholder_values
+    from auditor.util.clock import SystemClock, rfc3339
+
+    now_s = (clock or SystemClock()).epoch()
+    values = placeholder_values(rfc3339(now_s), socket.gethostname())
+    if settings.resume and has_placeholders(settings.output):
+        from auditor.cli.main import information
+        from auditor.report.unfinished_report import resumed_values
+
+        values = resumed_values(
+            settings.output,
+            values,
+            now_s=now_s,
+            max_age_s=settings.resume_max_age_s,
+            notify=information(settings),
+        )
+    return with_file_names(settings, values)
+
+
+def name_file(option: str, name: str) -> str:
+    """The path of a file whose name may have placeholders; raises `UsageError`."""
+    from auditor.config.file_names import (
+        FileNameError,
+        check_report_name,
+        expand,
+        placeholder_values,
+    )
+    from auditor.util.clock import SystemClock, rfc3339
+
+    try:
+        if option == "--output":
+            check_report_name(name)
+        now = rfc3339(SystemClock().epoch())
+        values = placeholder_values(now, socket.gethostname())
+        return expand(name, values)
+    except FileNameError as error:
+        raise UsageError(f"{option}: {error}") from None
 
 
 @contextmanager

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import click
 
-from auditor.cli.command_support import extras, output_option, reports_argument
+from auditor.cli.command_support import (
+    extras,
+    name_file,
+    output_option,
+    reports_argument,
+)
 from auditor.cli.main import print_message
 from auditor.cli.side_outputs import check_file
 from auditor.errors import ExitCode
@@ -31,7 +36,9 @@ def command(*, reports: tuple[str, ...], output: str, summary: str | None) -> in
     from auditor.report.summary_text import summary_lines
     from auditor.scale.merge_shards import merge_shards
 
+    output = name_file("--output", output)
     if summary is not None:
+        summary = name_file("--summary", summary)
         check_file(summary)
     with extras():
         totals = anyio.run(merge_shards, reports, output)

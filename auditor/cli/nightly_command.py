@@ -13,6 +13,7 @@ import click
 from auditor.cli import early_signals
 from auditor.cli.command_support import (
     json_option,
+    name_files,
     run_async,
     settings_from,
 )
@@ -63,6 +64,7 @@ def _run_night(config: str | None) -> int:
     from auditor.util.clock import SystemClock
 
     settings, nightly = _settings(config)
+    settings = name_files(settings)
     with open_night_folder(nightly.folder) as folder:
         run = NightRun(
             folder,
@@ -104,7 +106,8 @@ def _pinged(run: NightRun) -> Iterator[None]:
 
 
 def _audit(flags: dict[str, Any]) -> int:
-    settings = replace(settings_from(flags), metrics=None, quiet=True)
+    settings = name_files(settings_from(flags))
+    settings = replace(settings, metrics=None, quiet=True)
     if settings.processes > 1 or settings.engine is not EngineName.LOCAL:
         from auditor.cli.sharded_audit import audit_sharded
 

@@ -10,6 +10,9 @@ precedence, reads logins from the sources that the file names, checks for confli
 between options and makes the settings. Errors of all steps are collected and raised as
 one `ConfigError` (validation_errors.py).
 
+The files that a run writes may have placeholders in their names (file_names.py);
+`with_file_names` replaces them, once for each run.
+
 `auditor.cli.command_support` makes the command line from the same table.
 """
 
@@ -24,7 +27,11 @@ from auditor.config.option_table import (
     record_settings,
     sharded_run_settings,
 )
-from auditor.config.resolve_settings import load_settings, resolve_settings
+from auditor.config.resolve_settings import (
+    load_settings,
+    resolve_settings,
+    with_file_names,
+)
 from auditor.config.settings import (
     AttachmentMode,
     EngineName,
@@ -72,4 +79,5 @@ __all__ = [
     "record_settings",
     "resolve_settings",
     "sharded_run_settings",
+    "with_file_names",
 ]

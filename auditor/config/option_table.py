@@ -28,6 +28,7 @@ from auditor.config.settings import (
 )
 from auditor.config.values import (
     BOOLEAN,
+    FILE_NAME,
     HOST,
     LABEL,
     MIRROR,
@@ -36,6 +37,7 @@ from auditor.config.values import (
     PLATFORM,
     PROXY,
     REFERENCE,
+    REPORT_NAME,
     REPOSITORY_PATTERN,
     SHARD,
     SINCE,
@@ -211,9 +213,9 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
     },
     (OptionGroup.REPORT, OptionScope.RUN): {
         "output": Option(
-            PATH,
-            "The report file, compressed if it ends in .gz or .zst; - is standard"
-            " output.",
+            REPORT_NAME,
+            "The report file, compressed if it ends in .gz or .zst; {date}, {time} and"
+            " {host} are replaced; - is standard output.",
             short_flag="-o",
         ),
         "format": Option(
@@ -221,9 +223,9 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
             "What to print without -o; auto: a table if it is a terminal, or else JSON"
             " lines.",
         ),
-        "summary": Option(PATH, "Also write the summary as JSON to this file."),
+        "summary": Option(FILE_NAME, "Also write the summary as JSON to this file."),
         "metrics": Option(
-            PATH, "Also write metrics of the run to this Prometheus textfile."
+            FILE_NAME, "Also write metrics of the run to this Prometheus textfile."
         ),
         "shape": Option(
             member_of(Shape),

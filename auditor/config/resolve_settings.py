@@ -14,6 +14,7 @@ from pathlib import PurePath
 from posixpath import normpath
 from typing import Any
 
+from auditor.config.file_names import expand
 from auditor.config.option_table import OPTION_BY_NAME, OPTIONS, OptionScope
 from auditor.config.settings import (
     EngineName,
@@ -107,7 +108,8 @@ def resolve_settings(
     flag_values = read_flags(flags, reader=reader)
     overrides = _merge(environment_values, flag_values)
     values = _merge(document.top, overrides)
-    _check_files(values, errors)
+    names = {name: one for name, one in values.items() if name in _WRITTEN_SUFFIXES}
+    _check_files(values | _expanded(names, _PLACEHOLDERS), errors)
     _number_shard(values, environment, errors)
     if values.get("since") and values.get("image_config") is ImageConfigMode.NEVER:
         # Most listings have no times.
@@ -289,6 +291,31 @@ _WRITTEN_SUFFIXES = {
     "summary": ("", ".partial"),
     "metrics": ("", ".partial"),
 }
+
+
+# Names are also compared before they get the date and time of a run.
+_PLACEHOLDERS = {name: f"{{{name}}}" for name in ("date", "time", "host")}
+
+
+def with_file_names(settings: Settings, values: Mapping[str, str]) -> Settings:
+    """The settings of a run: paths with the values of their placeholders, by name.
+
+    Until then its files have names with placeholders (file_names.py). Raises
+    `ConfigError` if two of its files have the same path now.
+    """
+    errors = ValidationErrors()
+    names = {name: getattr(settings, name) for name in _WRITTEN_SUFFIXES}
+    paths = _expanded(names, values)
+    _check_files({**paths, "list": settings.lists}, errors)
+    errors.raise_if_any()
+    return replace(settings, **paths)
+
+
+def _expanded(names: Mapping[str, object], values: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        name: expand(text, values) if isinstance(text, str) else text
+        for name, text in names.items()
+    }
 
 
 def _check_files(values: OptionValues, errors: ValidationErrors) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import field
 from pathlib import PurePath
 
+from auditor.config.file_names import escaped
 from auditor.config.nightly_settings import read_nightly
 from auditor.config.option_table import (
     ENVIRONMENT_PREFIX,
@@ -60,7 +61,10 @@ class OptionReader:
         except ValueError as error:
             self.errors.add(location, error)
             return False
-        if option.value.is_path:
+        if option.value.has_placeholders:
+            reader = OptionReader(self.errors, *map(_escaped, (self.base, self.home)))
+            converted = reader.absolute(str(converted))
+        elif option.value.is_path:
             converted = (
                 tuple(map(self.absolute, converted))
                 if isinstance(converted, tuple)
@@ -76,6 +80,10 @@ class OptionReader:
         if self.home and (path == "~" or path.startswith("~/")):
             return self.home + path[1:]
         return str(PurePath(self.base, path)) if self.base else path
+
+
+def _escaped(folder: str | None) -> str | None:
+    return folder and escaped(folder)
 
 
 # -- configuration file ----------------------------------------------------------

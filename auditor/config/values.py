@@ -8,6 +8,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
 
+from auditor.config.file_names import (
+    FileNameError,
+    check_file_name,
+    check_report_name,
+)
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.oci import reference_grammar as grammar
@@ -37,7 +42,8 @@ class ValueType:
     `expected` completes the sentence "must be ..."; `each_expected` does so for one
     value of a list. `from_toml` converts a typed value of TOML or click for `Settings`,
     or raises `ValueError`; `from_text` first converts a text (environment variable,
-    flag) into such a value. A path (`is_path`) is made absolute by the caller.
+    flag) into such a value. A path (`is_path`) is made absolute by the caller; one
+    that `has_placeholders` is a name of file_names.py.
     `field_suffix` ends the name of the field in `Settings`: its unit. An invalid value
     is shown if it `is_shown`; others may be secrets.
     """
@@ -49,6 +55,7 @@ class ValueType:
     choices: tuple[str, ...] = ()
     is_switch: bool = False
     is_path: bool = False
+    has_placeholders: bool = False
     is_list: bool = False
     is_shown: bool = False
     each_expected: str | None = None
@@ -58,6 +65,8 @@ class ValueType:
         """Read a value, or raise `ValueError` with a sentence about what it must be."""
         try:
             return self.from_toml(self.from_text(str(value)) if as_text else value)
+        except FileNameError:
+            raise
         except ValueError:
             if self.is_shown:
                 shown = safe_text(str(value), _SHOWN_CHARS)
@@ -345,6 +354,12 @@ def _has_ordered_ranges(pattern: str) -> bool:
 
 TEXT = text_type("TEXT", "a text without control characters", str)
 PATH = text_type("FILE", "a path", str, is_path=True)
+FILE_NAME = replace(
+    text_type("FILE", "a path", check_file_name, is_path=True), has_placeholders=True
+)
+REPORT_NAME = replace(
+    text_type("FILE", "a path", check_report_name, is_path=True), has_placeholders=True
+)
 # Parsed when the input is read: an invalid one becomes a failure record.
 REFERENCE = text_type("REFERENCE", "a reference", str)
 USERNAME = text_type(

@@ -33,6 +33,7 @@ from auditor.config import (
     Settings,
     record_settings,
 )
+from auditor.config.file_names import escaped
 from auditor.errors import ExitCode, OutputError
 from auditor.fast_dataclass import dataclass
 from auditor.nightly import notifications
@@ -135,8 +136,8 @@ class NightRun:
     def audit_options(self) -> dict[str, Any]:
         """The options of the audit, by name, besides those of the configuration."""
         return {
-            "output": str(self._folder.output),
-            "summary": str(self._folder.summary),
+            "output": escaped(str(self._folder.output)),
+            "summary": escaped(str(self._folder.summary)),
             # What another night left, in a `shard_dir` for example, is not continued.
             "resume": self._continues,
         }

@@ -130,6 +130,15 @@ class Journal:
         self.path.unlink(missing_ok=True)
 
 
+def read_header(path: Path) -> Mapping[str, Any] | None:
+    """The header of the run that began a journal, without its lock; None without one.
+
+    Raises `OSError` if there is no journal.
+    """
+    with path.open("rb") as stream:
+        return _parse_header(stream.readline(_HEADER_BYTES), "journal")
+
+
 def write_all(fd: int, data: bytes) -> None:
     """Write every byte, in as many calls as it takes. Raises `OSError`."""
     view = memoryview(data)

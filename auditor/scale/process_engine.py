@@ -24,6 +24,7 @@ from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
 
 from auditor.config import OPTIONS
+from auditor.config.file_names import escaped
 from auditor.errors import ExitCode
 from auditor.fast_dataclass import dataclass
 from auditor.scale.sharded_run import MIN_DEADLINE_S, ShardPlan, ShardResult
@@ -156,15 +157,15 @@ class ProcessEngine:
             **self.flags,
             "shard": str(shard),
             "runs_at_once": runs_at_once,
-            "output": str(report),
+            "output": escaped(str(report)),
             # Those of the file and the environment apply to the whole run.
-            "summary": str(report.with_suffix(".summary")),
+            "summary": escaped(str(report.with_suffix(".summary"))),
             "progress": "never",
             "processes": 1,
             "engine": "local",
         }
         if self.metrics:
-            flags["metrics"] = str(report.with_suffix(".metrics"))
+            flags["metrics"] = escaped(str(report.with_suffix(".metrics")))
         if self.deadline_s is not None:
             elapsed_s = time.monotonic() - self._started_s
             flags["deadline"] = max(MIN_DEADLINE_S, self.deadline_s - elapsed_s)

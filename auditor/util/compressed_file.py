@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,6 +55,8 @@ def compressing(stream: BinaryIO, name: str) -> Iterator[IO[bytes]]:
 
 def compress_file(source: Path, target: Path) -> None:
     """Replace `target` by the compressed content of `source`. Raises `OSError`."""
+    import shutil  # noqa: PLC0415  (its own imports take a millisecond)
+
     with (
         source.open("rb") as plain,
         atomic_file(target) as stream,
