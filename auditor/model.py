@@ -243,6 +243,8 @@ class ImageRecord:
     `platforms_left_out` is the number of platforms removed by the platform filter.
     `signed`, `has_sbom` and `has_provenance` state what is attached, not whether it is
     valid; None if attachments were not, or not completely, fetched.
+    `location` is `registry/repository` that was asked instead: a mirror, or where
+    registries.conf moves the name; None if the registry itself was asked.
     """
 
     schema: int = SCHEMA
@@ -266,6 +268,7 @@ class ImageRecord:
     size: int | None
     annotations: dict[str, str]
     access: Access
+    location: str | None = None
     warnings: tuple[Warn, ...]
     audited_at: str
 

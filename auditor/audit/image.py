@@ -5,13 +5,14 @@ assembles the metadata of the image (assemble.py), collects the data of its repo
 (image_attachments.py), and puts the results together as a record. Each step returns a
 value or a `Failure`, which becomes a failure record.
 
-With a mirror (containers-registries.conf(5)) all steps run at the mirror first. After
-any failure there they run at the registry: an image comes from one of the two entirely.
+With mirrors (containers-registries.conf(5)) all steps run at the first of them. After
+any failure there they run at the next, and at last at the registry: an image comes from
+one of them entirely.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -64,17 +65,18 @@ class ImageAuditor:
 
     def needs_token(self, reference: Reference) -> bool:
         """Whether `fetch_token` has anything to do."""
-        reference = self._registries.mirror_of(reference) or reference
-        registry = self._registries.opened(reference.registry)
-        return (
-            registry is None or registry.pull_auth(reference.repository).needs_fetch()
-        )
+        place = first_source(self._registries, reference)
+        if isinstance(place, Failure):
+            return False
+        registry = self._registries.opened(place.registry)
+        return registry is None or registry.pull_auth(place.repository).needs_fetch()
 
     async def fetch_token(self, reference: Reference) -> None:
         """Fetch the token that `audit` will need, ahead of it."""
-        reference = self._registries.mirror_of(reference) or reference
-        registry = await self._registries.get(reference.registry)
-        await registry.pull_auth(reference.repository).authorization()
+        place = first_source(self._registries, reference)
+        if not isinstance(place, Failure):
+            registry = await self._registries.get(place.registry)
+            await registry.pull_auth(place.repository).authorization()
 
     async def audit(
         self,
@@ -87,14 +89,15 @@ class ImageAuditor:
 
         `is_listed`: the registry listed the tag; `listed_digest`: its digest there.
         """
-        mirrored = self._registries.mirror_of(reference)
-        if mirrored is None:
+        sources = self._registries.sources(reference)
+        if sources == (reference,):
             record = await self._audit(reference, reference, listed_digest)
         else:
-            record, warnings = await _mirror_first(
-                mirrored,
-                reference,
-                lambda place: self._audit(reference, place, listed_digest),
+            record, warnings = await _first_success(
+                sources,
+                lambda place: self._audit(
+                    reference, place, listed_digest, is_mirror=place is not sources[-1]
+                ),
             )
             if warnings and isinstance(record, ImageRecord):
                 record = replace(record, warnings=warnings + record.warnings)
@@ -103,7 +106,12 @@ class ImageAuditor:
         return record
 
     async def _audit(
-        self, reference: Reference, place: Reference, listed_digest: str | None
+        self,
+        reference: Reference,
+        place: Reference,
+        listed_digest: str | None,
+        *,
+        is_mirror: bool = False,
     ) -> ImageRecord | Failure:
         """Audit an image at `place`: at its registry, or at a mirror."""
         registry = self._registries.opened(
@@ -131,7 +139,10 @@ class ImageAuditor:
         if isinstance(metadata, Failure):
             return metadata
         data = await self.repository_data.collect(registry, repository, metadata)
-        status = data.status if place is reference else status_at_mirror(data.status)
+        status = status_at_mirror(data.status) if is_mirror else data.status
+        location = None
+        if place is not reference and place != reference:
+            location = f"{place.registry}/{repository}"
         return ImageRecord(
             reference=str(reference),
             registry=reference.registry,
@@ -152,17 +163,15 @@ class ImageAuditor:
             size=metadata.size,
             annotations=dict(metadata.annotations) if metadata.annotations else {},
             access=authorization.access,
+            location=location,
             warnings=verified.warnings + metadata.warnings + data.warnings,
             audited_at=rfc3339(self._clock.epoch()),
         )
 
     async def raw_manifest(self, reference: Reference) -> bytes | Failure:
         """The exact bytes of a reference's manifest, checked as in an audit."""
-        mirrored = self._registries.mirror_of(reference)
-        if mirrored is None:
-            body = await self._raw_manifest(reference)
-        else:
-            body, _ = await _mirror_first(mirrored, reference, self._raw_manifest)
+        sources = self._registries.sources(reference)
+        body, _ = await _first_success(sources, self._raw_manifest)
         return body
 
     async def _raw_manifest(self, reference: Reference) -> bytes | Failure:
@@ -175,12 +184,14 @@ class ImageAuditor:
 
     async def configs_of(self, record: ImageRecord) -> dict[str, ImageConfig]:
         """The configs that `record` was made from, by digest, from the cache."""
-        registry = await self._registries.get(record.registry)
+        place = record.location or f"{record.registry}/{record.repository}"
+        name, _, repository = place.partition("/")
+        registry = await self._registries.get(name)
         configs = {}
         for platform in record.platforms:
             if platform.config is not None and platform.config_digest is not None:
                 config = await self.content.config(
-                    registry, record.repository, platform.config_digest
+                    registry, repository, platform.config_digest
                 )
                 if isinstance(config, ImageConfig):
                     configs[platform.config_digest] = config
@@ -226,20 +237,37 @@ def failure_record(
     )
 
 
-async def _mirror_first(
-    mirrored: Reference,
-    reference: Reference,
+def first_source(registries: Registries, reference: Reference) -> Reference | Failure:
+    """The first place to ask for an image, or the failure if none may be asked."""
+    sources = registries.sources(reference)
+    return next((one for one in sources if isinstance(one, Reference)), sources[-1])
+
+
+async def _first_success(
+    sources: Sequence[Reference | Failure],
     fetch: Callable[[Reference], Awaitable[Value | Failure]],
 ) -> tuple[Value | Failure, tuple[Warn, ...]]:
-    """The result of `fetch` at the mirror, or after a failure at the registry.
+    """The result of `fetch` at the first source where it does not fail.
 
-    A result from the registry comes with a warning; a failure has both details.
+    A result comes with a warning for each source before it; a failure is that of the
+    last source, with the details of the others.
     """
-    result = await fetch(mirrored)
+    *mirrors, last = sources
+    failed: list[str] = []
+    for source in mirrors:
+        result = source if isinstance(source, Failure) else await fetch(source)
+        if not isinstance(result, Failure):
+            return result, tuple(map(_not_at_mirror, failed))
+        name = "" if isinstance(source, Failure) else f" {source.registry}"
+        failed.append(f"the mirror{name}: {result.detail}")
+    result = last if isinstance(last, Failure) else await fetch(last)
     if not isinstance(result, Failure):
-        return result, ()
-    at_mirror = f"the mirror {mirrored.registry}: {result.detail}"
-    result = await fetch(reference)
-    if isinstance(result, Failure):
-        return replace(result, detail=f"{result.detail}; before that, {at_mirror}"), ()
-    return result, (Warn(code=WarningCode.NOT_AT_MIRROR, detail=at_mirror),)
+        return result, tuple(map(_not_at_mirror, failed))
+    if failed:
+        before = "; before that, ".join(failed)
+        result = replace(result, detail=f"{result.detail}; before that, {before}")
+    return result, ()
+
+
+def _not_at_mirror(detail: str) -> Warn:
+    return Warn(code=WarningCode.NOT_AT_MIRROR, detail=detail)

@@ -196,6 +196,7 @@ class AuditRun:
             max_requests=self._settings.max_requests,
             rate_limits=self._registries.rate_limits(),
             unused_logins=self._registries.unused_logins(),
+            registries_conf=self._registries.conf.files,
             blobs=self._images.repository_data.blobs.counts,
             resumed=resumed,
         )

@@ -375,6 +375,13 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
         ),
         "password_file": Option(PATH, "A file that contains only the password."),
     },
+    (OptionGroup.NETWORK, OptionScope.RUN): {
+        "registries_conf": Option(
+            BOOLEAN,
+            "Use the mirrors, locations and blocks of podman's registries.conf.",
+            negatable=True,
+        ),
+    },
     (OptionGroup.NETWORK, OptionScope.REGISTRY): {
         "token_url": Option(
             URL, "The token service, instead of the realm of the registry's challenge."

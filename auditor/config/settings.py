@@ -259,6 +259,7 @@ class Settings:
     reference_timeout_s: float | None = None
     docker_config: bool = True
     authfiles: tuple[str, ...] = ()
+    registries_conf: bool = True
     shard: Shard | None = None
     runs_at_once: int = 1
     processes: int = 1

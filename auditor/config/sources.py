@@ -162,9 +162,9 @@ def read_document(
         elif key in OPTION_BY_NAME:
             reader.errors.add(here, "not valid in a file; use the flag or variable")
         else:
-            reader.errors.add(
-                here, unknown("key", key, _TOP_KEYS | {_REGISTRY, _NIGHTLY})
-            )
+            tables = {_REGISTRY, _NIGHTLY}
+            known = tables if isinstance(value, Mapping) else _TOP_KEYS | tables
+            reader.errors.add(here, unknown("key", key, known))
     return document
 
 

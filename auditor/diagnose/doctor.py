@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from auditor.config import Settings
+from auditor.config.registries_conf import RegistriesConf, read_registries_conf
 from auditor.diagnose.doctor_access import access_steps
 from auditor.diagnose.doctor_content import content_steps
 from auditor.diagnose.doctor_network import network_steps
@@ -37,12 +39,24 @@ async def open_session(
     has_tag: bool,
     clock: Clock,
 ) -> AsyncIterator[DoctorSession]:
-    """Open the registry `name` for `run_steps`.
+    """Open the registry `name`, or its location by registries.conf, for `run_steps`.
 
     Requests are not retried, so that intermittent failures show. Raises `UsageError`
     as `open_registries` does.
     """
     responses = ResponseLog(clock)
+    conf = RegistriesConf()
+    if settings.registries_conf:
+        conf = read_registries_conf(os.environ)
+    probed = reference or Reference(
+        registry=name, repository="any", tag="latest", digest=None
+    )
+    sources = conf.sources(probed)
+    if isinstance(place := sources[-1], Reference) and place != probed:
+        moved_from, name = str(probed) if reference else name, place.registry
+        reference = place if reference else None
+    else:
+        moved_from = None
     without_retries = replace(settings.registry(name), tries=1)
     settings = replace(
         settings, registries={**settings.registries, name: without_retries}
@@ -57,6 +71,9 @@ async def open_session(
             has_tag=has_tag,
             clock=clock,
             responses=responses,
+            conf=conf,
+            sources=sources,
+            moved_from=moved_from,
         )
 
 

@@ -31,6 +31,11 @@ _NAMES_SHOWN = 3
 
 async def network_steps(session: DoctorSession) -> AsyncIterator[DoctorStep]:
     """The steps up to a connection; a failure stops the session."""
+    if session.sources and isinstance(blocked := session.sources[-1], Failure):
+        session.stopped = "registries.conf blocks it"
+        advice = "unblock it there, or ignore the file with --no-registries-conf"
+        yield failed_step(StepName.ROUTE, blocked, advice, ms=0.0)
+        return
     probe = session.registry.connection_probe()
     yield _route(session, probe)
     with session.timed() as watch:
@@ -59,21 +64,37 @@ async def network_steps(session: DoctorSession) -> AsyncIterator[DoctorStep]:
 
 def _route(session: DoctorSession, probe: ConnectionProbe) -> DoctorStep:
     registry, proxy = session.registry, probe.proxy
-    mirror = registry.settings.mirror
     path = "directly" if proxy is None else f"through the proxy {proxy}"
     sentences = [f"{registry.base_url} {path}"]
     if registry.origin.scheme == "http" and registry.settings.plain_http:
         sentences.append("plain HTTP as configured (--plain-http, plain_http)")
+    elif registry.origin.scheme == "http" and session.conf.is_insecure(session.name):
+        sentences.append("plain HTTP, because registries.conf has insecure = true")
     elif registry.origin.scheme == "http":
         sentences.append(
             "plain HTTP, the default for loopback addresses; for TLS use --ca-file FILE"
             " or plain_http = false"
         )
-    if mirror is not None:
+    mirror = session.registry.settings.mirror
+    mirrors = [
+        safe_text(one.detail if isinstance(one, Failure) else str(one), 300)
+        for one in session.sources[:-1]
+    ]
+    files = [safe_text(file, 300) for file in session.conf.files]
+    if session.moved_from is not None:
+        sentences.append(f"{session.moved_from} is read from here")
+    if mirror is None and mirrors:
+        sentences.append(
+            f"manifests are requested from {', then '.join(mirrors)} first (check it"
+            f" with: auditor doctor {mirrors[0]})"
+        )
+    elif mirror is not None:
         sentences.append(
             f"manifests are requested from the mirror {mirror} first (check it with:"
             f" auditor doctor {mirror}/REPOSITORY)"
         )
+    if files:
+        sentences.append(f"registries.conf: {', '.join(files)}")
     return finished_step(
         StepName.ROUTE,
         "; ".join(sentences),
@@ -82,6 +103,8 @@ def _route(session: DoctorSession, probe: ConnectionProbe) -> DoctorStep:
             "proxy": None if proxy is None else str(proxy.origin),
             "proxy_named_by": None if proxy is None else proxy.named_by,
             "mirror": mirror,
+            "mirrors": mirrors,
+            "registries_conf": files,
         },
     )
 

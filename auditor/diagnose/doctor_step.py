@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
 from auditor.config import Settings
+from auditor.config.registries_conf import RegistriesConf
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
 from auditor.oci.reference import Reference
@@ -161,8 +162,10 @@ class DoctorSession:
     """The registry under examination, and the state that later steps depend on.
 
     `reference` is None if the user named only a host; `has_tag` is whether the user
-    gave a tag or digest. `stopped` is the reason why no further step is possible,
-    `denied` why the repository's content cannot be requested.
+    gave a tag or digest. `conf` is what registries.conf says, `sources` where an
+    audit asks by it: mirrors, and at last this registry. `moved_from` is what the user
+    gave, if registries.conf moves it here. `stopped` is the reason why no further step
+    is possible, `denied` why the repository's content cannot be requested.
     """
 
     registry: Registry
@@ -171,6 +174,9 @@ class DoctorSession:
     has_tag: bool
     clock: Clock
     responses: ResponseLog
+    sources: tuple[Reference | Failure, ...] = ()
+    conf: RegistriesConf = field(default_factory=RegistriesConf)
+    moved_from: str | None = None
     stopped: str | None = None
     denied: str | None = None
 

@@ -12,10 +12,11 @@ from dataclasses import field
 import anyio
 
 from auditor.audit.content_cache import ContentCache
+from auditor.audit.image import first_source
 from auditor.audit.resolve import Resolver
 from auditor.cache.digest_cache import DigestCache
 from auditor.config import AttachmentMode, Settings
-from auditor.errors import unwrap_exception_group
+from auditor.errors import Failure, unwrap_exception_group
 from auditor.fast_dataclass import dataclass
 from auditor.input.expand import expand
 from auditor.input.input_items import (
@@ -173,7 +174,9 @@ class DryRun:
                 self._is_expanded = True
 
     async def _count(self, entry: ReferenceEntry) -> None:
-        reference = self._registries.mirror_of(entry.reference) or entry.reference
+        reference = first_source(self._registries, entry.reference)
+        if isinstance(reference, Failure):
+            return
         name = reference.registry
         registry = await self._registries.get(name)
         host = self._hosts.setdefault(name, RegistryForecast(registry=name))

@@ -234,9 +234,11 @@ class LookAhead:
         send_page: MemoryObjectSendStream[TagPage],
     ) -> None:
         async with send_page:
-            registry = await self.registries.get(pattern.registry)
             pages = self.tag_lists.pages(
-                turn, functools.partial(registry.list_tags, pattern.repository)
+                turn,
+                functools.partial(
+                    self.registries.list_tags, pattern.registry, pattern.repository
+                ),
             )
             cut_off = listing_not_finished(f"the tag list of {pattern.repository}")
             async for page in self._until_deadline(pages, cut_off):
@@ -248,10 +250,11 @@ class LookAhead:
         catalog = CatalogListing(pattern, self.selection)
         number = 0
         await self.send.send([((item, number), catalog)])
-        registry = await self.registries.get(pattern.registry)
         pages = self.catalogs.pages(
             self.catalogs.turn((pattern.registry, pattern.below)),
-            functools.partial(registry.list_repositories, pattern.below),
+            functools.partial(
+                self.registries.list_repositories, pattern.registry, pattern.below
+            ),
         )
         failure: Failure | None = None
         cut_off = listing_not_finished(f"the catalog of {pattern.registry}")

@@ -246,9 +246,9 @@ async def list_repositories(
     """
     catalog = CatalogListing(pattern, selection)
     listings.begin(catalog.listing)
-    registry = await registries.get(pattern.registry)
     failure: Failure | None = None
-    async for page in registry.list_repositories(pattern.below):
+    pages = registries.list_repositories(pattern.registry, pattern.below)
+    async for page in pages:
         if isinstance(page, Failure):
             failure = page
             continue

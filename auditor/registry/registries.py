@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auditor.config import RegistrySettings, Settings
-from auditor.errors import ProtocolError, UsageError
+from auditor.config.registries_conf import RegistriesConf, read_registries_conf
+from auditor.errors import Failure, FailureKind, ProtocolError, Stage, UsageError
 from auditor.oci.reference import Reference, api_host, mirror_reference
 from auditor.registry.auth.credentials import CredentialStore
 from auditor.registry.auth.scope_auth import HostAuth
@@ -18,6 +19,7 @@ from auditor.registry.auth.token_service import TokenService
 from auditor.registry.client import Registry
 from auditor.registry.host_limits import RateLimiter, RequestQuota
 from auditor.registry.host_plan import HostPlan
+from auditor.registry.listing.interface import ListedTag, Page
 from auditor.registry.request import RequestCounts, RequestObserver, RequestSender
 from auditor.registry.transport.connection_budget import ConnectionBudget
 from auditor.registry.transport.http_defaults import Timeouts
@@ -62,7 +64,8 @@ async def open_registries(
 class Registries:
     """Registries by name, each with the settings that apply to it; `stack` closes them.
 
-    `counts` and `quota` (None without `max_requests`) cover all of them.
+    `counts` and `quota` (None without `max_requests`) cover all of them. `conf` is what
+    registries.conf says.
     """
 
     def __init__(
@@ -75,6 +78,9 @@ class Registries:
         self._settings = settings
         self._secrets = KnownSecrets()
         self._credentials = CredentialStore(settings, environment, self._secrets)
+        self.conf = RegistriesConf()
+        if settings.registries_conf:
+            self.conf = read_registries_conf(environment)
         self._clock = clock
         self._environment = environment
         self._observer = observer
@@ -216,23 +222,78 @@ class Registries:
         )
 
     def _scheme(self, name: str, settings: RegistrySettings, tls: TlsFiles) -> str:
-        """The scheme of `plain_http`; by default http for loopback hosts only.
+        """The scheme of `plain_http`; by default https.
 
-        A CA or certificate file of the settings means TLS, and so does one in certs.d,
-        even one that cannot be used.
+        It is http for loopback hosts and those that registries.conf calls insecure,
+        unless there is a CA or certificate file for them, of the settings or in
+        certs.d, even one that cannot be used.
         """
         if settings.plain_http is not None:
             return "http" if settings.plain_http else "https"
-        if not is_loopback_host(origin_of(f"https://{api_host(name)}").host):
+        is_loopback = is_loopback_host(origin_of(f"https://{api_host(name)}").host)
+        if not is_loopback and not self.conf.is_insecure(name):
             return "https"
+        return "http" if self._is_without_tls_files(name, tls) else "https"
+
+    def _is_without_tls_files(self, name: str, tls: TlsFiles) -> bool:
         if tls == SYSTEM_TRUST and self._settings.docker_config:
             tls = certs_d_files(name, self._environment)
-        return "http" if tls == SYSTEM_TRUST else "https"
+        return tls == SYSTEM_TRUST
 
-    def mirror_of(self, reference: Reference) -> Reference | None:
-        """The reference at the mirror of its registry, None without a mirror."""
+    def sources(self, reference: Reference) -> tuple[Reference | Failure, ...]:
+        """Where to ask for an image, in this order: mirrors, then its registry.
+
+        A mirror of the settings replaces those of registries.conf. A `Failure` stands
+        for a place that registries.conf blocks.
+        """
         mirror = self._settings.registry(reference.registry).mirror
-        return None if mirror is None else mirror_reference(reference, mirror)
+        if mirror is not None:
+            place = self.conf.location(reference)
+            return mirror_reference(reference, mirror), place
+        return self.conf.sources(reference) if self.conf.entries else (reference,)
+
+    async def list_tags(
+        self, name: str, repository: str
+    ) -> AsyncIterator[Page[ListedTag] | Failure]:
+        """The pages of a tag list, from the location of the repository.
+
+        Never from a mirror, which may have only some of the tags.
+        """
+        place = self.conf.location(
+            Reference(registry=name, repository=repository, tag="latest", digest=None)
+        )
+        if isinstance(place, Failure):
+            yield place.at(Stage.LIST)
+            return
+        registry = await self.get(place.registry)
+        async for page in registry.list_tags(place.repository):
+            yield page
+
+    async def list_repositories(
+        self, name: str, prefix: str | None
+    ) -> AsyncIterator[Page[str] | Failure]:
+        """The pages of a catalog (see `Lister`), from the location of the registry.
+
+        A catalog below a path of another registry has other names, and is refused.
+        """
+        entry = self.conf.find(name)
+        if entry is not None:
+            if entry.blocked:
+                detail = f"{entry.prefix} is blocked in {entry.file}"
+            elif "/" in entry.endpoint.location:
+                detail = (
+                    f"the catalog of {name} is not listed: {entry.file} moves it to"
+                    f" {entry.endpoint.location}; name the repositories, or list that"
+                )
+            else:
+                detail, name = "", entry.endpoint.location or name
+            if detail:
+                kind = FailureKind.DENIED
+                yield Failure(kind=kind, detail=detail, stage=Stage.LIST, attempts=0)
+                return
+        registry = await self.get(name)
+        async for page in registry.list_repositories(prefix):
+            yield page
 
     def keys(self, name: str) -> KeySet | None:
         """The keys that verify this registry's tokens, None if none are configured."""

@@ -64,6 +64,8 @@ class Tally:
     content: Counter[str] = field(default_factory=Counter)
     architectures: Counter[str] = field(default_factory=Counter)
     media_types: Counter[str] = field(default_factory=Counter)
+    # Records by the registry that was asked instead of the one in the reference.
+    locations: Counter[str] = field(default_factory=Counter)
 
     def add(self, record: Record) -> None:
         """Count a record."""
@@ -80,6 +82,8 @@ class Tally:
                 _count_name(self.architectures, architecture)
         if record.media_type:
             _count_name(self.media_types, record.media_type)
+        if record.location is not None:
+            self.locations[record.location.partition("/")[0]] += 1
         for warning in record.warnings:
             self.warnings[warning.code] += 1
 
@@ -105,6 +109,8 @@ class Tally:
             self.warnings.update(warning["code"] for warning in first["warnings"])
             if first["media_type"]:
                 self.media_types[first["media_type"]] += 1
+            if location := first.get("location"):
+                self.locations[location.partition("/")[0]] += 1
             return
         if is_image:
             platforms = {row["platform"] for row in rows if row["platform"]}
@@ -136,6 +142,7 @@ class Summary:
     failures that cost no request, because of a limit, a deadline or a host that is
     down.
 
+    `registries_conf`: the files of registries.conf that were in force.
     `unused_logins`: registry and location of logins that were not sent, because the
     registry did not ask for one. `requests`: everything sent, by kind; `repeated`: the
     repeated requests among them, by reason; `rate_limits`: the last rate limit of each
@@ -167,6 +174,7 @@ class Summary:
     rate_limits: Sequence[tuple[str, RateLimit]] = ()
     blobs: Counts = field(default_factory=dict)
     unused_logins: Sequence[tuple[str, str]] = ()
+    registries_conf: Sequence[str] = ()
 
     @property
     def to_do(self) -> int:
@@ -218,6 +226,11 @@ _WORST_FIRST = (
 def _first(values: Sequence[Any]) -> Any:
     """A value that is the same in all shards."""
     return values[0]
+
+
+def _union(values: Sequence[Sequence[str]]) -> list[str]:
+    """Every text once, in the order of the shards."""
+    return list(dict.fromkeys(chain(*values)))
 
 
 def _or_none(merge: Merge) -> Merge:
@@ -366,6 +379,8 @@ SUMMARY_FIELDS: tuple[SummaryField, ...] = (
         lambda run: [listing.to_json() for listing in run.listings.shown],
         _merge_listings,
     ),
+    _counts("locations", _by_count, of="tally.locations"),
+    SummaryField("registries_conf", lambda run: list(run.registries_conf), _union),
     _counts("requests", _by_name),
     _attribute("max_requests", _or_none(sum)),
     SummaryField(

@@ -79,6 +79,7 @@ def summary_lines(summary: Json) -> list[str]:
         *_failures(summary["failures"]),
         *_ranking("warnings", summary["warnings"].items()),
         *listing_lines(summary["lists"], listings),
+        *_locations(summary["locations"], summary["registries_conf"]),
         _requests(summary["requests"], summary["repeated"]),
         *unused_login_lines(
             (one["registry"], one["login"]) for one in summary["unused_logins"]
@@ -213,6 +214,13 @@ def _failures(failures: Json) -> Iterator[str]:
 def _ranking(title: str, counts: Iterable[tuple[str, int]]) -> Iterator[str]:
     if text := ", ".join(f"{name} {count}" for name, count in counts):
         yield f"  {title}: {text}"
+
+
+def _locations(counts: Mapping[str, int], files: Sequence[str]) -> Iterator[str]:
+    """The registries that were asked instead of those in the references."""
+    for line in _ranking("read from", counts.items()):
+        named_by = f" ({safe_text(', '.join(files), 300)})" if files else ""
+        yield line + named_by
 
 
 def _requests(requests: Mapping[str, int], repeated: Mapping[str, int]) -> str:

@@ -116,7 +116,12 @@ class Lab:
                 self.host: replace(self.login, **registry_changes),
                 **changes.pop("registries", {}),
             },
-            **{"docker_config": False, "no_cache": "cache" not in changes, **changes},
+            **{
+                "docker_config": False,
+                "registries_conf": False,
+                "no_cache": "cache" not in changes,
+                **changes,
+            },
         )
 
     async def audit(

@@ -82,7 +82,12 @@ def audit(
                 host: registry or login(),
                 **settings.pop("registries", {}),
             },
-            **{"docker_config": False, "no_cache": "cache" not in settings, **settings},
+            **{
+                "docker_config": False,
+                "registries_conf": False,
+                "no_cache": "cache" not in settings,
+                **settings,
+            },
         )
         clock = SystemClock()
         async with (

@@ -38,7 +38,7 @@ IMAGE_LINE = (
     '"has_provenance":null,"size":300,"annotations":{},'
     '"access":{"state":"granted","actions":["pull"],"subject":"admin",'
     '"issuer":"auth.example.com","verified":false,"credential":null,'
-    '"login_unused":false},'
+    '"login_unused":false},"location":null,'
     '"warnings":[],"audited_at":"2026-11-24T02:00:00Z"}\n'
 )
 FAILURE_LINE = (

@@ -136,7 +136,9 @@ def test_the_summary_file_is_json_with_every_field() -> None:
 def full() -> Summary:
     """A summary with a value in every field."""
     return summary(
-        image(), numbered(1), numbered(2), failure(), EVERYTHING,
+        image(location="m.example.com/team/app"),
+        numbered(1), numbered(2), failure(), EVERYTHING,
+        registries_conf=["registries.conf"],
         asked=9, duplicates=3, blobs={"checked": 2}, saved={"manifests": 7},
         listings=Listings(
             Listing(selector=f"r.example.com/{kind}", kind=kind, pages=1, entries=2)
