@@ -14,6 +14,7 @@ help:
 	@echo "make unit   the tests that need no other program (unit, property, flow)"
 	@echo "make real   the tests against real registries, skopeo and a browser; Go builds some"
 	@echo "make docs   the documentation as a site, in site/"
+	@echo "make thorough  the properties with forty times as many examples (an hour)"
 	@echo "make fuzz   coverage-guided fuzzing of every parser, one minute each"
 	@echo "make lowest make unit with the lowest supported versions of the dependencies"
 	@echo "make bench  measure auditor and other tools on a local registry (takes minutes)"
@@ -23,13 +24,17 @@ demo: $(VENV)/.demo
 	$(BIN)/auditor demo
 
 test: lint types
-	$(BIN)/pytest -n auto --dist loadfile
+	$(PYTEST)
 
 unit: $(VENV)/.dev
-	$(BIN)/pytest tests/unit tests/property tests/flow
+	$(PYTEST) tests/unit tests/property tests/flow
 
 real: programs
-	$(BIN)/pytest tests/real
+	$(PYTEST) tests/real
+
+# The number of examples is at each property; other tests try a quarter of it, and this ten times.
+thorough: $(VENV)/.dev
+	$(PYTEST) tests/property tests/flow/test_resume.py --hypothesis-profile thorough
 
 # The registries and clients that Go builds, into .go/; what cannot be had is named.
 programs: $(VENV)/.dev
@@ -73,7 +78,7 @@ fuzz: $(VENV)/.dev
 lowest:
 	$(PYTHON) -m venv $(VENV)-lowest
 	$(VENV)-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable '.[dev]'
-	$(VENV)-lowest/bin/pytest tests/unit tests/property tests/flow
+	$(VENV)-lowest/bin/pytest -n auto --dist worksteal tests/unit tests/property tests/flow
 
 # wrk, skopeo and docker-registry come from the system, the rest is built by Go; missing programs
 # are named and skipped. See bench/README.md.

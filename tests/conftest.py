@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-# How long an example takes is the machine's business: nothing here is timed.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+import tests.examples  # noqa: F401  (registers the profiles)
+
+settings.load_profile("quick")  # or --hypothesis-profile
 
 # Whoever started the tests may ignore signals: a shell does for what runs behind it,
 # and `nohup` does. The programs that tests start would inherit that.

@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.audit.image import ImageAuditor
@@ -27,6 +27,7 @@ from auditor.report import resume
 from auditor.report.writer import Report, ReportOptions, open_report
 from auditor.version import __version__
 from tests.clock import STARTED_AT
+from tests.examples import examples
 from tests.flow.commands import PROGRAM, auditor, finish, running
 from tests.flow.harness import BLOBS, MANIFESTS, PATIENCE_S, TAGS, Lab, lab, simple
 from tests.flow.reporting import files_next_to, lines_of, report_to, restored
@@ -267,7 +268,7 @@ async def test_a_resumed_run_lists_again_and_audits_only_new_tags(
     assert tags == ["0", "1", "1.5", "2", "3", "4", "5"]
 
 
-@settings(max_examples=8, deadline=None)
+@examples(8)
 @given(cut=st.floats(0, 1), shape=st.sampled_from(Shape))
 def test_any_prefix_of_a_report_is_resumed_to_the_complete_report(
     cut: float, shape: Shape, tmp_path_factory: pytest.TempPathFactory

@@ -6,9 +6,10 @@ The targets are those of `python -m tests.fuzz`; here their seeds are mutated.
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.fuzz.targets import TARGETS
 
 # Bytes that have a special meaning in some format.
@@ -44,7 +45,7 @@ def _mutated(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
 def test_only_documented_errors_are_raised(name: str) -> None:
     target = TARGETS[name]
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @examples(60, suppress_health_check=list(HealthCheck))
     @given(_mutated(target.seeds))
     def check(data: bytes) -> None:
         target.run(data)

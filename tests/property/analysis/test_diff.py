@@ -7,7 +7,7 @@ from collections import Counter
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.analysis.diff import (
@@ -19,6 +19,7 @@ from auditor.analysis.diff import (
     compare,
 )
 from auditor.model import FailureRecord, ImageRecord, Record
+from tests.examples import examples
 from tests.property.report_records import REGISTRIES, last_lines, reports
 from tests.reports import write_report
 
@@ -242,7 +243,7 @@ def run(
             assert some == [one for one in found if one.change is found[-1].change][:2]
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(reports(), reports(), growths)
 def test_differences_agree_with_a_plain_implementation(
     old: list[Record], new: list[Record], growth: GrowthThreshold
@@ -250,7 +251,7 @@ def test_differences_agree_with_a_plain_implementation(
     run(old, new, growth, ignore_registry=False)
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(reports(ONE), reports(OTHER), growths)
 def test_ignore_registry_agrees_with_a_plain_implementation(
     old: list[Record], new: list[Record], growth: GrowthThreshold
@@ -258,7 +259,7 @@ def test_ignore_registry_agrees_with_a_plain_implementation(
     run(old, new, growth, ignore_registry=True)
 
 
-@settings(max_examples=8, deadline=None)
+@examples(8)
 @given(reports(max_lines=8))
 def test_a_report_does_not_differ_from_itself(report: list[Record]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -10,13 +10,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa  # type: ignore[import-untyped]
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.analysis.csv_formula_guard import escape_formula
 from auditor.analysis.export import ExportFormat, export
 from auditor.analysis.query import RowFormat, run_query, write_result
 from auditor.util.compressed_file import is_complete_zstd
+from tests.examples import examples
 from tests.records import failure
 from tests.reports import write_report
 
@@ -28,7 +29,7 @@ TEXTS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(TEXTS)
 def test_csv_preserves_every_text_and_has_no_formula(texts: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -47,7 +48,7 @@ def test_csv_preserves_every_text_and_has_no_formula(texts: list[str]) -> None:
         assert [cell for (cell,) in again][1:] == found
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(TEXTS)
 def test_sqlite_preserves_every_text(texts: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -59,7 +60,7 @@ def test_sqlite_preserves_every_text(texts: list[str]) -> None:
         assert found == [(text,) for text in texts]
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.lists(st.binary(max_size=300_000), min_size=1, max_size=3), st.data())
 def test_zstd_is_complete_only_at_the_end_of_a_frame(
     contents: list[bytes], data: st.DataObject

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from auditor.analysis.find_digest import DigestUse, search_digests
@@ -22,6 +22,7 @@ from auditor.analysis.layers import (
 )
 from auditor.model import ImageRecord, PlatformRecord, Record
 from tests import records
+from tests.examples import examples
 from tests.manifests import digest
 from tests.property.report_records import failures_of, images_of, reports
 from tests.reports import write_report
@@ -255,7 +256,7 @@ WHOLE = records.image(
 BARE = replace(WHOLE, reference="r.example.com/team/app:2", platforms=())
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(reports())
 @example([BARE, WHOLE])
 def test_the_inventory_agrees_with_a_plain_implementation(report: list[Record]) -> None:
@@ -346,7 +347,7 @@ searched = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(reports(), st.lists(searched, min_size=1, max_size=3, unique=True))
 def test_every_use_of_a_digest_is_found(
     report: list[Record], digests: list[str]

@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.config import AttachmentMode, ImageConfigMode
@@ -19,6 +19,7 @@ from auditor.demo.demo_registry import DemoContent
 from auditor.demo.image_builder import image, index
 from auditor.demo.schema1_builder import schema1_image
 from auditor.model import Record
+from tests.examples import examples
 from tests.flow.harness import Lab, Outcome, lab
 from tests.support.attached_images import (
     cosign_signature,
@@ -205,7 +206,7 @@ async def _night(here: Lab, night: Night, case: Case, cache: str) -> None:
     assert _without_time(warm) == _without_time(cold)
 
 
-@settings(max_examples=60, derandomize=True)
+@examples(60, derandomize=True)
 @given(case=_cases())
 def test_a_warm_night_reports_what_a_cold_run_reports(case: Case) -> None:
     async def main(cache: str) -> None:

@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 from anyio.abc import TaskGroup
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.audit.lane_queue import CHUNK_JOBS, LaneQueue
 from auditor.audit.pool import Pool
 from tests.clock import settle
+from tests.examples import examples
 from tests.support.spilled_values import note_spilled
 
 Size = tuple[int, int]  # workers, window
@@ -65,7 +66,7 @@ class _Harness:
         self.written.append(result)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(count=st.integers(0, 60), size=sizes, seed=st.integers(0, 2**32))
 def test_every_result_is_written_once_in_input_order(
     count: int, size: Size, seed: int
@@ -81,7 +82,7 @@ def test_every_result_is_written_once_in_input_order(
     assert harness.most_in_memory < window + workers
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(count=st.integers(0, 60), size=sizes, seed=st.integers(0, 2**32))
 def test_in_completion_order_every_result_is_written_once(
     count: int, size: Size, seed: int
@@ -94,7 +95,7 @@ def test_in_completion_order_every_result_is_written_once(
     assert sorted(anyio.run(main).written) == list(range(count))
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     count=st.integers(1, 60),
     size=sizes,
@@ -176,7 +177,7 @@ class _Lanes:
         self.written.append(result)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(
     lanes=st.one_of(
         st.lists(st.sampled_from("abcd"), max_size=120),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from auditor.audit.run import AuditRun
@@ -22,6 +22,7 @@ from auditor.model import Order
 from auditor.registry.registries import open_registries
 from auditor.report.shapes import encoder
 from auditor.report.writer import ReportWriter
+from tests.examples import examples
 from tests.flow.harness import ADMIN, Lab, lab
 from tests.support.attached_images import notation_signature
 from tests.support.fault_mix import HOSTILE, TRANSIENT, Mix
@@ -109,9 +110,8 @@ lasting = st.builds(
     at_most_in_a_row=st.sampled_from([None, 1, 5]),
 )
 
-unhurried = settings(
-    max_examples=60,
-    deadline=None,
+unhurried = examples(
+    60,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 

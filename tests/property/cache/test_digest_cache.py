@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from auditor.cache.digest_cache import DigestCache
@@ -20,6 +20,7 @@ from auditor.demo.demo_tokens import SigningKey
 from auditor.demo.image_builder import image, index
 from auditor.demo.schema1_builder import schema1_image
 from auditor.model import Record
+from tests.examples import examples
 from tests.flow.harness import lab
 from tests.support.fault_mix import HOSTILE, TRANSIENT, Mix
 from tests.support.faults import Faults
@@ -112,7 +113,7 @@ class Model:
             self.cache = self.open()
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(script=st.lists(steps, max_size=40), is_temporary=st.booleans())
 def test_the_cache_agrees_with_a_dictionary(
     script: list[Any], is_temporary: bool
@@ -156,9 +157,8 @@ def _without_time(records: list[Record]) -> list[Record]:
     return [replace(record, audited_at="") for record in records]
 
 
-@settings(
-    max_examples=12,
-    deadline=None,
+@examples(
+    12,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(before=nights, mode=st.sampled_from(ImageConfigMode))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from auditor.diagnose.token_explain import (
@@ -19,6 +19,7 @@ from auditor.diagnose.token_explain import (
 from auditor.util.text import format_duration, safe_text
 from auditor.wire.token_keys import KeySet
 from tests import jose
+from tests.examples import examples
 
 KEY = jose.key_for("ES256")
 KEYS = KeySet.from_bytes(jose.pem(KEY))
@@ -51,19 +52,19 @@ def explain(text: str) -> TokenExplanation:
     return explanation
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.text(st.characters(codec=None)) | st.from_regex(r"ey[A-Za-z0-9_.-]+"))
 def test_every_text_is_explained(text: str) -> None:
     explain(text)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(OBJECTS, CLAIMS | OBJECTS)
 def test_every_header_and_payload_is_explained(header: Any, payload: Any) -> None:
     explain(jose.unsigned_token(header, payload))
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(
     st.sampled_from([TOKEN, ARTICLE]),
     st.data(),
@@ -81,7 +82,7 @@ def test_every_damage_is_explained_and_none_is_verified(
     )
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(OBJECTS, st.data())
 def test_the_members_before_a_cut_are_those_of_the_whole_object(
     value: dict[str, Any], data: st.DataObject
@@ -105,7 +106,7 @@ def _int_as_orjson(text: str) -> int | float:
     return number if -(2**63) <= number < 2**64 else float(text)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.binary() | OBJECTS.map(lambda value: json.dumps(value).encode()))
 @example(b'{"exp":-9223372036854775809}')
 def test_an_object_without_error_is_equal_to_what_json_reads(raw: bytes) -> None:
@@ -114,7 +115,7 @@ def test_an_object_without_error_is_equal_to_what_json_reads(raw: bytes) -> None
         assert members == json.loads(raw, parse_int=_int_as_orjson)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.floats(min_value=0, allow_nan=False))
 def test_every_duration_has_one_or_two_units(duration_s: float) -> None:
     assert len(format_duration(duration_s).split()) in {2, 4}

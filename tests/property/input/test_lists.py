@@ -5,7 +5,7 @@ import io
 import json
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.errors import ProtocolError, UsageError
@@ -14,6 +14,7 @@ from auditor.input.list_reader import ListReader
 from auditor.input.lists import read_list
 from auditor.input.skopeo import parse_constraint, parse_version
 from auditor.oci.reference import parse_reference
+from tests.examples import examples
 
 # Values that a hostile or broken document may contain.
 VALUES: st.SearchStrategy[Any] = st.recursive(
@@ -68,7 +69,7 @@ def found_in(text: str) -> list[InputItem] | None:
     return None if refusal else items
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(DOCUMENTS)
 def test_any_document_gives_printable_items_or_an_error(
     document: dict[str, Any],
@@ -95,7 +96,7 @@ FRAGMENTS = st.sampled_from(
 NOISE = st.lists(FRAGMENTS, max_size=20).map("".join)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.sampled_from(["a:", "---\n", "FROM a.io/x", "{\n", "a.io: {images: "]), NOISE)
 def test_noise_in_a_document_gives_printable_items_or_an_error(
     start: str, noise: str
@@ -109,7 +110,7 @@ PRE = st.from_regex(r"(-[a-z0-9][a-z1-9]{0,2}(\.[1-9]){0,2})?", fullmatch=True)
 VERSIONS = st.builds("{}.{}.{}{}".format, NUMBER, NUMBER, NUMBER, PRE)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(VERSIONS, VERSIONS)
 def test_comparisons_agree_with_the_order_of_versions(one: str, other: str) -> None:
     version, limit = parse_version(one), parse_version(other)
@@ -132,7 +133,7 @@ def test_comparisons_agree_with_the_order_of_versions(one: str, other: str) -> N
     assert not allows("^") or allows(">=")
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.text(alphabet="0123.xX*v-+<>=!~^|, ab\n", max_size=30))
 def test_any_constraint_is_parsed_or_rejected(text: str) -> None:
     version = parse_version("1.2.3")
@@ -189,7 +190,7 @@ def as_csv(references: list[str], delimiter: str) -> bytes:
     return stream.getvalue().encode()
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(REFERENCES, st.sampled_from(",;\t"))
 def test_all_line_formats_give_the_same_references(
     references: list[str], delimiter: str
@@ -210,7 +211,7 @@ FRAGMENT = st.sampled_from(
 TEST_LISTS_NOISE = st.lists(FRAGMENT | st.binary(max_size=6), max_size=25).map(b"".join)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(TEST_LISTS_NOISE)
 def test_each_line_of_noise_gives_a_printable_item_or_the_list_an_error(
     data: bytes,
@@ -245,7 +246,7 @@ def _blank_to_python(data: bytes) -> set[int]:
     }
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.binary(max_size=60), st.integers(min_value=1, max_value=9))
 def test_blocks_of_any_size_give_the_same_lines(data: bytes, size: int) -> None:
     class Blocks(io.BytesIO):

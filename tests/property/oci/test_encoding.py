@@ -5,22 +5,23 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.oci.encoding import STRUCTURAL_KEYS, parse_json_object
+from tests.examples import examples
 from tests.property.random_json import OBJECTS, outcome
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_an_object_or_a_protocol_error(raw: bytes) -> None:
     found = outcome(lambda: parse_json_object(raw, "manifest"))
     assert isinstance(found, dict | ProtocolError)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(OBJECTS, st.sampled_from([None, 1, 3]), st.booleans())
 def test_a_serialised_object_is_parsed_unchanged(
     document: dict[str, Any], indent: int | None, ascii_only: bool
@@ -29,7 +30,7 @@ def test_a_serialised_object_is_parsed_unchanged(
     assert parse_json_object(raw, "manifest") == document
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(OBJECTS, st.data())
 def test_mutated_json_is_an_object_or_a_protocol_error(
     document: dict[str, Any], data: st.DataObject
@@ -74,7 +75,7 @@ def _texts(draw: st.DrawFn, depth: int = 3) -> str:
     return "{" + ",".join(members) + "}"
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(_texts())
 def test_exactly_duplicate_structural_keys_are_refused(
     text: str,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.oci.image_config import ImageConfig, parse_image_config
+from tests.examples import examples
 from tests.manifests import raw
 from tests.property.random_json import OBJECTS, VALUES, damaged
 from tests.unit.oci.test_image_config import FULL
@@ -28,13 +29,13 @@ def _check(config: ImageConfig) -> None:
     assert config.history_length >= 0
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_parsed_or_have_a_problem(body: bytes) -> None:
     _check(parse_image_config(body))
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(VALUES | OBJECTS)
 def test_any_json_is_parsed_or_has_a_problem(value: object) -> None:
     config = parse_image_config(raw(value))
@@ -42,7 +43,7 @@ def test_any_json_is_parsed_or_has_a_problem(value: object) -> None:
     _check(config)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.data())
 def test_a_mutated_config_is_parsed_or_has_a_problem(data: st.DataObject) -> None:
     document: dict[str, Any] = data.draw(damaged(FULL))

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.audit.image_metadata import (
@@ -30,6 +30,7 @@ from auditor.oci.manifest import (
 from auditor.oci.platform import Platform
 from auditor.oci.schema1 import Schema1Manifest
 from tests import jose, manifests
+from tests.examples import examples
 from tests.property.random_json import OBJECTS, TYPES, VALUES, damaged, outcome
 
 # Digests become parts of URLs.
@@ -81,7 +82,7 @@ def _read(raw: bytes, content_type: str | None, header: str | None = None) -> No
         _check(document, raw)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.binary(max_size=60), CONTENT_TYPES, HEADERS)
 def test_any_bytes_are_parsed_or_refused(
     raw: bytes, content_type: str | None, header: str | None
@@ -89,13 +90,13 @@ def test_any_bytes_are_parsed_or_refused(
     _read(raw, content_type, header)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(VALUES | OBJECTS, CONTENT_TYPES)
 def test_any_json_is_parsed_or_refused(value: object, content_type: str | None) -> None:
     _read(manifests.raw(value), content_type)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @pytest.mark.parametrize("sound", SOUND)
 @given(st.data(), CONTENT_TYPES)
 def test_a_mutated_manifest_is_parsed_or_refused(
@@ -104,7 +105,7 @@ def test_a_mutated_manifest_is_parsed_or_refused(
     _read(manifests.raw(data.draw(damaged(sound))), content_type)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.data())
 def test_a_signed_manifest_with_changed_bytes_is_parsed_or_refused(
     data: st.DataObject,
@@ -116,7 +117,7 @@ def test_a_signed_manifest_with_changed_bytes_is_parsed_or_refused(
     _read(bytes(raw), manifests.SIGNED_SCHEMA1)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.sampled_from(SOUND), st.data())
 def test_by_digest_every_change_is_detected(
     sound: dict[str, Any], data: st.DataObject
@@ -151,7 +152,7 @@ _DESCRIPTOR_PARTS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(_DESCRIPTOR_PARTS | VALUES)
 def test_the_fast_path_parses_descriptors_like_the_slow_one(value: object) -> None:
     short = descriptor._parse_plain(value)

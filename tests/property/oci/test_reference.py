@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 from fnmatch import fnmatchcase
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, ProtocolError
@@ -20,6 +20,7 @@ from auditor.oci.reference import (
     path_matches,
 )
 from auditor.oci.reference_grammar import explain_invalid_reference, is_glob
+from tests.examples import examples
 
 COMPONENT = st.from_regex(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+){0,3}", fullmatch=True)
 PATH = st.lists(COMPONENT, min_size=1, max_size=4).map("/".join)
@@ -85,7 +86,7 @@ def test_upper_case_in_the_host_does_not_matter(reference: Reference) -> None:
     assert parse_reference(f"docker://{host.upper()}{slash}{rest}") == reference
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(NEARBY | st.text())
 def test_any_text_is_a_safe_reference_or_refused(
     text: str,
@@ -130,7 +131,7 @@ def slowly(parts: list[str], components: list[str]) -> bool:
     )
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(PATH_PARTS, PATHS_NEARBY)
 def test_repository_patterns_match_like_their_definition(
     parts: list[str], components: list[str]
@@ -151,7 +152,7 @@ def test_matches_are_below_the_pattern_prefix(
 # -- namespaces and mirrors ------------------------------------------------------
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(HOST, PATH, REFERENCES)
 def test_a_namespace_has_one_name_and_can_be_a_mirror(
     host: str, path: str, reference: Reference
@@ -168,7 +169,7 @@ def test_a_namespace_has_one_name_and_can_be_a_mirror(
         assert (found.tag, found.digest) == (reference.tag, reference.digest)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.text(max_size=40) | st.builds("{}/{}".format, HOST, st.text(max_size=12)))
 def test_any_text_is_a_namespace_or_refused(text: str) -> None:
     name, kind = None, FailureKind.INVALID_REFERENCE

@@ -4,12 +4,13 @@ import json
 from typing import Any
 
 import orjson
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.errors import ProtocolError
 from auditor.oci.schema1 import parse_schema1
 from tests import jose
+from tests.examples import examples
 
 KEY = jose.key_for("ES256")
 DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64).map("sha256:{}".format)
@@ -51,7 +52,7 @@ def document(entries: list[tuple[str, bool]]) -> dict[str, Any]:
     )
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(
     ENTRIES, st.sampled_from([None, 0, 1, 3]), st.integers(0, 2), st.text(max_size=3)
 )
@@ -69,7 +70,7 @@ def test_a_signed_manifest_is_parsed_from_its_payload(
     assert [check.valid for check in manifest.signatures] == [True] * signatures
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(st.integers(0, SIGNED_BYTES - 1), st.integers(0, 255))
 def test_no_changed_byte_keeps_the_signature_valid(at: int, byte: int) -> None:
     changed = SIGNED[:at] + bytes([byte]) + SIGNED[at + 1 :]
@@ -80,7 +81,7 @@ def test_no_changed_byte_keeps_the_signature_valid(at: int, byte: int) -> None:
     assert [check.valid for check in manifest.signatures] == [changed == SIGNED]
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(
     st.dictionaries(
         st.sampled_from(
@@ -101,7 +102,7 @@ def test_every_schema_1_document_is_parsed_or_refused(changes: dict[str, Any]) -
     assert detail.isprintable()
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(
     st.dictionaries(st.sampled_from(["alg", "jwk", "x5c"]), JSON),
     st.fixed_dictionaries({}, optional={"header": JSON, "signature": JSON}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import anyio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.config import RateLimitPolicy, RegistrySettings
@@ -19,6 +19,7 @@ from auditor.registry.request import (
 )
 from auditor.wire.response import Response
 from tests.clock import FakeClock
+from tests.examples import examples
 from tests.responses import response
 
 URL = "https://registry.example.com/v2/app/manifests/1"
@@ -103,7 +104,7 @@ class _Host:
         return got
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(st.lists(_OUTCOMES, max_size=40), st.integers(1, 12))
 def test_every_request_ends_and_no_slot_is_lost(
     outcomes: list[Response | Failure], count: int
@@ -121,7 +122,7 @@ def test_every_request_ends_and_no_slot_is_lost(
     anyio.run(main)
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(
     st.lists(_OUTCOMES, max_size=30),
     st.integers(1, 10),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.errors import FailureKind
@@ -19,6 +19,7 @@ from auditor.report.resume import record_offsets
 from auditor.report.shapes import encoder
 from auditor.report.writer import Report, ReportOptions, open_report
 from auditor.util.compressed_file import decompressing
+from tests.examples import examples
 from tests.records import failure, image, layer, platform
 
 NOW = "2026-11-25T02:00:00Z"
@@ -146,7 +147,7 @@ async def _continue(report: Report, crash: Crash, many: int) -> None:
                 await report.write(record)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     crash=crashes(),
     again=st.floats(0, 1),

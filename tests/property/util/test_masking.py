@@ -3,10 +3,11 @@ from __future__ import annotations
 import base64
 import random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.util.secret import mask_secrets
+from tests.examples import examples
 
 CONTENT = st.binary(min_size=32, max_size=64)
 AROUND = st.text(" abc.,:;'\"(){}", max_size=12)
@@ -42,7 +43,7 @@ def test_a_named_secret_is_masked(name: str, separator: str, value: str) -> None
     assert value not in mask_secrets(f"x {name}{separator}{value}")
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.text())
 def test_masking_twice_masks_no_less(text: str) -> None:
     once = mask_secrets(text)

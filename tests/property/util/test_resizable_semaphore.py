@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.util.resizable_semaphore import ResizableSemaphore
+from tests.examples import examples
 
 ACTIONS = st.lists(
     st.one_of(
@@ -52,7 +53,7 @@ class World:
             await asyncio.sleep(0)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.integers(1, 4), ACTIONS)
 def test_the_limit_holds_for_any_order_of_callers_and_cancellations(
     limit: int, actions: list[tuple[str, int]]

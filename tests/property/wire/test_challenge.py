@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.errors import ProtocolError
@@ -13,6 +13,7 @@ from auditor.wire.challenge import (
     preferred_challenge,
     repository_scope,
 )
+from tests.examples import examples
 
 TOKEN = st.text("abcXYZ019!#$%&'*+-.^_`|~", min_size=1, max_size=8)
 VALUE = st.text(
@@ -66,7 +67,7 @@ def test_a_truncated_line_keeps_its_first_challenges(
         assert part == whole
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.lists(st.text() | st.text('Bearer=", \\\t/realm'), max_size=3))
 def test_no_line_raises(lines: list[str]) -> None:
     chosen = preferred_challenge(parse_challenges(lines))

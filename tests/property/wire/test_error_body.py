@@ -4,10 +4,11 @@ import re
 from typing import Any
 
 import orjson
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.wire.error_body import error_sentence
+from tests.examples import examples
 
 KEYS = st.sampled_from(["errors", "code", "message", "detail", "error", "x"])
 DOCUMENTS = st.recursive(
@@ -30,7 +31,7 @@ def check(body: bytes, content_type: str | None, status: int) -> None:
     assert not re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e]", sentence)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(DOCUMENTS, CONTENT_TYPES)
 def test_any_json_gives_a_safe_sentence(
     document: Any, content_type: str | None

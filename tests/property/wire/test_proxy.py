@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.util.text import safe_text
@@ -11,6 +11,7 @@ from auditor.wire.proxy import (
     proxies_from_environment,
 )
 from auditor.wire.url_policy import Origin
+from tests.examples import examples
 
 LABELS = st.from_regex(r"[a-z][a-z0-9]{0,5}", fullmatch=True)
 HOSTS = st.lists(LABELS, min_size=2, max_size=4).map(".".join)
@@ -22,7 +23,7 @@ def https(host: str, port: int) -> Origin:
     return Origin(scheme="https", host=host, port=port)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(TEXT, TEXT, HOSTS, PORTS)
 def test_any_environment_selects_proxies_without_an_exception(
     proxy: str, no_proxy: str, host: str, port: int
@@ -34,7 +35,7 @@ def test_any_environment_selects_proxies_without_an_exception(
         assert safe_text(found.detail, 1000) == found.detail
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(TEXT.filter(bool), TEXT.filter(lambda text: len(text) > 3))
 def test_proxy_passwords_are_not_printed(name: str, password: str) -> None:
     found = parse_proxy(f"socks5://{name}:{password}@proxy:1", "ALL_PROXY")
@@ -42,7 +43,7 @@ def test_proxy_passwords_are_not_printed(name: str, password: str) -> None:
     assert repr(found) == repr(plain)
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(HOSTS, HOSTS, PORTS, st.sampled_from(["", ".", "*."]), st.booleans())
 def test_a_no_proxy_entry_matches_a_domain_and_its_subdomains(
     named: str, host: str, port: int, prefix: str, below: bool
@@ -57,7 +58,7 @@ def test_a_no_proxy_entry_matches_a_domain_and_its_subdomains(
         assert (proxies.choose(https(asked, port)) is None) == direct
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(HOSTS, PORTS, PORTS)
 def test_a_no_proxy_entry_with_a_port_matches_that_port(
     host: str, port: int, other: int

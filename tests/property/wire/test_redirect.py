@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.wire.redirect import MAX_REDIRECTS, follow_redirect
 from auditor.wire.url_policy import address_class, origin_of
+from tests.examples import examples
 
 CURRENT = st.sampled_from(["https://h.example/a", "http://h.example:5000/a?b=c"])
 LOCATION = st.lists(
@@ -23,7 +24,7 @@ def check_refusal(error: ProtocolError, kind: FailureKind) -> None:
     assert error.detail.isprintable()
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(CURRENT, LOCATION | st.text(), st.integers(1, 7))
 def test_a_followed_redirect_is_safe(current: str, location: str, hops: int) -> None:
     try:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.wire.response import next_page
 from auditor.wire.url_policy import origin_of
+from tests.examples import examples
 
 PAGE = "https://h.example/v2/a/tags/list?n=2"
 CURSOR = st.text("abcXYZ09-._~%,;=:+/", max_size=20)
@@ -56,7 +57,7 @@ def test_a_truncated_line_never_leads_to_another_page(
     assert found in {None, f"https://h.example/v2/a/tags/list?last={cursor}"}
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.lists(st.text() | st.text('<>;,="\\ \t/relnxt:'), max_size=3))
 def test_any_link_header_leads_to_the_same_origin_or_an_incomplete_listing(
     lines: list[str],

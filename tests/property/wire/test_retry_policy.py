@@ -3,10 +3,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.wire.retry_policy import full_jitter, retry_after_s
+from tests.examples import examples
 
 DICE = st.floats(0, 1, exclude_max=True)
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -50,7 +51,7 @@ def test_a_unix_time_is_the_date_that_it_means(
     assert found == min(seconds, 300)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     st.text() | st.text("SunMoGT, :0123456789-+."),
     st.none() | st.text(),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, ProtocolError
@@ -16,6 +16,7 @@ from auditor.wire.token import (
     read_claims,
 )
 from tests import jose
+from tests.examples import examples
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -43,7 +44,7 @@ CLAIMS = st.dictionaries(
 )
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
 def test_any_token_response_is_parsed_or_rejected(body: bytes) -> None:
     try:
@@ -54,7 +55,7 @@ def test_any_token_response_is_parsed_or_rejected(body: bytes) -> None:
     assert kind in {None, FailureKind.TOKEN_REJECTED}
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(JSON)
 def test_lifetimes_are_within_their_bounds(expires_in: Any) -> None:
     body = json.dumps({"token": "t", "expires_in": expires_in}).encode()
@@ -65,14 +66,14 @@ def test_lifetimes_are_within_their_bounds(expires_in: Any) -> None:
     assert MIN_LIFETIME_S <= lifetime_s <= MAX_LIFETIME_S
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.text(st.characters(codec=None)) | st.from_regex(r"[eyJA-Za-z0-9_.-]+"))
 def test_any_text_is_claims_or_none(token: str) -> None:
     read_claims(token)
     assert access_of(token, "a/b").state in AccessState
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(CLAIMS, JSON)
 def test_any_claims_are_parsed(payload: dict[str, Any], header: Any) -> None:
     access = access_of(jose.unsigned_token(header, payload), "a/b")
@@ -81,7 +82,7 @@ def test_any_claims_are_parsed(payload: dict[str, Any], header: Any) -> None:
         assert access.state is not AccessState.UNVERIFIABLE
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(GRANTS, NAMES)
 def test_pull_is_granted_exactly_if_a_grant_of_the_repository_contains_it(
     grants: list[dict[str, Any]], repository: str

@@ -3,13 +3,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from auditor.errors import ProtocolError
 from auditor.oci.jws import JwsError, jwk_of, public_key
 from auditor.wire.token_keys import KeySet, verify_token
 from tests import jose
+from tests.examples import examples
 
 KEY = jose.key_for("ES256")
 KEYS = KeySet.from_bytes(jose.pem(KEY))
@@ -37,7 +38,7 @@ def verified(token: str) -> bool:
     return verify_token(token, KEYS, audience=None, issuer=None, now=jose.NOW).verified
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.integers(0, len(TOKEN) - 1), st.characters(codec="ascii"))
 def test_a_token_with_a_changed_character_is_not_verified(
     at: int, character: str
@@ -48,20 +49,20 @@ def test_a_token_with_a_changed_character_is_not_verified(
     assert not verified(TOKEN[:at] + character + TOKEN[at + 1 :])
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.integers(0, len(TOKEN) - 1))
 def test_a_truncated_token_is_not_verified(length: int) -> None:
     assert not verified(TOKEN[:length])
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(HEADERS, st.binary(max_size=70))
 def test_no_header_forges_a_token(header: dict[str, Any], signature: bytes) -> None:
     token = jose.unsigned_token(header, jose.claims(), jose.b64(signature))
     assert not verified(token)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(JWKS)
 def test_any_jwk_is_a_key_or_an_error(jwk: dict[str, Any]) -> None:
     try:
@@ -74,7 +75,7 @@ def test_any_jwk_is_a_key_or_an_error(jwk: dict[str, Any]) -> None:
     assert clause.isprintable()
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     st.binary()
     | st.lists(JWKS, max_size=3).map(lambda keys: json.dumps({"keys": keys}).encode())

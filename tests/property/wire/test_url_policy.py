@@ -3,7 +3,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import parse_qsl, quote, urljoin, urlsplit
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, ProtocolError
@@ -17,6 +17,7 @@ from auditor.wire.url_policy import (
     resolve_url,
     token_url,
 )
+from tests.examples import examples
 
 REGISTRY = origin_of("https://registry.example")
 NEARBY = st.lists(
@@ -34,7 +35,7 @@ def check_refusal(error: ProtocolError, kind: FailureKind) -> None:
     assert error.detail.isprintable()
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(st.builds("https://{}".format, NEARBY) | NEARBY | st.text())
 def test_a_credential_is_only_sent_to_https_at_unrestricted_addresses(
     realm: str,
@@ -129,7 +130,7 @@ def test_address_classes_agree_with_the_standard_library(address: IPv4Address) -
     assert (found is AddressClass.LOOPBACK) is address.is_loopback
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.text() | st.text("0123456789abcdefx.:[]%"))
 def test_any_host_has_a_class_or_none(host: str) -> None:
     address_class(host)
@@ -146,7 +147,7 @@ TEST_URL_NEARBY = st.lists(
 ).map("".join)  # fmt: skip
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(TEST_URL_NEARBY | st.builds("https://{}".format, TEST_URL_NEARBY) | st.text())
 def test_other_url_parsers_see_the_same_host(url: str) -> None:
     try:
@@ -162,7 +163,7 @@ def test_other_url_parsers_see_the_same_host(url: str) -> None:
     assert origin_of(str(origin)) == origin
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(TEST_URL_NEARBY)
 def test_a_resolved_url_cannot_break_a_request_line(
     reference: str,

@@ -7,11 +7,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import duckdb
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.analysis.check.rule_values import PATTERNS
 from auditor.model import ImageRecord
+from tests.examples import examples
 from tests.policies import findings_of
 from tests.records import image
 
@@ -56,7 +57,7 @@ def any_match(candidates: list[str], patterns: list[str]) -> bool:
     return any(fnmatchcase(text, one) for text in candidates for one in patterns)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(text=texts, pattern=patterns)
 def test_a_pattern_matches_as_in_fnmatch(text: str, pattern: str) -> None:
     assert PATTERNS.read([pattern], as_text=False) == (pattern,)
@@ -64,7 +65,7 @@ def test_a_pattern_matches_as_in_fnmatch(text: str, pattern: str) -> None:
     assert found == fnmatchcase(text, pattern)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(
     records=st.lists(images(), max_size=8, unique_by=lambda one: one.reference),
     included=some_patterns,

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.analysis.html.storage_section import Box, squarify
+from tests.examples import examples
 
 SIZES = st.lists(st.integers(1, 10**15), min_size=1, max_size=60)
 SIDES = st.integers(10, 2000)
@@ -13,7 +14,7 @@ NEARLY = 1e-6
 
 
 @given(SIZES, SIDES, SIDES)
-@settings(max_examples=150)
+@examples(150)
 def test_boxes_have_the_area_of_their_sizes(
     sizes: list[int], width: int, height: int
 ) -> None:
@@ -26,7 +27,7 @@ def test_boxes_have_the_area_of_their_sizes(
 
 
 @given(SIZES, SIDES, SIDES)
-@settings(max_examples=150)
+@examples(150)
 def test_boxes_lie_in_the_room_and_never_on_each_other(
     sizes: list[int], width: int, height: int
 ) -> None:
@@ -45,7 +46,7 @@ def test_boxes_lie_in_the_room_and_never_on_each_other(
 
 
 @given(st.integers(1, 50))
-@settings(max_examples=20)
+@examples(20)
 def test_equal_sizes_are_nearly_squares(count: int) -> None:
     boxes = squarify([1] * count, Box(x=0, y=0, width=1000, height=600))
     for box in boxes:

@@ -6,7 +6,7 @@ import base64
 import json
 import re
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.errors import Failure, ProtocolError, UsageError
@@ -19,6 +19,7 @@ from auditor.registry.auth.docker_config import (
 from auditor.util.text import safe_text
 from auditor.wire.credential import Login, is_password, is_password_of, is_username
 from auditor.wire.token import is_bearer_token
+from tests.examples import examples
 
 HOST = "dtr.example.com"
 CHARS = st.characters(exclude_categories=("Cs", "Cc"))
@@ -42,7 +43,7 @@ JSON = st.recursive(
 KEYS = st.sampled_from(["auths", "credsStore", "credHelpers", "other"])
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(USERNAMES, PASSWORDS)
 def test_every_login_that_docker_writes_is_read_back(
     username: str, password: str
@@ -58,7 +59,7 @@ def test_every_login_that_docker_writes_is_read_back(
     )
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.dictionaries(KEYS, JSON, max_size=3))
 def test_any_json_is_parsed_or_refused_with_its_location(document: object) -> None:
     sentence, found = "config.json", []
@@ -82,7 +83,7 @@ def test_any_json_is_parsed_or_refused_with_its_location(document: object) -> No
                 assert safe_text(candidate.detail, 1000) == candidate.detail
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.binary(max_size=40))
 def test_any_bytes_are_parsed_or_refused_with_their_location(data: bytes) -> None:
     sentence = "config.json"
@@ -98,7 +99,7 @@ def test_any_bytes_are_parsed_or_refused_with_their_location(data: bytes) -> Non
 NAMESPACES = st.lists(st.sampled_from(["a", "b", "c"]), max_size=4).map("/".join)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.sets(NAMESPACES, max_size=6), NAMESPACES)
 def test_of_all_namespaces_the_longest_matching_one_is_used(
     named: set[str], repository: str
@@ -128,7 +129,7 @@ def test_of_all_namespaces_the_longest_matching_one_is_used(
 FIELDS = st.none() | st.integers() | st.text(max_size=12) | st.just("<token>")
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(
     st.binary(max_size=40)
     | st.fixed_dictionaries({"Username": FIELDS, "Secret": FIELDS}).map(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
@@ -16,6 +16,7 @@ from auditor.model import SUSPICIOUS_COUNTS
 from auditor.registry.listing.interface import Page, ParsedPage
 from auditor.registry.listing.paging import read_pages
 from auditor.wire.response import Response
+from tests.examples import examples
 
 FAILURE = Failure(kind=FailureKind.TIMEOUT, detail="too late")
 
@@ -86,7 +87,7 @@ def walk(nodes: list[Node]) -> tuple[list[Page[str] | Failure], int]:
     return ended.value.value, requests
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(NODES)
 def test_a_listing_ends_with_a_last_page_or_with_one_failure(nodes: list[Node]) -> None:
     found, requests = walk(nodes)
@@ -160,7 +161,7 @@ async def listed(server: Server) -> list[Page[str] | Failure]:
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     st.integers(0, 320) | st.sampled_from([100, 200, 300]),
     st.sampled_from([30, 100, 150]),

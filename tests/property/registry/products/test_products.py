@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.errors import Failure, ProtocolError
@@ -14,6 +14,7 @@ from auditor.oci.reference import is_repository
 from auditor.registry.listing.interface import ListedTag, ParsedPage
 from auditor.registry.products.google import children, parse_tags
 from auditor.registry.products.product import Product
+from tests.examples import examples
 from tests.unit.registry.products.test_products import D1, PRODUCTS, response
 
 KEYS = [
@@ -68,7 +69,7 @@ def check_tag(tag: ListedTag) -> None:
         assert time is None or (isinstance(time, datetime) and time.tzinfo is not None)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.sampled_from(PRODUCTS), JSON, HEADERS)
 def test_any_response_of_an_api_is_a_page_or_a_protocol_error(
     product: Product, body: Any, headers: dict[str, str]
@@ -81,7 +82,7 @@ def test_any_response_of_an_api_is_a_page_or_a_protocol_error(
         check(page)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(
     st.dictionaries(st.sampled_from(["manifest", "child", "tags"]), JSON),
     st.lists(st.text(min_size=1, max_size=3), max_size=4),

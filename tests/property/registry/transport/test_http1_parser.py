@@ -7,7 +7,7 @@ import itertools
 import zlib
 from dataclasses import dataclass
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.registry.transport.http1_parser import (
@@ -17,6 +17,7 @@ from auditor.registry.transport.http1_parser import (
     ResponseParser,
     State,
 )
+from tests.examples import examples
 
 CAP = 300
 
@@ -102,7 +103,7 @@ def check(raw_response: RawResponse, parser: ResponseParser) -> None:
     assert parser.headers.get("content-type") == "application/json"
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.lists(responses(), min_size=1, max_size=3), st.data())
 def test_responses_are_parsed_the_same_however_their_bytes_are_cut(
     raw_responses: list[RawResponse], data: st.DataObject
@@ -121,7 +122,7 @@ def test_responses_are_parsed_the_same_however_their_bytes_are_cut(
     check(raw_responses[0], byte_by_byte)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(responses(), st.binary(min_size=1, max_size=20), st.booleans())
 def test_bytes_after_a_response_end_the_reuse_of_the_connection(
     raw_response: RawResponse, more: bytes, second: bool
@@ -140,7 +141,7 @@ def test_bytes_after_a_response_end_the_reuse_of_the_connection(
     assert (parser.status, parser.body()) == (raw_response.status, raw_response.content)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(responses(), st.data())
 def test_an_incomplete_response_is_an_error(
     raw_response: RawResponse, data: st.DataObject
@@ -160,7 +161,7 @@ def test_an_incomplete_response_is_an_error(
     raise AssertionError("the parser took it for a complete response")
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(
     st.lists(
         st.one_of(

@@ -1,0 +1,24 @@
+"""How many examples a property is tried with.
+
+The number at a property is how many it deserves. `make test` and `make unit` try a
+quarter of them, different ones in each run; `make thorough` tries ten times as many.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import settings
+
+# Percent of the number at a property, which is also Hypothesis' default for those
+# without a number. How long an example takes is the machine's business.
+settings.register_profile("quick", deadline=None, max_examples=25)
+settings.register_profile("thorough", deadline=None, max_examples=1000)
+
+FEWEST = 5
+
+
+def examples(number: int, **more: Any) -> settings:
+    """Settings with the profile's part of `number` examples."""
+    percent = settings().max_examples
+    return settings(max_examples=max(FEWEST, number * percent // 100), **more)
