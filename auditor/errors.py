@@ -144,7 +144,7 @@ _ADVICE = {
     FailureReason.NOT_TLS: "if the server speaks plain HTTP, use --plain-http"
     " (plain_http = true in the configuration)",
     FailureReason.PLAIN_HTTP_TO_TLS: "the server expects TLS: use --no-plain-http"
-    " (plain_http = false in the configuration)",
+    " (plain_http = false in the configuration), and --ca-file for a private CA",
     FailureReason.UNTRUSTED_CA: "for a private CA, give its certificate with --ca-file"
     " FILE (ca_file in the configuration)",
     FailureReason.CERTIFICATE_NOT_RFC5280: "RFC 5280 requires it, and Python 3.13 and"

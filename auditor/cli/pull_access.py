@@ -171,7 +171,7 @@ def _unknown_reason(granted: PullAccess) -> str:
     check = granted.check
     if check is None or granted.pull is not None:
         return ""
-    return "  (the token is opaque)" if check.token else "  (Basic has no token)"
+    return "  (the token is opaque)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

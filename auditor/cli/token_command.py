@@ -237,8 +237,14 @@ def _verdict(check: TokenCheck) -> str:
                 return verdict
             return f"{verdict}; it did not ask for the configured login"
         case AccessState.UNVERIFIABLE:
-            reason = "the token is opaque" if check.token else "Basic has no token"
+            if check.pull:
+                return (
+                    f"pull on {check.repository}: granted; {check.registry} accepted"
+                    " this login and listed the tags (Basic authentication has no"
+                    " token)"
+                )
             return (
-                f"pull on {check.repository}: unknown, because {reason}; try it with:"
+                f"pull on {check.repository}: unknown, because the token is opaque; try"
+                " it with:"
                 f" auditor inspect {check.registry}/{check.repository}"
             )

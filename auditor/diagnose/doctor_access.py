@@ -87,6 +87,7 @@ async def access_steps(session: DoctorSession) -> AsyncIterator[DoctorStep]:
     if isinstance(account, Failure):
         session.stopped = "the credential cannot be used"
         return
+    session.found = account.found
     async for step in _token_steps(session, plan, account):
         yield step
 

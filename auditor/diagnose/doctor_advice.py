@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from auditor.diagnose.doctor_step import DoctorSession
 from auditor.diagnose.server_certificate import ServerCertificate
 from auditor.errors import Failure, FailureKind, FailureReason
+from auditor.model import CredentialSource
+from auditor.registry.auth.docker_config import FoundCredential
 from auditor.util.text import safe_text
 from auditor.wire.url_policy import Origin
 
@@ -41,7 +43,7 @@ _BY_KIND = {
     " -servername {host}",
     FailureKind.DENIED: "log in with an account that can pull: docker login {name} (or"
     ' podman login), or username and password_env in a section [registry."{name}"] of'
-    " the configuration (docs/guide/logins.md)",
+    " the configuration",
     FailureKind.NO_PULL_GRANT: "ask the owner of the repository to grant pull to this"
     " account, or configure another account for it in a section"
     ' [registry."{name}/NAMESPACE"]',
@@ -83,6 +85,8 @@ def advise(
     repository = "REPOSITORY" if reference is None else reference.repository
     if failure.reason is not None and failure.reason.advice is not None:
         return failure.reason.advice
+    if failure.kind is FailureKind.DENIED and session.found is not None:
+        return advise_on_login(failure, session.name, session.found)
     return _BY_KIND.get(failure.kind, _OTHER).format(
         host=origin.host,
         port=origin.port,
@@ -91,6 +95,27 @@ def advise(
         repository=f"{session.name}/{repository}",
         realm=realm,
     )
+
+
+def advise_on_login(failure: Failure, name: str, found: FoundCredential) -> str:
+    """What to do about a credential that was refused, by where it is from."""
+    where = safe_text(found.location, 200)
+    if failure.status == 403:
+        return (
+            f"ask the owner of the repository to let {found.name} pull, or use another"
+            f" account; this one is from {where}"
+        )
+    match found.source:
+        case CredentialSource.CONFIG:
+            return f"set the right user name and password in {where}"
+        case CredentialSource.HELPER:
+            return (
+                f"the login is from {where}: log in again, docker login {name}, or the"
+                " way in which this helper gets its logins"
+            )
+        case _:
+            program = "podman" if "auth.json" in where else "docker"
+            return f"log in again, {program} login {name}: it replaces {where}"
 
 
 def advise_on_realm(session: DoctorSession, host: str) -> str:

@@ -72,8 +72,8 @@ def _route(session: DoctorSession, probe: ConnectionProbe) -> DoctorStep:
         sentences.append("plain HTTP, because registries.conf has insecure = true")
     elif registry.origin.scheme == "http":
         sentences.append(
-            "plain HTTP, the default for loopback addresses; for TLS use --ca-file FILE"
-            " or plain_http = false"
+            "plain HTTP, the default for loopback addresses; for TLS use"
+            " --no-plain-http or --ca-file FILE"
         )
     mirror = session.registry.settings.mirror
     mirrors = [

@@ -13,6 +13,7 @@ from auditor.config.registries_conf import RegistriesConf
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
 from auditor.oci.reference import Reference
+from auditor.registry.auth.docker_config import FoundCredential
 from auditor.registry.client import Registry
 from auditor.registry.request import RequestKind
 from auditor.util.clock import Clock
@@ -164,8 +165,9 @@ class DoctorSession:
     `reference` is None if the user named only a host; `has_tag` is whether the user
     gave a tag or digest. `conf` is what registries.conf says, `sources` where an
     audit asks by it: mirrors, and at last this registry. `moved_from` is what the user
-    gave, if registries.conf moves it here. `stopped` is the reason why no further step
-    is possible, `denied` why the repository's content cannot be requested.
+    gave, if registries.conf moves it here. `found` is the credential that is sent.
+    `stopped` is the reason why no further step is possible, `denied` why the
+    repository's content cannot be requested.
     """
 
     registry: Registry
@@ -177,6 +179,7 @@ class DoctorSession:
     sources: tuple[Reference | Failure, ...] = ()
     conf: RegistriesConf = field(default_factory=RegistriesConf)
     moved_from: str | None = None
+    found: FoundCredential | None = None
     stopped: str | None = None
     denied: str | None = None
 

@@ -36,8 +36,8 @@ class TokenCheck:
     """A requested token and what it grants. `token` is None without Bearer.
 
     `credential` is where the login is configured, None for anonymous requests;
-    `unused_login` is where one is that the registry did not ask for. Anonymous access
-    was tried: the tags of the repository were listed.
+    `unused_login` is where one is that the registry did not ask for. Without a token,
+    access was tried: the tags of the repository were listed.
     """
 
     registry: str
@@ -55,7 +55,10 @@ class TokenCheck:
     @property
     def pull(self) -> bool:
         """Whether this account is known to be able to pull."""
-        return self.access.state in {AccessState.GRANTED, AccessState.ANONYMOUS}
+        return (
+            self.scheme is Scheme.BASIC  # tried
+            or self.access.state in {AccessState.GRANTED, AccessState.ANONYMOUS}
+        )
 
 
 async def check_token(
@@ -77,6 +80,11 @@ async def check_token(
     plan = await auth.plan.get()
     if isinstance(plan, Failure):
         return plan
+    if plan.scheme is Scheme.BASIC and authorization.header is not None:
+        # There is no token that would show it.
+        page = await first_page(registry.list_every_tag(repository))
+        if isinstance(page, Failure):
+            return page
     found = token = unused_login = None
     if authorization.header is None:
         namespace = auth.namespace_of(scope)

@@ -16,6 +16,7 @@ from auditor.util.lazy_regex import LazyPattern
 from auditor.wire.challenge import Challenge, parse_challenges, preferred_challenge
 from auditor.wire.error_body import error_sentence
 from auditor.wire.response import Response
+from auditor.wire.url_policy import origin_of
 
 # The same request may succeed later: RFC 9110 sections 15.5.9 and 15.6, RFC 6585
 # section 4.
@@ -162,11 +163,14 @@ def failure_from_response(
     return Failure(kind=kind, detail=detail, status=response.status, attempts=attempt)
 
 
-def with_login(failure: Failure, login: str, location: str | None) -> Failure:
-    """The failure for a 401 or 403, with the credential that was rejected."""
-    detail = failure.detail.replace("the login or requires one", login, 1)
+def with_login(
+    failure: Failure, login: str, location: str | None, host: str
+) -> Failure:
+    """The failure for a 401 or 403, with the credential that `host` rejected."""
+    detail = failure.detail.replace(REGISTRY, host, 1)
+    detail = detail.replace("the login or requires one", login, 1)
     if failure.status == 403:
-        detail = failure.detail.replace("denied access", f"rejected {login}", 1)
+        detail = detail.replace("denied access", f"rejected {login}", 1)
     return replace(failure, detail=f"{detail}; check the credential in {location}")
 
 
@@ -236,7 +240,8 @@ def _unauthorized(response: Response, *, attempt: int, sent: SentRequest) -> Dec
         # A registry at another name (lscr.io): docker and containerd follow, too.
         return Authenticate(challenge=challenge, failure=failure, url=response.url)
     if sent.login is not None and not sent.other_origin:
-        failure = with_login(failure, sent.login, sent.login_location)
+        host = origin_of(response.url).name
+        failure = with_login(failure, sent.login, sent.login_location, host)
     if sent.fixed or sent.other_origin or is_last:
         return Fail(failure=failure)
     return Authenticate(challenge=challenge, failure=failure)

@@ -97,11 +97,15 @@ class Origin:
     host: str
     port: int
 
-    def __str__(self) -> str:
+    @property
+    def name(self) -> str:
+        """The host as references name it, with a port that is not the default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        if self.port == _DEFAULT_PORTS[self.scheme]:
-            return f"{self.scheme}://{host}"
-        return f"{self.scheme}://{host}:{self.port}"
+        is_default = self.port == _DEFAULT_PORTS[self.scheme]
+        return host if is_default else f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.name}"
 
 
 def origin_of(url: str, *, kind: FailureKind = FailureKind.REALM_REFUSED) -> Origin:

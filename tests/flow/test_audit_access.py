@@ -124,8 +124,8 @@ async def test_a_wrong_password_is_sent_to_the_token_service_once() -> None:
     assert isinstance(first, FailureRecord)
     assert (first.stage, first.status) == (Stage.TOKEN, 401)
     assert first.detail == (
-        "the token service rejected the login of 'admin' (401); check the credential in"
-        f' configuration: [registry."{here.host}"]'
+        f"the token service {here.host} rejected the login of 'admin' (401); check the"
+        f' credential in configuration: [registry."{here.host}"]'
     )
 
 
@@ -134,7 +134,7 @@ async def test_a_token_service_that_requires_a_login_is_named_in_the_failure() -
     async with lab(simple(NAMES), tokens=service(), login=anonymous) as here:
         failure = (await here.audit(here.ref("team/app:1"))).failure
     assert failure.failure is FailureKind.DENIED
-    assert failure.detail == "the token service requires a login (401)"
+    assert failure.detail == f"the token service {here.host} requires a login (401)"
 
 
 async def test_basic_is_sent_with_every_request_except_the_ping() -> None:

@@ -84,10 +84,10 @@ async def test_plain_http_to_a_registry_with_tls() -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", "/v2/", Raw(b"\x15\x03\x03\x00\x02\x02\x50"))
         line = await _one_failure(here, None, "--plain-http")
-    assert line["failure"] == "protocol_violation"
+    assert line["failure"] == "tls"
     assert str(line["detail"]).endswith(
         "; the server expects TLS: use --no-plain-http (plain_http = false in the"
-        " configuration)"
+        " configuration), and --ca-file for a private CA"
     )
 
 
@@ -106,7 +106,7 @@ async def test_a_wrong_password(tmp_path: Path) -> None:
     (line,) = done.lines
     assert (line["failure"], line["stage"], line["status"]) == ("denied", "token", 401)
     assert line["detail"].startswith(
-        "the token service rejected the login of 'admin' (401); check the credential in"
+        f"the token service {here.host} rejected the login of 'admin' (401); check the"
     )
     _is_told(done, line["detail"])
     assert "guess" not in "\n".join(done.stderr)

@@ -173,13 +173,15 @@ async def test_pull_access_of_an_opaque_token_is_unknown(tmp_path: Path) -> None
     assert b"unknown, because the token is opaque" in done.out
 
 
-async def test_pull_access_with_basic_is_unknown(tmp_path: Path) -> None:
+async def test_pull_access_with_basic_is_tried(tmp_path: Path) -> None:
     async with lab(simple(["team/app:1"]), access=Basic([ROBOT])) as here:
         done = await _token(here, "team/app", place=tmp_path)
         raw = await _token(here, "team/app", "--raw", place=tmp_path)
-    assert (done.code, raw.code) == (1, 1)
-    assert b"unknown, because Basic has no token" in done.out
-    assert raw.out == b""
+        gone = await _token(here, "team/gone", place=tmp_path)
+    assert (done.code, raw.code, gone.code) == (0, 1, 1)
+    assert b"pull on team/app: granted" in done.out
+    assert raw.out == gone.out == b""
+    assert "not_found" in gone.messages[0]
 
 
 async def test_a_public_registry_needs_no_token() -> None:
@@ -197,9 +199,9 @@ async def test_a_wrong_password_is_one_message(tmp_path: Path) -> None:
             here, "team/app", "--format=json", place=tmp_path, tokens=other
         )
     sentence = (
-        f"{here.ref('team/app:latest')}: denied: the token service rejected the"
-        " login of 'robot' (401); check the credential in password_env SECRET"
-        f" ({tmp_path}/night.toml:3)"
+        f"{here.ref('team/app:latest')}: denied: the token service {here.host}"
+        " rejected the login of 'robot' (401); check the credential in password_env"
+        f" SECRET ({tmp_path}/night.toml:3)"
     )
     assert (plain.code, json.code) == (1, 1)
     assert plain.out == b""

@@ -279,7 +279,7 @@ async def test_a_rejected_identity_token_is_sent_once_by_post_and_once_by_get(
     record = outcome.records[0]
     assert isinstance(record, FailureRecord)
     assert record.detail == (
-        "the token service rejected the identity token (401); check the"
+        f"the token service {here.host} rejected the identity token (401); check the"
         f' credential in {tmp_path}/auth.json: auths."{here.host}"'
     )
     assert "hunter2" not in repr(outcome)
@@ -355,7 +355,8 @@ async def test_a_400_of_the_token_service_says_that_the_login_may_have_expired()
         failure = (await here.audit(here.ref(NAMES[0]))).failure
     assert (failure.failure, failure.status) == ("denied", 400)
     assert failure.detail.startswith(
-        "the token service rejected the login of 'team' (400); check the credential in "
+        f"the token service {here.host} rejected the login of 'team' (400); check the"
+        " credential in "
     )
     assert failure.detail.endswith(", which may have expired")
 

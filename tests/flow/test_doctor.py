@@ -18,9 +18,15 @@ from auditor.cli.doctor_command import step_lines
 from auditor.cli.main import run
 from auditor.demo.demo_tokens import ANONYMOUS, DemoAccount
 from auditor.diagnose.doctor import DoctorReport, open_session, run_steps, summarize
+from auditor.diagnose.doctor_advice import advise_on_login
 from auditor.diagnose.doctor_step import DoctorStep, StepName, StepState
+from auditor.errors import Failure, FailureKind
+from auditor.model import CredentialSource
 from auditor.oci.reference import parse_reference
+from auditor.registry.auth.docker_config import FoundCredential
 from auditor.util.clock import SystemClock
+from auditor.util.secret import Secret
+from auditor.wire.credential import Login
 from tests.certificates import STRICT, Authority
 from tests.flow.commands import auditor
 from tests.flow.forward_proxy import forward_proxy
@@ -469,7 +475,33 @@ async def test_a_wrong_password_is_sent_to_the_token_service_once() -> None:
         assert here.faults.count("GET", TOKENS) == 1  # more can lock the account
     assert found.named("failed") == ["token"]
     assert "rejected the login of 'admin'" in found["token"].message
-    assert f"docker login {here.host}" in (found["token"].next or "")
+    assert (found["token"].next or "").startswith("set the right user name and pass")
+
+
+@pytest.mark.parametrize(
+    ("source", "location", "advice"),
+    [
+        ("config", "password_env PW (nightly.toml:4)",
+         "set the right user name and password in password_env PW (nightly.toml:4)"),
+        ("file", '~/.docker/config.json: auths."h"',
+         'log in again, docker login h: it replaces ~/.docker/config.json: auths."h"'),
+        ("file", "/run/containers/auth.json", "log in again, podman login h: it repl"),
+        ("helper", "docker-credential-pass (config.json: credsStore)",
+         "the login is from docker-credential-pass (config.json: credsStore): log in"),
+    ],
+)  # fmt: skip
+def test_the_advice_on_a_wrong_password_fits_its_source(
+    source: str, location: str, advice: str
+) -> None:
+    found = FoundCredential(
+        credential=Login(username="audit", password=Secret("x")),
+        source=CredentialSource(source),
+        location=location,
+    )
+    failure = Failure(kind=FailureKind.DENIED, detail="", status=401)
+    assert advise_on_login(failure, "h", found).startswith(advice)
+    forbidden = Failure(kind=FailureKind.DENIED, detail="", status=403)
+    assert "let the login of 'audit' pull" in advise_on_login(forbidden, "h", found)
 
 
 async def test_a_token_without_pull_fails_at_the_grant() -> None:
@@ -529,7 +561,7 @@ async def test_a_wrong_password_with_basic_is_sent_once() -> None:
     assert len(sent) == 1  # more can lock the account
     assert alone.named("failed") == ["catalog"]
     assert found.named("failed") == ["tags"]
-    assert f"docker login {here.host}" in (found["tags"].next or "")
+    assert (found["tags"].next or "").startswith("set the right user name and pass")
 
 
 async def test_advice_on_a_token_service_that_is_down_names_its_host() -> None:

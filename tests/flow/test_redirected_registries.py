@@ -105,7 +105,8 @@ async def test_a_target_that_requires_a_login_is_named() -> None:
         failure = (await name.audit(name.ref(NAMES[0]))).failure
     assert failure.failure == "denied"
     assert failure.detail == (
-        "the token service requires a login (401); the registry redirects to 127.0.0.1"
+        f"the token service {target.host} requires a login (401); the registry"
+        " redirects to 127.0.0.1"
     )
 
 

@@ -74,8 +74,8 @@ async def test_a_wrong_password_is_sent_no_more_than_twice(
         assert here.faults.count("GET", MANIFESTS) == 0
     (detail,) = _details(outcome)
     assert detail.startswith(
-        f"the token service rejected the login of 'admin' ({status}); check the"
-        " credential in configuration: [registry."
+        f"the token service {here.host} rejected the login of 'admin' ({status}); check"
+        " the credential in configuration: [registry."
     )
 
 
@@ -157,7 +157,7 @@ async def test_a_wrong_password_with_basic_and_403_does_not_lock_the_account(
     last = outcome.records[-1]
     assert isinstance(last, FailureRecord)
     assert last.detail.startswith(
-        "the registry rejected the login of 'admin' (403: wrong user or password);"
+        f"{here.host} rejected the login of 'admin' (403: wrong user or password);"
         " check the credential in configuration: "
     )
 

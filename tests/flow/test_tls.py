@@ -96,7 +96,7 @@ async def test_plain_http_to_a_tls_port_is_reported_with_advice(
         assert await audited(here, ca_file=str(authority.file)) == "image"
     assert found.failure.detail.endswith(
         "; the server expects TLS: use --no-plain-http (plain_http = false in the"
-        " configuration)"
+        " configuration), and --ca-file for a private CA"
     )
 
 
@@ -355,8 +355,8 @@ def test_the_certs_d_folder_of_a_registry_is_used(
     ("folder_of", "plain_http", "kind"),
     [
         ("{host}", None, "image"),
-        ("{host}", True, "protocol_violation"),  # as configured
-        ("localhost:1", None, "protocol_violation"),  # of another registry
+        ("{host}", True, "tls"),  # as configured
+        ("localhost:1", None, "tls"),  # of another registry
     ],
 )
 async def test_a_loopback_registry_with_a_certs_d_folder_is_asked_over_tls(

@@ -65,7 +65,7 @@ def test_the_password_is_sent_with_basic(host: str) -> None:
         (None, "the registry requires a user name and password"),
         (
             DemoAccount("auditor", "guess"),
-            "the registry rejected the login of 'auditor' (401",
+            "rejected the login of 'auditor' (401",
         ),
     ],
 )

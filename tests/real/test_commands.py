@@ -185,8 +185,11 @@ def test_a_wrong_password_is_one_message_and_exit_1(
         environment={"REGISTRY_PASSWORD": PUSHER.password},
     )
     assert (done.returncode, done.stdout) == (1, b"")
-    assert done.stderr.decode() == (
-        f"auditor: {filled.host}/team/oci:latest: denied: the token service rejected"
-        " the login of 'auditor' (401); check the credential in password_env"
+    message = done.stderr.decode()
+    assert message.startswith(
+        f"auditor: {filled.host}/team/oci:latest: denied: the token service "
+    )
+    assert message.endswith(
+        " rejected the login of 'auditor' (401); check the credential in password_env"
         f" REGISTRY_PASSWORD ({config}:6)\n"
     )

@@ -25,6 +25,7 @@ from auditor.wire.retry_policy import (
     failure_from_response,
     with_login,
 )
+from auditor.wire.url_policy import origin_of
 
 # Wrong passwords in a row after which a login is no longer sent. Directories lock an
 # account after five; a proxy may also answer 401 for one path only.
@@ -202,7 +203,9 @@ class LoginTrial:
         if self._refusals >= MAX_REFUSALS:
             failure = failure_from_response(outcome)
             if self._found is not None:
-                failure = with_login(failure, self._found.name, self._found.location)
+                name, location = self._found.name, self._found.location
+                host = origin_of(outcome.url).name
+                failure = with_login(failure, name, location, host)
             detail = (
                 f"{failure.detail}; the login is not sent again: the registry refused"
                 f" all {self._refusals} requests with it"

@@ -44,7 +44,7 @@ from auditor.wire.retry_policy import (
     failure_from_response,
 )
 from auditor.wire.token import access_of, parse_token_response, refresh_form
-from auditor.wire.url_policy import Origin, check_realm, token_url
+from auditor.wire.url_policy import Origin, check_realm, origin_of, token_url
 
 if TYPE_CHECKING:
     from auditor.util.secret import Secret
@@ -212,7 +212,8 @@ class TokenService:
         failure = failure_from_response(response, server=TOKEN_SERVICE)
         if self.found is None:
             if response.status == 401:
-                detail = f"{TOKEN_SERVICE} requires a login (401)"
+                host = origin_of(realm).name
+                detail = f"{TOKEN_SERVICE} {host} requires a login (401)"
                 return replace(failure, detail=detail)
             return failure
         name, now = self.found.name, self.clock.monotonic()
@@ -237,7 +238,8 @@ class TokenService:
         self._rejected = replace(
             failure,
             kind=FailureKind.DENIED,
-            detail=f"{TOKEN_SERVICE} rejected {name} ({failure.status}); check the"
+            detail=f"{TOKEN_SERVICE} {origin_of(realm).name} rejected {name}"
+            f" ({failure.status}); check the"
             f" credential in {self.found.location}{expired}",
         )
         return self._rejected

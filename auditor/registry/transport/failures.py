@@ -115,6 +115,7 @@ _KINDS: dict[type, FailureKind] = {
     RefusedAddressError: FailureKind.REALM_REFUSED,
     TimeoutError: FailureKind.TIMEOUT,
     NoDescriptorError: FailureKind.INTERRUPTED,
+    http1_parser.TlsExpectedError: FailureKind.TLS,
     socket.gaierror: FailureKind.DNS,
     OSError: FailureKind.CONNECT,
     Exception: FailureKind.PROTOCOL_VIOLATION,
@@ -142,7 +143,7 @@ _DETAILS: dict[type, str] = {
     http1_parser.UnansweredError: "{where} closed the connection without a response",
     http1_parser.BrokenOffError: "the response of {where} is incomplete or damaged",
     OSError: "the connection to {where} broke: {cause}",
-    http1_parser.TlsExpectedError: "{where} does not speak plain HTTP",
+    http1_parser.TlsExpectedError: "{where} does not accept plain HTTP",
     http1_parser.NotHttpError: "the response of {where} is not HTTP/1.1: {cause}",
     Exception: "the request to {where} cannot be sent: {type}",
 }
@@ -170,6 +171,11 @@ def tls_failure(where: str, error: Exception) -> Failure:
         detail = f"the certificate of {where} is not trusted: {message}"
         code = getattr(certificate, "verify_code", 0)
         reason = _CERTIFICATE_REASONS.get(code, FailureReason.UNTRUSTED_CA)
+        if reason is FailureReason.UNTRUSTED_CA:
+            detail = (
+                f"the certificate of {where} is not trusted: this machine does not know"
+                f" the CA that signed it ({message})"
+            )
     else:
         cause = getattr(error, "os_error", error)
         name = str(getattr(cause, "reason", None) or cause)

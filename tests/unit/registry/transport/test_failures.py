@@ -311,10 +311,10 @@ def test_a_tls_server_that_is_sent_plain_http_is_recognised(
     outcome = ask(raw_response)
     assert isinstance(outcome, Failure)
     assert outcome.reason is FailureReason.PLAIN_HTTP_TO_TLS
-    assert (outcome.kind, outcome.status) == (VIOLATION, status)
+    assert (outcome.kind, outcome.status) == (FailureKind.TLS, status)
     assert outcome.detail.endswith(
-        "/v2/ does not speak plain HTTP; the server expects TLS: use --no-plain-http"
-        " (plain_http = false in the configuration)"
+        "/v2/ does not accept plain HTTP; the server expects TLS: use --no-plain-http"
+        " (plain_http = false in the configuration), and --ca-file for a private CA"
     )
 
 
