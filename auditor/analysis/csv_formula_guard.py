@@ -3,7 +3,7 @@
 Excel, LibreOffice and Google Sheets run a cell that starts with one of these
 characters, also after spaces (OWASP, "CSV Injection"); an apostrophe in front makes it
 text. Names in a registry are chosen by anyone who can push. Both CSV writers, `export`
-and `query`, use this.
+and `csv_lines`, use this.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -17,6 +18,12 @@ from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
 from auditor.oci.descriptor import is_any_digest
 from auditor.util.text import safe_text
+
+# Fewer digits would be a matter of luck.
+MIN_DIGITS = 6
+_DIGITS = re.compile(rf"[0-9a-f]{{{MIN_DIGITS},64}}")
+_SHA256_CHARS = len("sha256:") + 64
+_MAX_CANDIDATES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +63,17 @@ class DigestTotals:
 
 
 class DigestSearch:
-    """The result of a search; usable while its connection is open."""
+    """The result of a search; usable while its connection is open.
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    `digests` are those searched for, each once and in full; one of which the report has
+    no digest stays as it was given.
+    """
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, digests: tuple[str, ...]
+    ) -> None:
         self._connection = connection
+        self.digests = digests
         (counts,) = stream_rows(connection, _COUNTS)
         self.totals = DigestTotals(**counts)
 
@@ -91,49 +105,84 @@ class DigestSearch:
 def search_digests(
     paths: Sequence[str], digests: Sequence[str]
 ) -> Iterator[DigestSearch]:
-    """Search a report, given as files or globs, for digests.
+    """Search a report, given as files or globs, for digests or their first digits.
 
     If the report has several lines of a reference, the last one counts. Raises
-    `UsageError` for an invalid digest.
+    `UsageError` for an invalid digest, and for digits that several digests begin with.
     """
-    for digest in digests:
-        if not is_any_digest(digest):
-            raise UsageError(
-                f"--digest {safe_text(digest)}: not a digest; give it in full:"
-                " sha256: and 64 hexadecimal digits"
-            )
+    prefixes = [_prefix(digest) for digest in digests]
     with open_reports(paths, schema="report") as connection:
         connection.execute("USE main")
+        digests = tuple(
+            dict.fromkeys(_in_full(connection, prefix) for prefix in prefixes)
+        )
         connection.execute("CREATE TABLE searched (digest VARCHAR)")
         connection.executemany(
             "INSERT INTO searched VALUES (?)",
-            [[digest] for digest in dict.fromkeys(digests)],
+            [[digest] for digest in digests],
         )
         connection.execute(_HITS)
         connection.execute(keep_last_lines("hits", "reference"))
         connection.execute(_USES)
-        yield DigestSearch(connection)
+        yield DigestSearch(connection, digests)
+
+
+def _prefix(text: str) -> str:
+    """A digest, or the beginning of one with its algorithm."""
+    lower = text.lower()
+    digits = lower.removeprefix("sha256:")
+    if _DIGITS.fullmatch(digits):
+        return f"sha256:{digits}"
+    if is_any_digest(text):
+        return text
+    raise UsageError(
+        f"--digest {safe_text(text)}: not a digest: sha256: and 64 hexadecimal digits,"
+        f" of which the first {MIN_DIGITS} or more are enough"
+    )
+
+
+def _in_full(connection: duckdb.DuckDBPyConnection, prefix: str) -> str:
+    """The one digest of the report that begins so; the prefix if there is none."""
+    if is_any_digest(prefix) and len(prefix) >= _SHA256_CHARS:
+        return prefix
+    query = f"""
+        SELECT DISTINCT digest
+        FROM (SELECT unnest({_DIGESTS}) AS digest FROM report.lines
+              WHERE kind = 'image')
+        WHERE starts_with(digest, $prefix)
+        ORDER BY digest LIMIT {_MAX_CANDIDATES + 1}"""
+    found = connection.execute(query, {"prefix": prefix}).fetchall()
+    if len(found) > 1:
+        shown = ", ".join(row[0] for row in found[:_MAX_CANDIDATES])
+        more = ", ..." if len(found) > _MAX_CANDIDATES else ""
+        raise UsageError(
+            f"--digest {prefix}: several digests begin so: {shown}{more}; give more"
+            " digits"
+        )
+    return str(found[0][0]) if found else prefix
 
 
 # -- SQL --
 
-# Every line has a row, as it can be the last one of its reference; its content is kept
-# only if it contains one of the digests.
-_HITS = """
-    CREATE TABLE hits AS
-    WITH searched_list AS MATERIALIZED (SELECT list(digest) AS digests FROM searched)
-    SELECT reference, audited_at, kind,
-           len([p FOR p IN platforms IF p.layers IS NULL]) > 0 AS missing,
-           CASE WHEN kind = 'image' AND list_has_any(digests, flatten([
+_DIGESTS = """flatten([
                   [digest], [p.digest FOR p IN platforms],
                   [p.config_digest FOR p IN platforms],
                   flatten([[l.digest FOR l IN p.layers] FOR p IN platforms]),
                   flatten([flatten([list_concat([x.digest, x.config_digest],
                                                 [l.digest FOR l IN x.layers])
                                     FOR x IN p.alternatives]) FOR p IN platforms]),
-                  [a.digest FOR a IN attachments]]))
-                THEN {registry: registry, repository: repository, tag: tag,
-                      digest: digest, platforms: platforms, attachments: attachments}
+                  [a.digest FOR a IN attachments]])"""
+
+# Every line has a row, as it can be the last one of its reference; its content is kept
+# only if it contains one of the digests.
+_HITS = f"""
+    CREATE TABLE hits AS
+    WITH searched_list AS MATERIALIZED (SELECT list(digest) AS digests FROM searched)
+    SELECT reference, audited_at, kind,
+           len([p FOR p IN platforms IF p.layers IS NULL]) > 0 AS missing,
+           CASE WHEN kind = 'image' AND list_has_any(digests, {_DIGESTS})
+                THEN {{registry: registry, repository: repository, tag: tag,
+                      digest: digest, platforms: platforms, attachments: attachments}}
            END AS hit
     FROM report.lines, searched_list"""
 

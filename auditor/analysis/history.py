@@ -15,9 +15,9 @@ question that needs a complex query: when a tag moved.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -35,6 +35,9 @@ from auditor.errors import ProtocolError, UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.oci.reference import Reference, parse_reference
 from auditor.util.text import safe_text
+
+MAX_SUGGESTIONS = 3
+_SHORT_DIGEST = re.compile(r"(?P<repository>.+)@sha256:(?P<digits>[0-9a-f]{6,63})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +73,15 @@ def add(dataset: Path, reports: Sequence[str]) -> tuple[HistoryRun, bool]:
 
 
 @contextmanager
-def show(dataset: Path, target: str) -> Iterator[QueryResult]:
+def show(
+    dataset: Path, target: str, *, for_people: bool = False
+) -> Iterator[QueryResult]:
     """The states of a reference, each with its first and last time.
 
     Consecutive runs with the same result are one row; runs without the repository are
-    left out. Raises `UsageError` if there is no data set, or no data for the reference.
+    left out. Of a reference by digest, its first digits are enough. `for_people`: times
+    in place of dates, readable sizes, and short digests. Raises `UsageError` if there
+    is no data set, or no data for the reference.
     """
     for kind in ("images", "repositories"):
         if not any((dataset / kind).glob("date=*/*.parquet")):
@@ -82,45 +89,107 @@ def show(dataset: Path, target: str) -> Iterator[QueryResult]:
                 f"{safe_text(str(dataset))}: not a data set of auditor history: no run"
                 f" in {kind}; add one with auditor history add"
             )
-    try:
-        reference = parse_reference(target)
-    except ProtocolError as error:
-        raise UsageError(error.detail) from None
-    select = _PERIODS.format(
-        images=_read_parquet(dataset, "images"),
-        repositories=_read_parquet(dataset, "repositories"),
-        registry=quoted(reference.registry),
-        repository=quoted(reference.repository),
-        reference=quoted(str(reference)),
-    )
     with work_database() as connection, reading_reports():
+        reference = _parse(connection, dataset, target)
+        select = _PERIODS.format(
+            images=_read_parquet(dataset, "images"),
+            repositories=_read_parquet(dataset, "repositories"),
+            registry=quoted(reference.registry),
+            repository=quoted(reference.repository),
+            reference=quoted(str(reference)),
+            selected=_FOR_PEOPLE if for_people else _FOR_PROGRAMS,
+        )
         if connection.execute(f"SELECT 1 FROM ({select}) LIMIT 1").fetchone() is None:
-            suggestion = _other_registry(connection, dataset, reference)
+            suggestions = _suggestions(connection, dataset, reference)
             raise UsageError(
                 f"{safe_text(str(dataset))}: no data for {safe_text(target)}"
-                + (f"; did you mean {safe_text(suggestion)}?" if suggestion else "")
+                + _did_you_mean(suggestions)
+            )
+        if _is_absent(connection, select):
+            suggestions = _suggestions(connection, dataset, reference)
+            raise UsageError(
+                f"{safe_text(str(dataset))}: {reference} was in no run"
+                + _did_you_mean(suggestions)
             )
         yield QueryResult(connection, select)
 
 
-def _other_registry(
+def _is_absent(connection: duckdb.DuckDBPyConnection, select: str) -> bool:
+    """Whether the repository is known, and the reference never was in it."""
+    states = f"SELECT 1 FROM ({select}) WHERE state <> 'absent' LIMIT 1"
+    return connection.execute(states).fetchone() is None
+
+
+def _parse(
+    connection: duckdb.DuckDBPyConnection, dataset: Path, target: str
+) -> Reference:
+    """The reference, whose digest may be the beginning of one in the data set."""
+    if match := _SHORT_DIGEST.fullmatch(target):
+        found = connection.execute(
+            f"SELECT DISTINCT reference FROM {_read_parquet(dataset, 'images')}"
+            " WHERE starts_with(reference, $1) ORDER BY reference LIMIT 4",
+            [target],
+        ).fetchall()
+        if len(found) > 1:
+            raise UsageError(
+                f"{safe_text(target)}: several digests begin so:"
+                f" {', '.join(row[0] for row in found)}; give more digits"
+            )
+        if not found:
+            raise UsageError(
+                f"{safe_text(str(dataset))}: no digest of"
+                f" {safe_text(match['repository'])} begins with {match['digits']}"
+            )
+        target = found[0][0]
+    try:
+        return parse_reference(target)
+    except ProtocolError as error:
+        raise UsageError(error.detail) from None
+
+
+def _did_you_mean(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    *first, last = map(safe_text, names)
+    return f"; did you mean {', '.join(first)}{' or ' if first else ''}{last}?"
+
+
+def _suggestions(
     connection: duckdb.DuckDBPyConnection, dataset: Path, reference: Reference
-) -> str | None:
-    """The reference in another registry that has the repository, if one does."""
-    names = (reference.repository, reference.repository.removeprefix("library/"))
-    row = connection.execute(
-        f"SELECT registry, repository FROM {_read_parquet(dataset, 'repositories')}"
-        f" WHERE repository IN ({', '.join(map(quoted, names))})"
-        " ORDER BY run DESC, registry LIMIT 1"
-    ).fetchone()
-    if row is None:
-        return None
-    return str(replace(reference, registry=row[0], repository=row[1]))
+) -> list[str]:
+    """Full names in the data set that may be meant: at most `MAX_SUGGESTIONS`.
+
+    First the same tag in a repository of this name, in another registry or below
+    another namespace; then other tags of the repository; then a similar repository.
+    """
+    repository = reference.repository.removeprefix("library/")
+    name = repository.rpartition("/")[2]
+    found = connection.execute(
+        f"""SELECT DISTINCT reference, repository, tag
+            FROM {_read_parquet(dataset, "images")}
+            WHERE repository IS NOT NULL AND (
+                repository IN ($repository, $given)
+                OR ends_with(repository, '/' || $name)
+                OR jaro_winkler_similarity(repository, $repository) > 0.9)""",
+        {"repository": repository, "given": reference.repository, "name": name},
+    ).fetchall()
+
+    def rank(row: tuple[str, str, str | None]) -> tuple[bool, bool, str]:
+        return (
+            row[1] not in {repository, reference.repository},
+            row[2] != reference.tag,
+            row[0],
+        )
+
+    return [row[0] for row in sorted(found, key=rank)[:MAX_SUGGESTIONS]]
 
 
 def _read_parquet(dataset: Path, kind: str) -> str:
     files = f"{duckdb_pattern(str(dataset / kind))}/date=*/*.parquet"
-    return f"read_parquet({quoted(files)}, hive_partitioning = true)"
+    # Runs of earlier versions have no column `content`.
+    return (
+        f"read_parquet({quoted(files)}, hive_partitioning = true, union_by_name = true)"
+    )
 
 
 def _read_run(connection: duckdb.DuckDBPyConnection) -> HistoryRun:
@@ -144,11 +213,11 @@ def _read_run(connection: duckdb.DuckDBPyConnection) -> HistoryRun:
 # The latest record of each reference, sorted so that `show` reads few row groups.
 _IMAGES = """
     SELECT DISTINCT ON (reference) {run} AS run, reference, registry, repository, tag,
-           digest, size, architectures, failure, audited_at
-    FROM (SELECT reference, registry, repository, tag, digest, size, architectures,
-                 NULL::VARCHAR AS failure, audited_at FROM images
+           digest, content, size, architectures, failure, audited_at
+    FROM (SELECT reference, registry, repository, tag, digest, content, size,
+                 architectures, NULL::VARCHAR AS failure, audited_at FROM images
           UNION ALL
-          SELECT reference, registry, repository, tag, digest, NULL, NULL,
+          SELECT reference, registry, repository, tag, digest, NULL, NULL, NULL,
                  failure, audited_at FROM failures)
     ORDER BY reference, audited_at DESC, digest"""
 
@@ -202,7 +271,18 @@ _PERIODS = """
     numbered AS (
         SELECT *, count(*) FILTER (NOT same) OVER (ORDER BY run) AS period
         FROM marked)
-    SELECT min(date) AS "from", max(date) AS until, count(*) AS runs,
-           any_value(state) AS state, any_value(digest) AS digest,
-           any_value(size) AS size, any_value(architectures) AS architectures
+    SELECT {selected}
     FROM numbered GROUP BY period ORDER BY period"""
+
+_FOR_PROGRAMS = """
+    min(date) AS "from", max(date) AS until, count(*) AS runs,
+    any_value(state) AS state, any_value(digest) AS digest,
+    any_value(size) AS size, any_value(architectures) AS architectures"""
+# The name of a run begins with its time; of a digest, 12 digits are enough.
+_TIME = "strftime(strptime(left({run}, 16), '%Y%m%dT%H%M%SZ'), '%Y-%m-%d %H:%M')"
+_FOR_PEOPLE = f"""
+    {_TIME.format(run="min(run)")} AS "from", {_TIME.format(run="max(run)")} AS until,
+    count(*) AS runs, any_value(state) AS state,
+    left(any_value(digest), 19) AS digest,
+    formatReadableDecimalSize(any_value(size)) AS size,
+    any_value(architectures) AS architectures"""

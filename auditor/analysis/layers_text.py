@@ -1,11 +1,12 @@
-"""The layers of a report as text, Markdown or JSON lines."""
+"""The layers of a report as text, Markdown, CSV or JSON lines."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from auditor.analysis.find_digest import ROLES, DigestSearch
-from auditor.analysis.layers import Base, LayerInventory, NamedBase, UsageGroup
+from auditor.analysis.csv_lines import csv_rows
+from auditor.analysis.find_digest import ROLES, DigestSearch, DigestUse
+from auditor.analysis.layers import Base, LayerInventory, NamedBase, Usage, UsageGroup
 from auditor.analysis.text_tables import (
     TableColumn,
     TitledTable,
@@ -23,11 +24,15 @@ from auditor.util.text import format_size, pluralize
 def inventory_lines(
     inventory: LayerInventory, form: str, limit: int, screen: Screen = PIPE
 ) -> Iterator[str]:
-    """The lines of `--format text|jsonl|markdown`.
+    """The lines of `--format text|jsonl|markdown|csv`.
 
-    JSON lines have every row, then the totals; `limit` is the maximum number of rows
-    per table in the other formats, 0 for all.
+    JSON lines have every row, then the totals; CSV has the storage of repositories,
+    namespaces and architectures, because it is one table. `limit` is the maximum number
+    of rows per table in the other formats, 0 for all.
     """
+    if form == "csv":
+        usages = (row for group in UsageGroup for row in inventory.usage(group).rows)
+        return csv_rows(Usage, usages)
     return result_lines(
         form,
         summary=_summary_lines(inventory),
@@ -38,13 +43,13 @@ def inventory_lines(
 
 
 def digest_use_lines(
-    search: DigestSearch,
-    digests: Sequence[str],
-    form: str,
-    limit: int,
-    screen: Screen = PIPE,
+    search: DigestSearch, form: str, limit: int, screen: Screen = PIPE
 ) -> Iterator[str]:
     """The lines of `layers --digest`, in the formats of `inventory_lines`."""
+    digests = search.digests
+    if form == "csv":
+        found = (use for digest in digests for use in search.uses(digest))
+        return csv_rows(DigestUse, found)
     return result_lines(
         form,
         summary=_search_summary(search, digests),

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, TextIO
@@ -21,7 +21,7 @@ from typing import Any, TextIO
 import duckdb
 import orjson
 
-from auditor.analysis.csv_formula_guard import escape_formula
+from auditor.analysis.csv_lines import csv_line, csv_text
 from auditor.analysis.duckdb_connection import quoted
 from auditor.analysis.query_errors import explained_error, is_query_error
 from auditor.analysis.reports import (
@@ -50,7 +50,6 @@ MAX_TABLE_ROWS = 10_000
 CELL_CHARS = 120
 # A terminal shows long values on several lines; the longest layer list has more.
 SCREEN_CELL_CHARS = 2_000
-_CSV_SPECIAL = re.compile(r'[",\r\n]')
 
 _FLOATS = {"DOUBLE", "FLOAT"}
 _NUMBERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DECIMAL.*|DOUBLE|FLOAT)$")
@@ -339,35 +338,15 @@ def write_result(result: QueryResult, form: RowFormat, out: TextIO) -> bool:
 
 def _write_csv(result: QueryResult, out: TextIO) -> None:
     """RFC 4180 with a header; NULL is an empty cell, and formulas are escaped."""
-
-    def text(cell: str) -> str:
-        return _printable(escape_formula(cell))
-
-    out.write(_csv_line(text(column.name) for column in result.columns))
+    out.write(csv_line(csv_text(column.name) for column in result.columns))
     numbers = [column.is_number for column in result.columns]
     out.writelines(
-        _csv_line(
-            cell or "" if is_number else text(cell or "")
+        csv_line(
+            cell or "" if is_number else csv_text(cell or "")
             for cell, is_number in zip(row, numbers, strict=True)
         )
         for row in result.rows()
     )
-
-
-def _printable(text: str) -> str:
-    """The text without characters that act on a terminal; RFC 4180 quotes newlines."""
-    if text.isprintable():
-        return text
-    return "".join(char if char in "\t\r\n" else safe_text(char) for char in text)
-
-
-def _csv_line(cells: Iterable[str]) -> str:
-    # Not csv.writer: with "\n" as line terminator it does not quote "\r" (Python 3.11).
-    line = ",".join(
-        '"' + cell.replace('"', '""') + '"' if _CSV_SPECIAL.search(cell) else cell
-        for cell in cells
-    )
-    return f"{line}\n" if line else '""\n'  # a single empty cell, not a blank line
 
 
 def _write_table(

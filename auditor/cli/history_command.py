@@ -41,6 +41,11 @@ def show_command(*, dataset: str, reference: str, output_format: str) -> int:
     from auditor.analysis.history import show
     from auditor.analysis.query import RowFormat, write_result
 
-    with show(Path(dataset), reference) as result, allow_broken_pipe():
-        write_result(result, RowFormat(output_format), sys.stdout)
+    form = RowFormat(output_format)
+    for_people = form is RowFormat.TABLE
+    with (
+        show(Path(dataset), reference, for_people=for_people) as result,
+        allow_broken_pipe(),
+    ):
+        write_result(result, form, sys.stdout)
     return ExitCode.OK

@@ -22,11 +22,12 @@ from auditor.cli.output import print_lines
     multiple=True,
     metavar="DIGEST",
     help="Find the references that contain this layer, manifest, config or attachment;"
-    " can be repeated.",
+    " its first digits are enough, such as 12; can be repeated.",
 )
 @format_option(
-    *("text", "jsonl", "markdown"),
-    help_text="The format of the output; jsonl: all rows, then the totals.",
+    *("text", "jsonl", "markdown", "csv"),
+    help_text="The format of the output; jsonl: all rows, then the totals; csv: the"
+    " storage of repositories, namespaces and architectures.",
 )
 @limit_option(20, "text and markdown")
 def command(
@@ -48,11 +49,8 @@ def command(
 
     screen = screen_of(sys.stdout)
     if digests:
-        distinct = tuple(dict.fromkeys(digests))
-        with search_digests(reports, distinct) as search:
-            print_lines(
-                digest_use_lines(search, distinct, output_format, limit, screen)
-            )
+        with search_digests(reports, digests) as search:
+            print_lines(digest_use_lines(search, output_format, limit, screen))
         return
     with open_layer_inventory(reports) as inventory:
         print_lines(inventory_lines(inventory, output_format, limit, screen))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -324,11 +325,50 @@ def test_sums_beyond_64_bits_are_capped(
 
 
 @pytest.mark.parametrize(
-    "text", ["sha256:12", "latest", "app:latest", "1" * 64, "\x1b"]
+    "text", ["sha256:12", "latest", "app:latest", "1" * 65, "\x1b"]
 )
 def test_an_invalid_digest_is_a_usage_error(
     text: str, report: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["layers", report, "--digest", text]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "not a digest; give it in full" in line
+    assert "not a digest: sha256: and 64 hexadecimal digits" in line
+
+
+@pytest.mark.parametrize("text", ["sha256:222222222222", "222222", "2" * 64])
+def test_the_first_digits_of_a_digest_are_enough(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_report(tmp_path / "r.jsonl", [image()])
+    use, _ = run_layers(capsys, path, "--digest", text, "--format", "jsonl")
+    assert json.loads(use)["digest"] == digest("2")
+
+
+def test_digits_of_several_digests_are_a_usage_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two = [f"sha256:{'7' * 12}{end * 52}" for end in "12"]
+    layers = tuple(replace(layer(), digest=one) for one in two)
+    path = write_report(
+        tmp_path / "r.jsonl", [image(platforms=(platform(layers=layers),))]
+    )
+    assert run(["layers", path, "--digest", "7" * 12]) == 2
+    assert capsys.readouterr().err == (
+        f"auditor: --digest sha256:{'7' * 12}: several digests begin so: {two[0]},"
+        f" {two[1]}; give more digits\n"
+    )
+
+
+def test_csv_has_the_storage_or_the_uses_of_a_digest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_report(tmp_path / "r.jsonl", [image()])
+    storage = list(csv.DictReader(run_layers(capsys, path, "--format", "csv")))
+    assert [row["kind"] for row in storage] == [
+        "repository", "namespace", "architecture",
+    ]  # fmt: skip
+    assert storage[0]["size"] == "300"
+    (use,) = csv.DictReader(
+        run_layers(capsys, path, "--format", "csv", "--digest", "2" * 12)
+    )
+    assert (use["role"], use["position"]) == ("layer", "1")

@@ -17,7 +17,7 @@ from tests.manifests import digest
 from tests.records import REFUSED, failure, image, layer, platform
 from tests.reports import write_report
 
-DOCS = Path(__file__).parents[3] / "docs" / "analysis" / "history.md"
+DOCS = Path(__file__).parents[3] / "docs" / "guide" / "history.md"
 OLD, NEW = digest("a"), digest("b")
 REPOSITORY = "r.example.com/team/app"
 
@@ -206,6 +206,16 @@ def test_another_library_reads_the_data_set(add_runs: Any) -> None:
             "team/app:1",
             r"no data for team/app:1; did you mean r.example.com/team/app:1\?$",
         ),
+        ("app:1", r"no data for app:1; did you mean r.example.com/team/app:1\?$"),
+        (
+            "r.example.com/team/app:9",
+            r"app:9 was in no run; did you mean r.example.com/team/app:1\?$",
+        ),
+        (
+            "r.example.com/teem/app:1",
+            r"no data for r.*; did you mean r.example.com/team/app:1\?$",
+        ),
+        ("r.example.com/team/app@sha256:012345", "no digest of r.* begins with 012345"),
         ("r.example.com/o'brien", "is not a reference"),
         ("r.example.com/UPPER:1", "lower case"),
     ],
@@ -257,3 +267,26 @@ def test_the_name_of_a_data_set_can_have_globs_and_quotes(tmp_path: Path) -> Non
     report = write_report(tmp_path / "r", [tag("1", 1)])
     add(tmp_path / "it's [1]*", [report])
     assert len(periods(tmp_path / "it's [1]*", f"{REPOSITORY}:1")) == 1
+
+
+def test_the_first_digits_of_a_digest_are_enough(add_runs: Any) -> None:
+    by_digest = {"reference": f"{REPOSITORY}@{OLD}", "tag": None}
+    dataset = add_runs([image(**by_digest, audited_at=at(1), digest=OLD)])
+    with show(dataset, f"{REPOSITORY}@{OLD[:19]}") as result:
+        ((*_, size, _architectures),) = result.rows()
+    assert size == "300"
+
+
+def test_people_get_times_readable_sizes_and_short_digests(add_runs: Any) -> None:
+    dataset = add_runs([tag("1", 1, size=28_200_000)])
+    with show(dataset, f"{REPOSITORY}:1", for_people=True) as result:
+        assert list(result.rows()) == [
+            ("2026-11-01 02:00", "2026-11-01 02:00", "1", "present", OLD[:19],
+             "28.2 MB", "1"),
+        ]  # fmt: skip
+
+
+def test_images_say_what_they_are(add_runs: Any) -> None:
+    dataset = add_runs([tag("1", 1), failed("2", 1)])
+    table = ds.dataset(dataset / "images", partitioning="hive").to_table()
+    assert sorted(map(str, table.column("content").to_pylist())) == ["None", "image"]

@@ -1,0 +1,52 @@
+"""CSV for spreadsheets: RFC 4180, without formulas and control characters."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from auditor.analysis.csv_formula_guard import escape_formula
+from auditor.util.text import safe_text
+
+_SPECIAL = re.compile(r'[",\r\n]')
+
+
+def csv_line(cells: Iterable[str]) -> str:
+    """The cells as one line, with its end."""
+    # Not csv.writer: with "\n" as line terminator it does not quote "\r" (Python 3.11).
+    line = ",".join(
+        '"' + cell.replace('"', '""') + '"' if _SPECIAL.search(cell) else cell
+        for cell in cells
+    )
+    return f"{line}\n" if line else '""\n'  # a single empty cell, not a blank line
+
+
+def csv_text(text: str) -> str:
+    """A text that no spreadsheet runs as a formula, and that does nothing else, either.
+
+    Characters that act on a terminal are escaped, in a file, too: it may be shown.
+    """
+    text = escape_formula(text)
+    if text.isprintable():
+        return text
+    return "".join(char if char in "\t\r\n" else safe_text(char) for char in text)
+
+
+def csv_rows(row_type: Any, rows: Iterable[object]) -> Iterator[str]:
+    """Lines without ends: the names of a dataclass's fields, then a line per row.
+
+    Null is an empty cell. `schema` is left out.
+    """
+    names = [one.name for one in dataclasses.fields(row_type) if one.name != "schema"]
+    yield csv_line(names).rstrip("\n")
+    for row in rows:
+        values = (getattr(row, name) for name in names)
+        yield csv_line(_cell(value) for value in values).removesuffix("\n")
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return csv_text(value) if isinstance(value, str) else str(value)
