@@ -44,6 +44,7 @@ from auditor.input.lists import input_items
 from auditor.input.tag_filter import Selection
 from auditor.model import ImageRecord, InputPosition, Order, Record, Warn, WarningCode
 from auditor.oci.reference import Reference
+from auditor.registry.auth.pull_secrets import PullSecret
 from auditor.registry.registries import Registries, open_registries
 from auditor.report.resume import ResumeIndex
 from auditor.report.shard_file import ShardFile
@@ -361,16 +362,17 @@ async def open_job(
     notify: Callable[[str], None],
     items: Iterable[InputItem] | None = None,
     options: ReportOptions | None = None,
+    pull_secrets: Iterable[PullSecret] = (),
 ) -> AsyncIterator[AuditJob]:
     """The job that the settings describe, with all its resources open.
 
     `notify` gets sentences for the user; `items` replace the settings' references and
-    lists, `options` those of `report_options`. Raises the `AuditorError`s of the
-    resources.
+    lists, `options` those of `report_options`; `pull_secrets` are those of the
+    settings' cluster. Raises the `AuditorError`s of the resources.
     """
     now = rfc3339(clock.epoch())
     async with (
-        open_registries(settings, clock=clock) as registries,
+        open_registries(settings, clock=clock, pull_secrets=pull_secrets) as registries,
         open_cache(settings, now=clock.epoch) as cache,
         open_report(
             options or report_options(settings), now=now, notify=notify

@@ -51,7 +51,7 @@ def command(**flags: Any) -> int:
     (-c), in any combination; each is audited once.
     """
     settings = settings_from(flags)
-    if not settings.references and not settings.lists:
+    if not settings.has_input:
         raise UsageError(
             "nothing to audit: give references, or a list of them with -f"
             " (see auditor audit --help)"
@@ -107,6 +107,7 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
     from auditor.audit.run import open_job, report_options, run_with_checkpoints
     from auditor.cli.progress import log_progress
     from auditor.errors import unwrap_exception_group
+    from auditor.input.cluster import read_cluster
     from auditor.input.lists import await_first_item, input_items
     from auditor.report.summary_text import (
         empty_input_sentence,
@@ -118,7 +119,9 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
     say = information(settings)
     clock = SystemClock()
     started_s = clock.monotonic()
-    items = await await_first_item(input_items(settings), settings)
+    cluster = await read_cluster(settings)
+    items = input_items(settings, cluster=cluster.items)
+    items = await await_first_item(items, settings)
     if settings.deadline_s is not None:
         left_s = settings.deadline_s - (clock.monotonic() - started_s)
         settings = replace(settings, deadline_s=max(0.0, left_s))
@@ -126,7 +129,12 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
     if table is not None:
         options = replace(options, encode=table, rest=table.rest)
     async with open_job(
-        settings, clock=clock, notify=say, items=items, options=options
+        settings,
+        clock=clock,
+        notify=say,
+        items=items,
+        options=options,
+        pull_secrets=cluster.pull_secrets,
     ) as job:
         run, report = job.run, job.report
         interruption.begin(run, report)
@@ -200,6 +208,7 @@ async def dry_run(settings: Settings) -> int:
     """
     from auditor.cache.digest_cache import open_cache
     from auditor.diagnose.dry_run import DryRun, forecast_lines
+    from auditor.input.cluster import read_cluster
     from auditor.input.input_items import InputEntry, RejectedEntry
     from auditor.input.lists import check_lists, input_items
     from auditor.registry.registries import open_registries
@@ -223,13 +232,16 @@ async def dry_run(settings: Settings) -> int:
             is_read = print_line(str(entry.reference))
         return is_read
 
+    cluster = await read_cluster(settings)
     async with (
-        open_registries(settings, clock=clock) as registries,
+        open_registries(
+            settings, clock=clock, pull_secrets=cluster.pull_secrets
+        ) as registries,
         open_cache(settings, now=clock.epoch) as cache,
     ):
         run = DryRun(
             settings,
-            input_items(settings),
+            input_items(settings, cluster=cluster.items),
             registries=registries,
             clock=clock,
             cache=cache,

@@ -157,9 +157,10 @@ def _checked(settings: Settings) -> tuple[Settings, NightlySettings]:
         )
     if settings.shard is not None or settings.dry_run:
         raise UsageError("auditor nightly audits everything: remove shard and dry_run")
-    if not settings.references and not settings.lists:
+    if not settings.has_input:
         raise UsageError(
-            "nothing to audit: the configuration has neither reference nor list"
+            "nothing to audit: the configuration has neither reference, list nor"
+            " [cluster]"
         )
     return settings, settings.nightly
 

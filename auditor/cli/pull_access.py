@@ -31,6 +31,7 @@ async def list_pull_access(
     A grant of an action that is not in `allowed` is a failure; None allows all.
     """
     from auditor.diagnose.token_check import PullAccessCheck
+    from auditor.input.cluster import read_cluster
     from auditor.input.lists import check_lists, input_items
     from auditor.input.tag_filter import Selection
     from auditor.registry.registries import open_registries
@@ -51,9 +52,12 @@ async def list_pull_access(
         if not is_read:
             run.stop()
 
-    async with open_registries(settings, clock=clock) as registries:
+    cluster = await read_cluster(settings)
+    async with open_registries(
+        settings, clock=clock, pull_secrets=cluster.pull_secrets
+    ) as registries:
         run = PullAccessCheck(
-            input_items(settings),
+            input_items(settings, cluster=cluster.items),
             registries=registries,
             selection=Selection.of(settings, clock.epoch()),
             actions=actions,

@@ -42,6 +42,11 @@ async def audit_sharded(settings: Settings, flags: dict[str, Any]) -> int:
     """Audit with processes or on a cluster; return the exit code."""
     if settings.shard is not None:
         raise UsageError("--shard excludes --processes and --engine; remove one")
+    if settings.cluster is not None:
+        raise UsageError(
+            "--cluster: each process would read another state of the cluster; remove"
+            " --processes or --engine"
+        )
     check_lists(settings)
     check_side_outputs(settings)
     clock = SystemClock()

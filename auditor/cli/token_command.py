@@ -87,7 +87,7 @@ def command(
     if len(references) == 1 and not flags["list"] and one_grant:
         if not _is_pattern(references[0]):
             return run_async(_token, settings, references[0], as_json, raw)
-    elif not (settings.references or settings.lists):
+    elif not settings.has_input:
         raise UsageError("give either a REFERENCE or --decode TOKEN")
     if raw:
         raise UsageError("--raw prints the token of one REFERENCE")

@@ -10,8 +10,7 @@ notify = { urls_env = "AUDITOR_NOTIFY_URLS", on = "change" }
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from auditor.config.settings import (
     FailOn,
@@ -20,7 +19,8 @@ from auditor.config.settings import (
     NotifyOn,
     NotifySettings,
 )
-from auditor.config.validation_errors import KeyLocation, ValidationErrors, unknown
+from auditor.config.toml_tables import read_table
+from auditor.config.validation_errors import KeyLocation, ValidationErrors
 from auditor.config.values import (
     BOOLEAN,
     PATH,
@@ -70,17 +70,17 @@ def read_nightly(
 
     `absolute` returns the path to open for a path of the file.
     """
-    read_table = functools.partial(_read_table, errors=errors, absolute=absolute)
+    read = functools.partial(read_table, errors=errors, absolute=absolute)
     if not isinstance(value, Mapping):
         errors.add(location, "must be a section: [nightly]")
         return None
     tables = {
-        name: read_table(value[name], keys, location.at(name))
+        name: read(value[name], keys, location.at(name))
         for name, keys in _TABLES.items()
         if name in value
     }
     rest = {name: one for name, one in value.items() if name not in _TABLES}
-    fields = read_table(rest, _NIGHTLY, location, others=_TABLES.keys())
+    fields = read(rest, _NIGHTLY, location, others=_TABLES.keys())
     if "folder" not in value:
         errors.add(location, "needs folder, where the nights are kept")
     if "folder" not in fields:
@@ -97,32 +97,3 @@ def read_nightly(
             )
         fields["notify"] = NotifySettings(**notify)
     return NightlySettings(**fields)
-
-
-def _read_table(
-    value: object,
-    keys: Mapping[str, ValueType],
-    location: KeyLocation,
-    *,
-    errors: ValidationErrors,
-    absolute: Callable[[str], str],
-    others: Collection[str] = (),
-) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        example = ", ".join(f"{key} = ..." for key in list(keys)[:2])
-        errors.add(location, f"must be a table: {{ {example} }}")
-        return {}
-    fields: dict[str, Any] = {}
-    for key, one in value.items():
-        here = location.at(key)
-        if key not in keys:
-            sentence = unknown("key", key, {*keys, *others})
-            errors.add(here, sentence)
-            continue
-        try:
-            read = keys[key].read(one, as_text=False)
-        except ValueError as error:
-            errors.add(here, error)
-            continue
-        fields[key] = absolute(str(read)) if keys[key].is_path else read
-    return fields

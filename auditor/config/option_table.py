@@ -167,6 +167,14 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
             BOOLEAN, "Accept a list that names no reference; without it, exit code 2."
         ),
     },
+    (OptionGroup.INPUT, OptionScope.COMMAND_LINE): {
+        "cluster": Option(
+            BOOLEAN,
+            "Audit the images of the pods and workloads of the Kubernetes cluster in"
+            " which auditor runs; the section [cluster] of a file says which.",
+            negatable=True,
+        ),
+    },
     (OptionGroup.SELECTION, OptionScope.RUN): {
         "include": Option(
             list_of(TAG_PATTERN), "Audit only the listed tags that match this pattern."

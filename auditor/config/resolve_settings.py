@@ -17,6 +17,7 @@ from typing import Any
 from auditor.config.file_names import expand
 from auditor.config.option_table import OPTION_BY_NAME, OPTIONS, OptionScope
 from auditor.config.settings import (
+    ClusterSettings,
     EngineName,
     ImageConfigMode,
     RateLimitPolicy,
@@ -145,12 +146,22 @@ def resolve_settings(
             if key in PASSWORD_KEYS
         },
         nightly=document.nightly,
+        cluster=_cluster(values, document.cluster),
         registries=registries,
         default_registry=RegistrySettings(**_registry_fields(values)),
     )
     if settings.retry_failed:
         settings = replace(settings, resume=True)
     return _with_divided_limits(settings, one_audit="runs_at_once" in values)
+
+
+def _cluster(
+    values: OptionValues, table: ClusterSettings | None
+) -> ClusterSettings | None:
+    """The cluster of the table, unless the flag or the variable decides otherwise."""
+    if not values.get("cluster", table is not None):
+        return None
+    return table or ClusterSettings()
 
 
 def _with_divided_limits(settings: Settings, *, one_audit: bool) -> Settings:

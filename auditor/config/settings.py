@@ -155,6 +155,36 @@ class NightlySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterResource:
+    """Custom resources to list: `api` is a group with its version.
+
+    `images` are paths of images besides those of containers: `spec.parts[*].image`.
+    """
+
+    api: str
+    resource: str
+    images: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSettings:
+    """Which images of a Kubernetes cluster are audited.
+
+    Namespaces are names with wildcards, none means all of them. `server`, `token_file`
+    and `ca_file` of None are those of the pod.
+    """
+
+    namespaces: tuple[str, ...] = ()
+    exclude_namespaces: tuple[str, ...] = ()
+    workloads: bool = True
+    resources: tuple[ClusterResource, ...] = ()
+    pull_secrets: bool = False
+    server: str | None = None
+    token_file: str | None = None
+    ca_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrySettings:
     """How to send requests to one registry.
 
@@ -217,7 +247,7 @@ class Settings:
     `registries` is keyed by `Reference.registry`; `default_registry` applies to all
     others. `namespaces` has the logins of parts of registries, by `registry/namespace`.
     `login_locations`: where logins were configured, by registry or namespace.
-    `nightly` is the table of that name, for `auditor nightly`.
+    `nightly` and `cluster` are the tables of these names.
     """
 
     references: tuple[str, ...] = ()
@@ -276,6 +306,12 @@ class Settings:
     namespaces: Mapping[str, Login] = field(default_factory=dict)
     login_locations: Mapping[str, LoginLocation] = field(default_factory=dict)
     nightly: NightlySettings | None = None
+    cluster: ClusterSettings | None = None
+
+    @property
+    def has_input(self) -> bool:
+        """Whether there is anything to audit."""
+        return bool(self.references or self.lists or self.cluster)
 
     @property
     def max_requests(self) -> int | None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import field
 from pathlib import PurePath
 
+from auditor.config.cluster_settings import read_cluster_table
 from auditor.config.file_names import escaped
 from auditor.config.nightly_settings import read_nightly
 from auditor.config.option_table import (
@@ -25,7 +26,7 @@ from auditor.config.option_table import (
     Option,
     OptionScope,
 )
-from auditor.config.settings import NightlySettings
+from auditor.config.settings import ClusterSettings, NightlySettings
 from auditor.config.validation_errors import KeyLocation, ValidationErrors, unknown
 from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
@@ -90,6 +91,7 @@ def _escaped(folder: str | None) -> str | None:
 
 _REGISTRY = "registry"
 _NIGHTLY = "nightly"
+_CLUSTER = "cluster"
 _SECTION = f'[{_REGISTRY}."HOST"]'
 _PASSWORD = "password"
 # Keys of a section that name an environment variable.
@@ -134,13 +136,14 @@ class ConfigDocument:
     registries: dict[str, RegistrySection] = field(default_factory=dict)
     namespaces: dict[str, RegistrySection] = field(default_factory=dict)
     nightly: NightlySettings | None = None
+    cluster: ClusterSettings | None = None
 
 
 def read_document(
     toml: Mapping[str, object], *, location: KeyLocation, reader: OptionReader
 ) -> ConfigDocument:
     """Read a parsed TOML document; `location` is its file."""
-    nightly = None
+    nightly = cluster = None
     if _NIGHTLY in toml:
         nightly = read_nightly(
             toml[_NIGHTLY],
@@ -148,12 +151,19 @@ def read_document(
             errors=reader.errors,
             absolute=reader.absolute,
         )
-    document = ConfigDocument(nightly=nightly)
+    if _CLUSTER in toml:
+        cluster = read_cluster_table(
+            toml[_CLUSTER],
+            location.at(_CLUSTER),
+            errors=reader.errors,
+            absolute=reader.absolute,
+        )
+    document = ConfigDocument(nightly=nightly, cluster=cluster)
     for key, value in toml.items():
         here = location.at(key)
         if key == _REGISTRY:
             _read_sections(value, document, here, reader)
-        elif key == _NIGHTLY:
+        elif key in {_NIGHTLY, _CLUSTER}:
             continue
         elif key in _TOP_KEYS:
             reader.read(document.top, OPTION_BY_NAME[key], value, location=here)
@@ -162,7 +172,7 @@ def read_document(
         elif key in OPTION_BY_NAME:
             reader.errors.add(here, "not valid in a file; use the flag or variable")
         else:
-            tables = {_REGISTRY, _NIGHTLY}
+            tables = {_REGISTRY, _NIGHTLY, _CLUSTER}
             known = tables if isinstance(value, Mapping) else _TOP_KEYS | tables
             reader.errors.add(here, unknown("key", key, known))
     return document

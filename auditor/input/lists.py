@@ -58,9 +58,13 @@ LineFormat = Callable[[str, str], Iterable[InputItem]]
 
 
 def input_items(
-    settings: Settings, *, names: Mapping[str, str] | None = None
+    settings: Settings,
+    *,
+    names: Mapping[str, str] | None = None,
+    cluster: Iterable[InputItem] = (),
 ) -> Iterator[InputItem]:
-    """The references of the settings, then the items of their lists, read lazily.
+    """The references of the settings, then the items of their lists, read lazily, then
+    those of the cluster.
 
     `names` maps the paths of copied lists to names for locations. Raises `UsageError`
     if a list cannot be read, or names nothing without `allow_empty`: the program that
@@ -77,6 +81,7 @@ def input_items(
             yield from items
         elif not settings.allow_empty:
             raise _empty_list(name)
+    yield from cluster
 
 
 async def await_first_item(

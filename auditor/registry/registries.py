@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from auditor.config.registries_conf import RegistriesConf, read_registries_conf
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage, UsageError
 from auditor.oci.reference import Reference, api_host, mirror_reference
 from auditor.registry.auth.credentials import CredentialStore
+from auditor.registry.auth.pull_secrets import PullSecret
 from auditor.registry.auth.scope_auth import HostAuth
 from auditor.registry.auth.token_service import TokenService
 from auditor.registry.client import Registry
@@ -49,13 +50,14 @@ async def open_registries(
     clock: Clock,
     environment: Mapping[str, str] = os.environ,
     observer: RequestObserver | None = None,
+    pull_secrets: Iterable[PullSecret] = (),
 ) -> AsyncIterator[Registries]:
     """The registries of a run, with the limits and credentials of its settings.
 
     `observer` is called with the outcome of each request. Raises `UsageError` for a
     key, CA or credential file that cannot be used.
     """
-    registries = Registries(settings, clock, environment, observer)
+    registries = Registries(settings, clock, environment, observer, pull_secrets)
     async with registries.stack:
         registries.check_files()
         yield registries
@@ -74,10 +76,13 @@ class Registries:
         clock: Clock,
         environment: Mapping[str, str],
         observer: RequestObserver | None,
+        pull_secrets: Iterable[PullSecret],
     ) -> None:
         self._settings = settings
         self._secrets = KnownSecrets()
-        self._credentials = CredentialStore(settings, environment, self._secrets)
+        self._credentials = CredentialStore(
+            settings, environment, self._secrets, pull_secrets
+        )
         self.conf = RegistriesConf()
         if settings.registries_conf:
             self.conf = read_registries_conf(environment)

@@ -15,6 +15,8 @@ import yaml
 
 from auditor.cli.main import COMMANDS
 from auditor.config import NightlySettings
+from auditor.input.cluster_objects import PODS
+from auditor.input.cluster_objects import WORKLOADS as LISTED_WORKLOADS
 from auditor.nightly.install_files import INSTALL_TEXTS, InstallPlan
 from auditor.version import __version__
 
@@ -167,3 +169,31 @@ def test_the_configmap_has_every_file_that_the_configuration_names() -> None:
         "/etc/auditor/images.txt",
         "/etc/auditor/policy.toml",
     ]
+
+
+# -- rights in a cluster --
+
+RBAC = sorted((DEPLOY / "kubernetes" / "rbac").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+@pytest.mark.parametrize("file", RBAC, ids=lambda file: file.name)
+def test_roles_conform_to_the_schema(file: Path, version: str) -> None:
+    for document in yaml.safe_load_all(file.read_text()):
+        kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_the_role_lists_what_the_audit_of_a_cluster_lists_and_nothing_else() -> None:
+    _, role, _ = yaml.safe_load_all(RBAC[0].read_text())
+    granted = {
+        (group, resource)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    listed = {
+        (version.rpartition("/")[0], resource)
+        for version, resource in (PODS, *LISTED_WORKLOADS)
+    }
+    assert granted == listed
+    assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"list"}

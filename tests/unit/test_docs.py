@@ -35,9 +35,9 @@ _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
 # Options of other programs: bench, node_exporter, pip, skopeo, docker, click.
 OTHER_OPTIONS = frozenset(
     {
-        "--all", "--children", "--collector", "--from", "--help", "--mount",
-        "--official", "--repositories", "--rounds", "--src", "--synthetic",
-        "--version", "--warm",
+        "--all", "--children", "--clusterrole", "--collector", "--from", "--help",
+        "--mount", "--official", "--repositories", "--rounds", "--serviceaccount",
+        "--src", "--synthetic", "--version", "--warm",
     }
 )  # fmt: skip
 

@@ -8,7 +8,7 @@ namespace that the configuration or a file names (google/go-containerregistry#13
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from auditor.config import Settings
 from auditor.errors import Failure
@@ -23,6 +23,7 @@ from auditor.registry.auth.docker_config import (
     FoundCredential,
     enclosing_names,
 )
+from auditor.registry.auth.pull_secrets import PullSecret, pull_secret_configs
 from auditor.util.known_secrets import KnownSecrets
 from auditor.wire.credential import Login
 
@@ -30,7 +31,8 @@ from auditor.wire.credential import Login
 class CredentialStore:
     """The credentials of a run. Helpers are run when their credential is needed.
 
-    Reads the files of docker and podman unless the settings disable them. Adds what it
+    Reads the files of docker and podman unless the settings disable them; the pull
+    secrets of a cluster come last. Adds what it
     finds to `secrets`. Raises `UsageError` as
     `read_credential_files` does.
     """
@@ -40,6 +42,7 @@ class CredentialStore:
         settings: Settings,
         environment: Mapping[str, str] = os.environ,
         secrets: KnownSecrets | None = None,
+        pull_secrets: Iterable[PullSecret] = (),
     ) -> None:
         self._secrets = KnownSecrets() if secrets is None else secrets
         self._registries = settings.registries
@@ -49,7 +52,10 @@ class CredentialStore:
         self.looked_at: tuple[CredentialFile, ...] = ()
         if settings.docker_config:
             self.looked_at = read_credential_files(settings.authfiles, environment)
-        self._files = tuple(file.config for file in self.looked_at if file.config)
+        self._files = (
+            *(file.config for file in self.looked_at if file.config),
+            *pull_secret_configs(pull_secrets),
+        )
         self._helpers = HelperRunner(environment)
         names = {*self._namespaces}
         for file in self._files:
