@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -31,13 +32,16 @@ from auditor.analysis.reports import (
     open_reports,
     reading_reports,
 )
-from auditor.errors import ProtocolError, UsageError
+from auditor.errors import FailureKind, OutputError, ProtocolError, UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.oci.reference import Reference, parse_reference
 from auditor.util.text import safe_text
 
 MAX_SUGGESTIONS = 3
 _SHORT_DIGEST = re.compile(r"(?P<repository>.+)@sha256:(?P<digits>[0-9a-f]{6,63})")
+_KINDS = ("images", "repositories")
+_RUN_NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{16}")
+_DATE = re.compile(r"date=[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +55,7 @@ class HistoryRun:
         """The files of its images and of its repositories."""
         return [
             dataset / kind / f"date={self.date}" / f"{self.name}.parquet"
-            for kind in ("images", "repositories")
+            for kind in _KINDS
         ]
 
 
@@ -72,6 +76,60 @@ def add(dataset: Path, reports: Sequence[str]) -> tuple[HistoryRun, bool]:
     return run, True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRun:
+    """A run of the data set with its files.
+
+    `complete`: its audit came to its end and found an image, and both files exist.
+    """
+
+    name: str
+    date: date
+    complete: bool
+    files: tuple[Path, ...]
+
+
+def stored_runs(dataset: Path) -> list[StoredRun]:
+    """The runs of a data set, oldest first. Raises `UsageError` if there is none."""
+    files: dict[tuple[str, str], list[Path]] = {}
+    for kind in _KINDS:
+        for file in (dataset / kind).glob("date=*/*.parquet"):
+            if _RUN_NAME.fullmatch(file.stem) and _DATE.fullmatch(file.parent.name):
+                files.setdefault((file.stem, file.parent.name), []).append(file)
+    if not files:
+        raise _no_data_set(dataset, _KINDS[0])
+    with work_database() as connection, reading_reports():
+        rows = connection.execute(
+            "SELECT run, bool_or(failure IS NULL)"
+            f" AND NOT bool_or(coalesce(failure, '') = '{FailureKind.INTERRUPTED}')"
+            f" FROM {_read_parquet(dataset, 'images')} GROUP BY run"
+        ).fetchall()
+    complete = {run for run, is_complete in rows if is_complete}
+    return [
+        StoredRun(
+            name=name,
+            date=date.fromisoformat(day.removeprefix("date=")),
+            complete=len(paths) == len(_KINDS) and name in complete,
+            files=tuple(paths),
+        )
+        for (name, day), paths in sorted(files.items())
+    ]
+
+
+def remove(run: StoredRun) -> None:
+    """Remove the files of a run. Raises `OutputError`."""
+    # Without its repositories a run does not count any more: they go first.
+    for file in reversed(run.files):
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"{safe_text(str(file))}: cannot be removed: {error.strerror}"
+            ) from None
+        with suppress(OSError):  # other runs of the day
+            file.parent.rmdir()
+
+
 @contextmanager
 def show(
     dataset: Path, target: str, *, for_people: bool = False
@@ -83,12 +141,9 @@ def show(
     in place of dates, readable sizes, and short digests. Raises `UsageError` if there
     is no data set, or no data for the reference.
     """
-    for kind in ("images", "repositories"):
+    for kind in _KINDS:
         if not any((dataset / kind).glob("date=*/*.parquet")):
-            raise UsageError(
-                f"{safe_text(str(dataset))}: not a data set of auditor history: no run"
-                f" in {kind}; add one with auditor history add"
-            )
+            raise _no_data_set(dataset, kind)
     with work_database() as connection, reading_reports():
         reference = _parse(connection, dataset, target)
         select = _PERIODS.format(
@@ -112,6 +167,13 @@ def show(
                 + _did_you_mean(suggestions)
             )
         yield QueryResult(connection, select)
+
+
+def _no_data_set(dataset: Path, kind: str) -> UsageError:
+    return UsageError(
+        f"{safe_text(str(dataset))}: not a data set of auditor history: no run in"
+        f" {kind}; add one with auditor history add"
+    )
 
 
 def _is_absent(connection: duckdb.DuckDBPyConnection, select: str) -> bool:

@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from auditor.cli.command_support import format_option, reports_argument
+from auditor.cli.main import print_message
 from auditor.cli.output import allow_broken_pipe
-from auditor.errors import ExitCode
+from auditor.errors import ExitCode, UsageError
 
 
 @click.group("history")
@@ -29,6 +30,48 @@ def add_command(*, dataset: str, reports: tuple[str, ...]) -> int:
 
     run, new = add(Path(dataset), reports)
     click.echo(f"{run.name} {'added' if new else 'is already in the history'}")
+    return ExitCode.OK
+
+
+@command.command("prune")
+@click.argument("dataset", metavar="DATASET")
+@click.option(
+    "--keep",
+    required=True,
+    metavar="RULES",
+    help="How many runs to keep, as in daily=30,weekly=12,monthly=12; last and yearly"
+    " are rules, too.",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Only print the runs that would be removed."
+)
+def prune_command(*, dataset: str, keep: str, dry_run: bool) -> int:
+    """Remove the runs that no rule keeps.
+
+    The rules are restic's: daily=30 keeps the newest complete run of each of the last
+    30 days that have one. The last complete run is always kept.
+    """
+    from auditor.analysis.history import remove, stored_runs
+    from auditor.config.nightly_settings import parse_keep
+    from auditor.nightly.retention import expired_nights
+
+    try:
+        rules = parse_keep(keep)
+    except ValueError as error:
+        raise UsageError(f"--keep: {error}") from None
+    runs = stored_runs(Path(dataset))
+    expired = expired_nights(runs, rules)
+    for run in expired:
+        if not dry_run:
+            remove(run)
+        click.echo(f"{'would remove' if dry_run else 'removed'} {run.name}")
+    if not any(run.complete for run in runs):
+        print_message(
+            "no run is complete (each was cut short, or found no image): every run is"
+            " kept"
+        )
+    elif not expired:
+        click.echo("no run to remove")
     return ExitCode.OK
 
 

@@ -32,6 +32,7 @@ from auditor.config.values import (
     list_of,
     member_of,
 )
+from auditor.util.text import safe_text
 
 # More than a century of nights.
 _COUNT = integer(0, 100_000)
@@ -56,6 +57,7 @@ _NIGHTLY: dict[str, ValueType] = {
     "push_url": URL,
     "page": BOOLEAN,
 }
+_SHOWN_CHARS = 60
 _TABLES = {"keep": _KEEP, "notify": _NOTIFY}
 
 
@@ -97,3 +99,22 @@ def read_nightly(
             )
         fields["notify"] = NotifySettings(**notify)
     return NightlySettings(**fields)
+
+
+def parse_keep(text: str) -> KeepRules:
+    """The rules of `daily=30,weekly=12`; raises `ValueError` with a sentence."""
+    rules = dict.fromkeys(_KEEP, 0)
+    for part in text.split(","):
+        name, _, count = (word.strip() for word in part.partition("="))
+        if name not in _KEEP:
+            raise ValueError(
+                f'"{safe_text(name, _SHOWN_CHARS)}" is not a rule; write for example'
+                f" daily=30,weekly=12 (the rules are {', '.join(_KEEP)})"
+            )
+        try:
+            rules[name] = int(str(_KEEP[name].read(count, as_text=True)))
+        except ValueError as error:
+            raise ValueError(f"{name} {error}") from None
+    if not any(rules.values()):
+        raise ValueError("would keep nothing but the last complete run")
+    return KeepRules(**rules)
