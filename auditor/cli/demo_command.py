@@ -157,18 +157,15 @@ async def _night(settings: Settings, nightly: NightlySettings, title: str) -> Ex
     import anyio.to_thread
 
     from auditor.cli.audit_command import audit
+    from auditor.nightly.announcer import Announcer
     from auditor.nightly.night_folder import open_night_folder
     from auditor.nightly.night_run import NightRun
     from auditor.util.clock import SystemClock
 
+    now = SystemClock().epoch
+    announcer = Announcer(nightly, metrics=None, environment={}, now=now)
     with open_night_folder(nightly.folder) as folder:
-        run = NightRun(
-            folder,
-            nightly,
-            audit=settings,
-            environment={},
-            now=SystemClock().epoch,
-        )
+        run = NightRun(folder, nightly, audit=settings, announcer=announcer, now=now)
         night = run.begin()
         code = await audit(replace(settings, **run.audit_options()))
         summary = folder.read_summary()
@@ -223,7 +220,7 @@ def _print_next_steps(folder: Path) -> None:
     for line in (
         f"{auditor} query {latest}.jsonl.zst '{_QUERY}'",
         f"{auditor} layers {latest}.jsonl.zst",
-        f"{auditor} demo --serve     keeps the registry running",
+        f"{auditor} demo --serve   # keeps the registry running",
     ):
         click.echo(f"  {line}")
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +14,7 @@ import click
 from auditor.cli import early_signals
 from auditor.cli.command_support import (
     json_option,
+    name_file,
     name_files,
     run_async,
     settings_from,
@@ -24,12 +26,20 @@ from auditor.config import (
     NightlySettings,
     Settings,
     load_settings,
+    load_valid_nightly,
     read_toml,
 )
-from auditor.errors import AuditorError, ExitCode, OutputError, UsageError
+from auditor.errors import (
+    AuditorError,
+    ExitCode,
+    LockedError,
+    OutputError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
-    from auditor.nightly.night_run import NightRun
+    from auditor.nightly.announcer import Announcer
+    from auditor.nightly.night_folder import NightFolder
 
 _SIGNAL_CODES = {ExitCode.HANGUP, ExitCode.INTERRUPTED, ExitCode.TERMINATED}
 
@@ -61,26 +71,27 @@ def command(context: click.Context, config: str | None) -> int | None:
 def _run_night(config: str | None) -> int:
     from auditor.nightly.night_folder import open_night_folder
     from auditor.nightly.night_run import NightRun
-    from auditor.util.clock import SystemClock
 
-    settings, nightly = _settings(config)
-    settings = name_files(settings)
-    with open_night_folder(nightly.folder) as folder:
-        run = NightRun(
-            folder,
-            nightly,
-            audit=settings,
-            environment=os.environ,
-            now=SystemClock().epoch,
-        )
-        with _pinged(run):
+    try:
+        settings, nightly = _settings(config)
+        settings = name_files(settings)
+    except AuditorError as error:
+        _announce_broken_config(config, error)
+        raise
+    announcer = _announcer(nightly, settings.metrics)
+    with ExitStack() as stack:
+        with _announced(announcer):
+            folder = stack.enter_context(open_night_folder(nightly.folder))
+        run = NightRun(folder, nightly, audit=settings, announcer=announcer, now=_now)
+        announcer.started()
+        with _announced(announcer, folder):
             night = run.begin()
             if run.earlier is not None:
                 print_lines(run.earlier.lines)
             code = _audit({"config": config, **run.audit_options()})
             if code in _SIGNAL_CODES:
                 print_message("the next auditor nightly continues this night")
-                run.failed(code, "interrupted")
+                _announce(announcer, code, "interrupted", folder)
                 return code
             early_signals.install("after the audit; the next run finishes this night")
             summary = folder.read_summary()
@@ -91,18 +102,67 @@ def _run_night(config: str | None) -> int:
     return max(result.exit_code, run.earlier.exit_code if run.earlier else ExitCode.OK)
 
 
+def _now() -> float:
+    from auditor.util.clock import SystemClock
+
+    return SystemClock().epoch()
+
+
+def _announcer(nightly: NightlySettings, metrics: str | None) -> Announcer:
+    from auditor.nightly.announcer import Announcer
+
+    return Announcer(nightly, metrics=metrics, environment=os.environ, now=_now)
+
+
 @contextmanager
-def _pinged(run: NightRun) -> Iterator[None]:
-    """Ping the dead man's switch at the start, and report an error that ends it."""
-    run.started()
+def _announced(
+    announcer: Announcer, folder: NightFolder | None = None
+) -> Iterator[None]:
+    """Announce an error that ends the night, and record it in its folder."""
     try:
         yield
+    except LockedError:  # the other night announces its own end
+        raise
     except AuditorError as error:
-        run.failed(error.exit_code, str(error))
+        _announce(announcer, error.exit_code, str(error), folder)
         raise
     except Exception:
-        run.failed(ExitCode.BUG, "a bug in auditor")
+        _announce(announcer, ExitCode.BUG, "a bug in auditor", folder)
         raise
+
+
+def _announce(
+    announcer: Announcer, code: int, sentence: str, folder: NightFolder | None
+) -> None:
+    from auditor.nightly.night_folder import failed_start
+    from auditor.util.clock import rfc3339
+
+    del announcer.warnings[:]
+    night = failed_start(rfc3339(_now()), code, sentence)
+    announcer.failed(folder.record_failure(night) if folder else night)
+    for warning in announcer.warnings:
+        print_message(warning)
+
+
+def _announce_broken_config(config: str | None, error: AuditorError) -> None:
+    """Announce an error of the configuration, as far as it says how.
+
+    It is recorded if the folder exists; it may be a part of the error.
+    """
+    from auditor.nightly.night_folder import open_night_folder
+
+    nightly, metrics = load_valid_nightly(os.environ, config)
+    if nightly is None:
+        return
+    with ExitStack() as stack:
+        folder = None
+        if nightly.folder and Path(nightly.folder).is_dir():
+            with suppress(AuditorError):
+                folder = stack.enter_context(open_night_folder(nightly.folder))
+        if metrics is not None:
+            metrics = name_file("metrics", metrics)
+        announcer = _announcer(nightly, metrics)
+        _announce(announcer, error.exit_code, str(error), folder)
 
 
 def _audit(flags: dict[str, Any]) -> int:
@@ -244,7 +304,6 @@ def install_command(
 ) -> int:
     """Print the files that run this configuration every night; nothing is written."""
     import sys
-    from pathlib import Path
 
     from auditor.nightly.install_files import INSTALL_TEXTS, InstallPlan
 

@@ -29,6 +29,7 @@ from auditor.config.option_table import (
 )
 from auditor.config.resolve_settings import (
     load_settings,
+    load_valid_nightly,
     resolve_settings,
     with_file_names,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "ReportFormat",
     "Settings",
     "load_settings",
+    "load_valid_nightly",
     "options_of",
     "read_toml",
     "record_settings",

@@ -85,8 +85,7 @@ def read_nightly(
     fields = read(rest, _NIGHTLY, location, others=_TABLES.keys())
     if "folder" not in value:
         errors.add(location, "needs folder, where the nights are kept")
-    if "folder" not in fields:
-        return None
+    fields.setdefault("folder", "")  # with the error above, or that of its value
     if "keep" in tables:
         fields["keep"] = KeepRules(**(dict.fromkeys(_KEEP, 0) | tables["keep"]))
         if not any(tables["keep"].values()):

@@ -20,6 +20,7 @@ from auditor.config.settings import (
     ClusterSettings,
     EngineName,
     ImageConfigMode,
+    NightlySettings,
     RateLimitPolicy,
     RegistrySettings,
     Settings,
@@ -44,6 +45,7 @@ from auditor.config.validation_errors import (
     LoginLocation,
     ValidationErrors,
 )
+from auditor.errors import ConfigError
 from auditor.util.shard import Shard
 from auditor.util.text import safe_text
 from auditor.wire.credential import Login
@@ -76,6 +78,36 @@ def load_settings(
         read_file=read_file,
         lines=functools.cache(file.lines) if file else dict,
     )
+
+
+def load_valid_nightly(
+    environment: Mapping[str, str], config: str | None
+) -> tuple[NightlySettings | None, str | None]:
+    """What is valid of `[nightly]` in a configuration with errors, and `metrics`.
+
+    For those who have to be told about the errors. `folder` is "" if it is missing.
+    """
+    errors = ValidationErrors()
+    given = config or environment.get(OPTION_BY_NAME["config"].variable or "")
+    home = environment.get("HOME")
+    reader = OptionReader(errors, home=home)
+    if not given:
+        return None, None
+    path = reader.absolute(given)
+    try:
+        file = read_toml(path).document
+    except ConfigError:
+        return None, None
+    document = read_document(
+        file,
+        location=KeyLocation(file_name=path, lines=dict),
+        reader=OptionReader(errors, base=str(PurePath(path).parent), home=home),
+    )
+    values = _merge(
+        document.top, read_environment(environment, others=(), reader=reader)
+    )
+    metrics = values.get("metrics")
+    return document.nightly, metrics if isinstance(metrics, str) else None
 
 
 def resolve_settings(

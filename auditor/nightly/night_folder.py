@@ -28,7 +28,7 @@ from typing import Any
 
 import orjson
 
-from auditor.errors import LockedError, OutputError, UsageError
+from auditor.errors import AuditorError, LockedError, OutputError, UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
 from auditor.report.locked_journal import lock_file
@@ -40,6 +40,8 @@ _SUFFIX = f".jsonl{ZSTD}"
 _TONIGHT = "tonight"
 _LATEST = "latest"
 _PID_BYTES = 32
+# A few errors of a configuration.
+_REMARK_CHARS = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +111,10 @@ class NightFolder:
         nights = self.nights()
         number = nights[-1].number + 1 if nights else 1
         day = started_at[:10]
-        same_day = sum(night.started_at[:10] == day for night in nights)
+        same_day = sum(
+            night.started_at[:10] == day and not _is_failed_start(night)
+            for night in nights
+        )
         name = f"{day}-{same_day + 1}" if same_day else day
         while (self._nights / f"{name}.json").exists():  # some of the day were removed
             same_day += 1
@@ -119,6 +124,24 @@ class NightFolder:
         )
         write_bytes(self._tonight, _json(night))
         return night
+
+    def record_failure(self, failed: Night) -> Night:
+        """Record a `failed_start`; the night in progress takes its error over.
+
+        Returns the night with the error, also if it cannot be recorded.
+        """
+        with suppress(AuditorError):
+            if (night := self.unfinished()) is not None:
+                failed = replace(
+                    night, exit_code=failed.exit_code, remark=failed.remark
+                )
+                write_bytes(self._tonight, _json(failed))
+            else:
+                nights = self.nights()
+                number = nights[-1].number + 1 if nights else 1
+                failed = replace(failed, number=number)
+                self.finish(failed)
+        return failed
 
     def forget_summary(self) -> None:
         """Remove the summary of an audit that was interrupted and is continued."""
@@ -193,6 +216,25 @@ class NightFolder:
         if not self.output.exists() or not self.summary.exists():
             return None
         return _read_json(self.summary)
+
+
+def failed_start(at: str, code: int, sentence: str) -> Night:
+    """A night that ended at this time (RFC 3339) with an exit code of 2 or more.
+
+    Its name differs from those of reports: `2026-11-30T020000Z`.
+    """
+    return Night(
+        number=0,
+        name=at[:19].replace(":", "") + "Z",
+        started_at=at,
+        finished_at=at,
+        exit_code=code,
+        remark=safe_text("; ".join(sentence.splitlines()), _REMARK_CHARS),
+    )
+
+
+def _is_failed_start(night: Night) -> bool:
+    return "T" in night.name
 
 
 def read_nights(path: str) -> list[Night]:

@@ -11,32 +11,26 @@ whole files, so a night that was killed is finished by repeating the steps.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 
 from auditor.analysis.check.evaluate import check_reports
 from auditor.analysis.check.findings import Findings, findings_metrics
 from auditor.analysis.check.policy import Policy, Severity, Subject
 from auditor.analysis.check.policy_file import load_policy
-from auditor.analysis.diff import Change, Comparison, compare
+from auditor.analysis.diff import Comparison, compare
 from auditor.analysis.history import add
 from auditor.analysis.html.page import make_page
 from auditor.analysis.html.trend_section import TrendPoint
-from auditor.config import (
-    FailOn,
-    NightlySettings,
-    NotifyOn,
-    Settings,
-    record_settings,
-)
+from auditor.config import FailOn, NightlySettings, Settings, record_settings
 from auditor.config.file_names import escaped
 from auditor.errors import ExitCode, OutputError
 from auditor.fast_dataclass import dataclass
-from auditor.nightly import notifications
+from auditor.nightly.announcer import Announcer
 from auditor.nightly.night_folder import Night, NightFolder, write_bytes
 from auditor.nightly.night_text import (
     MAX_LINES,
@@ -44,18 +38,11 @@ from auditor.nightly.night_text import (
     change_lines,
     diff_text,
     findings_text,
-    headline,
     markdown_text,
     violation_lines,
 )
 from auditor.nightly.retention import expired_nights
-from auditor.report.metrics import (
-    Metric,
-    audit_metrics,
-    night_metrics,
-    render_textfile,
-    write_textfile,
-)
+from auditor.report.metrics import Metric, audit_metrics
 from auditor.util.clock import rfc3339
 from auditor.util.text import format_count, format_duration
 
@@ -87,7 +74,7 @@ class NightRun:
         settings: NightlySettings,
         *,
         audit: Settings,
-        environment: Mapping[str, str],
+        announcer: Announcer,
         now: Callable[[], float],
     ) -> None:
         """`audit` are the settings of the audit; `now` returns epoch seconds."""
@@ -96,10 +83,9 @@ class NightRun:
         self._options = record_settings(audit)
         # Afterwards the audit would not keep the first records of an unfinished night.
         self._resume_max_age_s = audit.resume_max_age_s
-        self._metrics = audit.metrics
-        self._environment = environment
+        self._announcer = announcer
         self._now = now
-        self._warnings: list[str] = []
+        self._warnings = announcer.warnings
         self._policy: Policy | None = None
         self._continues = False
         self.earlier: NightResult | None = None  # the night that `begin` finished
@@ -161,16 +147,17 @@ class NightRun:
                 changes=diff_text(comparison),
                 findings=findings_text(findings),
             )
-            page = self._page(night, previous, report)
+            page = self._page(night, previous, report) if night.complete else None
             changes = change_lines(comparison)
             violations = violation_lines(findings)
             metrics = self._metrics_of(summary, findings)
         self._folder.finish(night)
         if night.complete:
-            self._folder.publish(night)
-            write_bytes(self._folder.latest_text, text.encode())
-        night = self._tell_metrics(night, metrics)
-        night = self._notify(night, text)
+            night = self._publish(night, text, page)
+        if not self._announcer.write_metrics(night, metrics):
+            night = replace(night, exit_code=ExitCode.OUTPUT)
+        self._announcer.push(night, metrics)
+        night = self._announcer.finished(night, text)
         self._folder.finish(night)
         self._folder.end()
         for expired in self.expired():
@@ -183,7 +170,7 @@ class NightRun:
                 changes=changes,
                 violations=violations,
                 warnings=self._warnings,
-                page=page,
+                page=str(self._folder.latest_page) if page else None,
             )
         return NightResult(night=night, lines=tuple(lines))
 
@@ -193,24 +180,13 @@ class NightRun:
             return []
         return expired_nights(self._folder.nights(), self._settings.keep)
 
-    def started(self) -> None:
-        """Ping the dead man's switch: a night begins."""
-        self._ping("/start")
-
-    def failed(self, code: int, sentence: str) -> None:
-        """Report a night that ended with an exit code of 2 or more."""
-        self._ping("/fail", sentence)
-        metrics = night_metrics(exit_code=code, finished_s=self._now())
-        # The error that ended the night is told; this may be the same once more.
-        with suppress(OutputError):
-            self._write_textfile(metrics)
-        self._push(metrics)
-
     # -- steps -------------------------------------------------------------------
 
     def _abandon(self, night: Night, reason: str) -> None:
         records = self._folder.unfinished_records()
         remark = f"its audit ended after {format_count(records, 'record')}: {reason}"
+        if night.remark is not None:
+            remark = f"{night.remark}; {remark}"
         self._warnings.append(f"the night {night.name} is left out: {remark}")
         self._folder.finish(replace(night, audited=records, remark=remark))
         self._folder.end()
@@ -296,19 +272,39 @@ class NightRun:
         return any(violations.values()) if violations else False
 
     def _page(self, night: Night, previous: Night | None, report: str) -> str | None:
-        """Make the page of a complete night; return its file."""
-        if not self._settings.page or not night.complete:
+        """The page of a complete night, or None without one."""
+        if not self._settings.page:
             return None
         policy = self._settings.policy if previous or self._can_check_alone else None
-        page = make_page(
+        return make_page(
             [report],
             previous=[str(self._folder.report_of(previous))] if previous else [],
             policy_file=policy,
             nights=[_trend_point(one) for one in self._nights_with(night)],
             today=self._today(),
         )
-        write_bytes(self._folder.latest_page, page.encode())
-        return str(self._folder.latest_page)
+
+    def _publish(self, night: Night, text: str, page: str | None) -> Night:
+        """Replace the latest report, text and page; return the night.
+
+        One that cannot be replaced must not hold up the nights to come.
+        """
+        steps: list[Callable[[], None]] = [
+            functools.partial(self._folder.publish, night),
+            functools.partial(write_bytes, self._folder.latest_text, text.encode()),
+        ]
+        if page is not None:
+            content = page.encode()
+            steps.append(
+                functools.partial(write_bytes, self._folder.latest_page, content)
+            )
+        for step in steps:
+            try:
+                step()
+            except OutputError as error:
+                self._announcer.warn(str(error))
+                night = replace(night, exit_code=ExitCode.OUTPUT)
+        return night
 
     def _nights_with(self, night: Night) -> list[Night]:
         """The complete nights, this one included."""
@@ -328,80 +324,6 @@ class NightRun:
                 findings, datetime.fromtimestamp(self._now(), UTC)
             )
         return metrics
-
-    def _tell_metrics(self, night: Night, metrics: list[Metric]) -> Night:
-        """Write and push the metrics; return the night with its last exit code.
-
-        The file is outside of the folder: it must not hold up the nights to come.
-        """
-        try:
-            self._write_textfile(metrics + self._night_metrics(night))
-        except OutputError as error:
-            self._warn(str(error))
-            night = replace(night, exit_code=ExitCode.OUTPUT)
-        self._push(metrics + self._night_metrics(night))
-        return night
-
-    def _night_metrics(self, night: Night) -> list[Metric]:
-        return night_metrics(
-            exit_code=night.exit_code or 0,
-            finished_s=self._now(),
-            complete=night.complete,
-            changes={
-                change.value: (night.changes or {}).get(change.value, 0)
-                for change in Change
-                if change.is_difference
-            },
-        )
-
-    def _write_textfile(self, metrics: list[Metric]) -> None:
-        if self._metrics is not None:
-            write_textfile(self._metrics, metrics)
-
-    def _push(self, metrics: list[Metric]) -> None:
-        if self._settings.push_url is not None:
-            text = render_textfile(metrics, name=self._job)
-            self._warn(
-                notifications.push_metrics(
-                    self._settings.push_url, text, job=f"auditor-{self._job}"
-                )
-            )
-
-    @property
-    def _job(self) -> str:
-        if self._metrics is not None:
-            return Path(self._metrics).name.removesuffix(".prom")
-        return "nightly"
-
-    def _notify(self, night: Night, text: str) -> Night:
-        """Send what the settings ask for; return the night with the outcome."""
-        event = "" if night.exit_code == ExitCode.OK else "/fail"
-        if self._settings.run_after:
-            problem = notifications.run_command(
-                self._settings.run_after, night, self._folder.path
-            )
-            self._warn(problem)
-        notify = self._settings.notify
-        if notify is not None and _is_news(night, notify.on):
-            problem = notifications.send_notification(
-                notify,
-                title=f"auditor: {headline(night)}",
-                markdown=text,
-                environment=self._environment,
-            )
-            self._warn(problem)
-            night = replace(night, notified=problem is None)
-        self._ping(event, headline(night))
-        return night
-
-    def _ping(self, event: str, sentence: str = "") -> None:
-        if self._settings.ping_url is not None:
-            body = sentence.encode()
-            self._warn(notifications.ping(self._settings.ping_url, event, body=body))
-
-    def _warn(self, problem: str | None) -> None:
-        if problem is not None:
-            self._warnings.append(f"warning: {problem}")
 
     def _today(self) -> date:
         return datetime.fromtimestamp(self._now(), UTC).date()
@@ -430,14 +352,6 @@ def _with_summary(night: Night, summary: Json) -> Night:
         failed=references["failed"],
         remark=remark,
     )
-
-
-def _is_news(night: Night, on: NotifyOn) -> bool:
-    if on is NotifyOn.ALWAYS:
-        return True
-    if night.exit_code != ExitCode.OK:
-        return True
-    return on is NotifyOn.CHANGE and bool(night.changes)
 
 
 def _without_earlier(policy: Policy) -> Policy:

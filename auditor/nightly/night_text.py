@@ -17,6 +17,7 @@ from auditor.analysis.text_tables import (
     text_column,
     text_lines,
 )
+from auditor.errors import ExitCode
 from auditor.nightly.night_folder import Night
 from auditor.util.text import format_count, format_duration, safe_text
 
@@ -25,6 +26,8 @@ MAX_LINES = 10
 # Examples of failures in these lines.
 _MAX_FAILURES = 3
 _REFERENCE_CHARS = 300
+# A row of a table in the Markdown text; a line of cron's mail is cut earlier.
+_LINE_CHARS = 10_000
 # Rows of each table in the Markdown text.
 _TABLE_ROWS = 20
 
@@ -36,6 +39,11 @@ Json = Mapping[str, Any]
 
 def headline(night: Night) -> str:
     """One line: what a person has to know."""
+    if _has_error(night):
+        return (
+            f"the night {night.name} ended with exit code {night.exit_code}:"
+            f" {night.remark}"
+        )
     if not night.complete:
         return f"the night {night.name} is incomplete: {night.remark}"
     parts = [f"{night.failed} of {format_count(night.references, 'reference')} failed"]
@@ -44,6 +52,11 @@ def headline(night: Night) -> str:
     if night.violations and (count := sum(night.violations.values())):
         parts.append(format_count(count, "policy violation"))
     return f"night {night.name}: {'; '.join(parts)}"
+
+
+def _has_error(night: Night) -> bool:
+    """Whether an error ended the night, not only a step after its audit."""
+    return not night.complete and (night.exit_code or 0) >= ExitCode.USAGE
 
 
 def format_changes(changes: Mapping[str, int]) -> str:
@@ -75,7 +88,7 @@ def action_lines(
             if group and room > 0:
                 lines.append(group.pop(0))
                 room -= 1
-    return [*lines[: MAX_LINES - len(footer)], *footer]
+    return [*map(_safe_line, lines[: MAX_LINES - len(footer)]), *footer]
 
 
 def _failure_lines(failures: Json) -> Iterator[str]:
@@ -153,7 +166,24 @@ def markdown_text(
         lines += ["", f"## Changes since {night.compared_with}", "", *changes]
     if night.violations is not None:
         lines += ["", "## Policy", "", *findings]
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(_safe_line, lines)) + "\n"
+
+
+def failure_text(night: Night) -> str:
+    """A night that ended with an error, as Markdown."""
+    lines = [
+        f"# Night {night.name}",
+        "",
+        f"{headline(night)}.",
+        "",
+        "The latest report and page are those of the last complete night.",
+    ]
+    return "\n".join(map(_safe_line, lines)) + "\n"
+
+
+def _safe_line(line: str) -> str:
+    """The line without characters that act on a terminal or turn its direction."""
+    return safe_text(line, _LINE_CHARS)
 
 
 def status_lines(nights: Sequence[Night], folder: str) -> Iterator[str]:
@@ -184,6 +214,8 @@ def _violations_cell(night: Night) -> int | None:
 def _state_cell(night: Night) -> str:
     if night.complete:
         return "complete"
+    if _has_error(night):
+        return f"exit code {night.exit_code}: {night.remark}"
     return f"incomplete: {night.remark}" if night.remark else "unfinished"
 
 

@@ -1,4 +1,4 @@
-"""What a night sends: notifications, a command, a dead man's switch, a push.
+"""What a night sends: notifications, the ping of a dead man's switch, a push.
 
 Nothing here fails a night. Each function returns a sentence about what went wrong, or
 None. Notifications go through apprise, which knows a hundred services by their URLs.
@@ -8,31 +8,18 @@ from __future__ import annotations
 
 import http.client
 import logging
-import os
-import signal
-import subprocess
-import tempfile
 import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
-import orjson
-
 from auditor.config import NotifySettings
-from auditor.nightly.night_folder import Night
 from auditor.util.text import format_count, safe_text, safe_url
 
 # A service that is asked at the end of a night has this long to answer, in seconds.
 TIMEOUT_S = 30.0
-# A command that files a ticket may take longer; then it is killed.
-_COMMAND_TIMEOUT_S = 600.0
-# Characters of a command's standard error in a warning.
-_STDERR_CHARS = 300
-_STDERR_BYTES = 64 * 1024
 
 
 def send_notification(
@@ -107,50 +94,6 @@ def _urls(
     urls = [url for line in lines for url in line.split()]
     source = settings.urls_file or settings.urls_env
     return urls, None if urls else f"{source} contains no URL"
-
-
-def run_command(command: Sequence[str], night: Night, folder: Path) -> str | None:
-    """Run a command with the night as JSON on its standard input.
-
-    The JSON is that of `auditor nightly status`, with the absolute path of the report.
-    """
-    document = orjson.loads(orjson.dumps(night))
-    document["folder"] = str(folder)
-    name = safe_text(command[0])
-    try:
-        # A file, not a pipe: the night goes on when the command ends, even if that
-        # leaves a child with its standard error.
-        with tempfile.TemporaryFile() as errors:
-            code = _run(command, orjson.dumps(document), errors.fileno())
-            errors.seek(0)
-            text = errors.read(_STDERR_BYTES).decode(errors="replace").strip()
-    except subprocess.TimeoutExpired:
-        return f"run_after: {name} took longer than {_COMMAND_TIMEOUT_S:.0f} s"
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        return f"run_after: {name} cannot be run: {reason}"
-    if code:
-        shown = f": {safe_text(text, _STDERR_CHARS)}" if text else ""
-        return f"run_after: {name} ended with exit code {code}{shown}"
-    return None
-
-
-def _run(command: Sequence[str], document: bytes, stderr: int) -> int:
-    """Run a command; after the time limit it is killed with its children."""
-    with subprocess.Popen(  # noqa: S603  (the user's own command, without a shell)
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=stderr,
-        start_new_session=True,
-    ) as process:
-        try:
-            process.communicate(document, timeout=_COMMAND_TIMEOUT_S)
-        except BaseException:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            raise
-        return process.returncode
 
 
 def ping(url: str, event: str = "", *, body: bytes = b"") -> str | None:

@@ -18,6 +18,7 @@ import zstandard
 
 from auditor.audit.run import AuditJob, open_job, run_with_checkpoints
 from auditor.config import NightlySettings, Settings
+from auditor.nightly.announcer import Announcer
 from auditor.nightly.night_folder import Night, open_night_folder, read_nights
 from auditor.nightly.night_run import NightResult, NightRun
 from auditor.report.summary import write_summary
@@ -62,7 +63,12 @@ class Nights:
                 folder,
                 self.settings,
                 audit=audit,
-                environment=self.environment,
+                announcer=Announcer(
+                    self.settings,
+                    metrics=audit.metrics,
+                    environment=self.environment,
+                    now=self.here.clock.epoch,
+                ),
                 now=self.here.clock.epoch,
             )
             night = run.begin()

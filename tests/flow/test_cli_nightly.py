@@ -10,6 +10,8 @@ import anyio
 import orjson
 import pytest
 
+from auditor.nightly.night_folder import read_nights
+from auditor.nightly.night_text import status_lines
 from tests.flow.commands import auditor, running
 from tests.flow.harness import Lab, lab, simple
 from tests.flow.nights import files_in, read_report
@@ -82,17 +84,60 @@ async def test_status_and_prune_need_no_login(tmp_path: Path) -> None:
     assert (await auditor("nightly", "-c", config)).code == 2
 
 
-async def test_a_policy_that_cannot_be_used_is_told_to_the_switch(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("wrong", "code", "sentence"),
+    [
+        ("policy", 2, "none.toml: cannot be read"),
+        ("key", 2, "tries: must be a whole number"),
+        ("password", 2, "NO_SUCH_VARIABLE is not set"),
+        ("folder", 3, "state: cannot be written"),
+        ("list", 2, "none.txt"),
+    ],
+)
+async def test_a_night_that_cannot_begin_is_announced(
+    wrong: str, code: int, sentence: str, tmp_path: Path
 ) -> None:
+    """Whoever is told of a night is told of its error, and status shows it."""
+    password = 'username = "audit"\npassword_env = "NO_SUCH_VARIABLE"'
+    top = {"key": 'tries = "many"', "list": 'list = ["none.txt"]'}.get(wrong, "")
+    out, metrics = tmp_path / "night.json", tmp_path / "night.prom"
+    state = tmp_path / "state"
     async with lab() as here:
-        here.faults.on("POST", "/ping/*", Answer(200), forever=True)
-        nightly = f'policy = "none"\nping_url = "http://{here.host}/ping"\n'
-        config = _config(here, tmp_path, nightly=nightly)
-        done = await auditor("nightly", "-c", config)
-        assert done.code == 2
-        assert here.faults.count("POST", "/ping/start") == 1
-        assert here.faults.count("POST", "/ping/fail") == 1
+        for method in ("POST", "PUT"):
+            here.faults.on(method, "/told/*", Answer(200), forever=True)
+        nightly = (
+            f'ping_url = "http://{here.host}/told/ping"\n'
+            f'push_url = "http://{here.host}/told/push"\n'
+            f'run_after = ["sh", "-c", "cat > {out}"]\n'
+            'notify = { urls_env = "URLS", on = "failure" }\n'
+        )
+        nightly += 'policy = "none.toml"\n' if wrong == "policy" else ""
+        more = password if wrong == "password" else ""
+        config = _config(here, tmp_path, more, nightly)
+        Path(config).write_text(
+            f'metrics = "night.prom"\n{top}\n{Path(config).read_text()}'
+        )
+        if wrong == "folder":
+            state.write_text("a file")
+        else:
+            state.mkdir()
+        done = await auditor(
+            *("nightly", "-c", config),
+            environment={"URLS": f"json://{here.host}/told/notify"},
+        )
+        told = here.faults
+        assert told.count("POST", "/told/ping/fail") == 1
+        assert told.count("PUT", "/told/push/metrics/job/auditor-night") == 1
+        assert told.count("POST", "/told/notify") == 1
+    assert done.code == code
+    assert sentence in " ".join(done.messages)
+    assert sentence in orjson.loads(out.read_bytes())["remark"]
+    assert f'auditor_night_exit_code{{audit="night"}} {code}.0' in metrics.read_text()
+    if wrong == "folder":
+        return
+    (night,) = read_nights(str(state))
+    assert (night.complete, night.exit_code) == (False, code)
+    assert sentence in "\n".join(status_lines([night], str(state)))
 
 
 async def test_what_failed_is_printed_and_the_exit_code_is_1(tmp_path: Path) -> None:
@@ -135,10 +180,9 @@ async def test_an_ended_night_is_continued(
     ("more", "nightly", "sentence"),
     [
         ("output = 'x.jsonl'", "", "only valid at the top"),
-        ("", "policy = 'none.toml'", "none.toml: cannot be read"),
         ("", "kep = {}", "nightly.kep: unknown key; did you mean keep?"),
     ],
-    ids=["output", "policy", "key"],
+    ids=["output", "key"],
 )
 async def test_a_wrong_configuration_is_exit_2_and_starts_no_night(
     more: str, nightly: str, sentence: str, tmp_path: Path

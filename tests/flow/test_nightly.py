@@ -20,9 +20,9 @@ from auditor.config import FailOn, KeepRules, NightlySettings, NotifyOn, NotifyS
 from auditor.demo.demo_registry import serve
 from auditor.demo.image_builder import image, index
 from auditor.errors import LockedError, OutputError
-from auditor.nightly import night_folder, notifications
-from auditor.nightly.night_folder import Night, open_night_folder
-from auditor.nightly.night_run import NightRun
+from auditor.nightly import night_folder, night_run, notifications
+from auditor.nightly.announcer import Announcer
+from auditor.nightly.night_folder import open_night_folder
 from tests.flow.harness import MANIFESTS, Lab, lab, simple
 from tests.flow.nights import Nights, files_in, read_report
 from tests.scripted_server import respond, scripted_server
@@ -345,7 +345,7 @@ async def test_what_a_killed_night_found_is_told_by_the_run_that_finishes_it(
         await nights.night("2026-12-01")
         content.add("team/app", image("moved"), "1.0")
         with monkeypatch.context() as patch:
-            patch.setattr(NightRun, "_notify", _killed)
+            patch.setattr(Announcer, "finished", _killed)
             with pytest.raises(_Killed):
                 await nights.night("2026-12-02T02:00:00Z")
         result = await nights.night("2026-12-02T03:00:00Z")
@@ -437,6 +437,28 @@ async def test_metrics_that_cannot_be_written_do_not_hold_up_the_nights_to_come(
             assert not list(nights.folder.glob("tonight*"))
     assert [night.exit_code for night in nights.known] == [3, 3]
     assert b'auditor_night_exit_code{audit="registry"} 3.0' in sink.seen[-1][2]
+
+
+@pytest.mark.parametrize("name", ["latest.html", "latest.md", "latest.jsonl.zst"])
+async def test_a_latest_file_that_cannot_be_replaced_holds_up_nothing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(night_run, "make_page", lambda *_, **__: "<!DOCTYPE html>")
+    async with lab(simple(["team/app:1.0"])) as here:
+        nights = _nights(here, tmp_path)
+        (nights.folder / name).mkdir(parents=True)
+        result = await nights.night("2026-12-01")
+        assert result is not None
+        assert result.exit_code == 3
+        (line,) = (line for line in result.lines if line.startswith("warning: "))
+        assert name in line
+        assert "cannot be written: " in line
+        (nights.folder / name).rmdir()
+        after = await nights.night("2026-12-02")
+    assert after is not None
+    assert after.exit_code == 0
+    assert after.night.compared_with == "2026-12-01"
+    assert (nights.folder / name).is_file()
 
 
 # -- others are told ---------------------------------------------------------------
@@ -602,19 +624,6 @@ async def test_an_answer_that_is_not_http_is_a_warning(answer: bytes) -> None:
     assert problem is not None
     assert problem.startswith(f"ping_url: {url} ")
     assert "secret" not in problem
-
-
-@pytest.mark.parametrize("code", [0, 3])
-def test_a_command_ends_although_a_child_keeps_its_standard_error(
-    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(notifications, "_COMMAND_TIMEOUT_S", 5.0)
-    night = Night(number=1, name="2026-12-01", started_at="2026-12-01T02:00:00Z")
-    command = ["sh", "-c", f"echo why >&2; sleep 30 & exit {code}"]
-    problem = notifications.run_command(command, night, tmp_path)
-    assert problem == (
-        f"run_after: sh ended with exit code {code}: why" if code else None
-    )
 
 
 # -- a month -----------------------------------------------------------------------
