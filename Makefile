@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint types unit real programs docs fuzz lowest format bench clean
+.PHONY: help demo test lint types unit real programs image docs fuzz lowest format bench clean
 
 help:
 	@echo "make demo   two nights of a local registry, and what changed"
@@ -15,6 +15,7 @@ help:
 	@echo "make real   the tests against real registries, skopeo and a browser; Go builds some"
 	@echo "make docs   the documentation as a site, in site/"
 	@echo "make thorough  the properties with forty times as many examples (an hour)"
+	@echo "make image  the container image of deploy/container/, with docker or podman"
 	@echo "make fuzz   coverage-guided fuzzing of every parser, one minute each"
 	@echo "make lowest make unit with the lowest supported versions of the dependencies"
 	@echo "make bench  measure auditor and other tools on a local registry (takes minutes)"
@@ -43,6 +44,12 @@ programs: $(VENV)/.dev
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 	@echo "site/index.html: open it in a browser"
+
+ENGINE ?= docker
+IMAGE ?= registry.example.com/auditor:0.1.0
+
+image:
+	$(ENGINE) build -f deploy/container/Dockerfile -t $(IMAGE) .
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -227,12 +227,17 @@ def _checked(settings: Settings) -> tuple[Settings, NightlySettings]:
 
 def _variables(table: object) -> Iterator[str]:
     """The environment variables that a configuration names: `password_env`, ..."""
+    return _texts(table, "_env")
+
+
+def _texts(table: object, suffix: str) -> Iterator[str]:
+    """The texts in a document whose keys end in this."""
     if isinstance(table, dict):
         for key, value in table.items():
-            if key.endswith("_env") and isinstance(value, str):
+            if key.endswith(suffix) and isinstance(value, str):
                 yield value
             else:
-                yield from _variables(value)
+                yield from _texts(value, suffix)
 
 
 @command.command("status")
@@ -295,6 +300,18 @@ def prune_command(
     return ExitCode.OK
 
 
+def _folders(*files: str | None) -> list[str]:
+    """The absolute folders of these files."""
+    return sorted({str(Path(file).absolute().parent) for file in files if file})
+
+
+def _password_files(config: str) -> list[str]:
+    """The absolute paths of the password files, which are relative to the file."""
+    document = read_toml(config).document
+    folder = Path(config).parent
+    return sorted({str(folder / one) for one in _texts(document, "password_file")})
+
+
 @command.command("install")
 @click.argument("scheduler", type=click.Choice(("systemd", "cron", "kubernetes")))
 @_config_option
@@ -317,6 +334,8 @@ def install_command(
         settings=nightly,
         variables=variables,
         files=[*(one for one in settings.lists if one != "-"), *policy],
+        password_files=_password_files(given) if given else [],
+        writable=_folders(settings.metrics, settings.cache),
     )
     click.echo(INSTALL_TEXTS[scheduler](plan), nl=False)
     return ExitCode.OK

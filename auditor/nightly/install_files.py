@@ -19,8 +19,9 @@ class InstallPlan:
     """What the files are made for.
 
     `program` is the absolute path of auditor, `config` that of its configuration,
-    `files` are those of the other files that it names. `variables` are the environment
-    variables that the configuration reads.
+    `files` are those of the other files that it names, without `password_files`.
+    `variables` are the environment variables that the configuration reads, `writable`
+    the folders of files that it writes outside of its own folder.
     """
 
     program: str
@@ -28,6 +29,8 @@ class InstallPlan:
     settings: NightlySettings
     variables: Sequence[str]
     files: Sequence[str] = ()
+    password_files: Sequence[str] = ()
+    writable: Sequence[str] = ()
 
 
 # The user of cron, and of systemd where its own state directory is not used.
@@ -42,8 +45,16 @@ def systemd_text(plan: InstallPlan) -> str:
     # A dynamic user owns its state directory only.
     has_state = Path(plan.settings.folder).is_relative_to(_STATE_DIRECTORY)
     user = ["DynamicUser=yes", "StateDirectory=auditor"]
+    writable = {
+        _systemd_path(one)
+        for one in plan.writable
+        if not Path(one).is_relative_to(_STATE_DIRECTORY)
+    }
     if not has_state:
-        user = [f"User={_USER}", f"ReadWritePaths={folder}"]
+        user = [f"User={_USER}"]
+        writable.add(folder)
+    if writable:
+        user.append(f"ReadWritePaths={' '.join(sorted(writable))}")
     lines = [
         *_variables_comment("/etc/auditor/environment, mode 600", plan.variables),
         "# /etc/systemd/system/auditor-nightly.service",
@@ -52,17 +63,28 @@ def systemd_text(plan: InstallPlan) -> str:
         "Wants=network-online.target",
         "After=network-online.target",
         "# Also for exit code 1: references failed, or the policy is violated.",
-        "# OnFailure=your-mail@%n.service",
+        f"OnFailure={_FAILURE_UNIT}",
         "",
         "[Service]",
         "Type=oneshot",
         f"ExecStart={_systemd_path(plan.program)} nightly -c"
         f" {_systemd_path(plan.config)}",
         *settings,
+        *_credentials(plan.password_files),
         *user,
         "CacheDirectory=auditor",
         "Environment=XDG_CACHE_HOME=%C/auditor",
         *_HARDENING,
+        "",
+        f"# /etc/systemd/system/{_FAILURE_UNIT}",
+        "[Unit]",
+        "Description=Mail about a night that needs somebody",
+        "",
+        "[Service]",
+        "Type=oneshot",
+        # %H is the host's name (systemd.unit(5)).
+        "ExecStart=/bin/sh -c 'journalctl --unit=auditor-nightly.service --lines=20"
+        ' --output=cat --no-pager | mail -s "auditor nightly on %H" root\'',
         "",
         "# /etc/systemd/system/auditor-nightly.timer",
         "[Unit]",
@@ -83,6 +105,26 @@ def systemd_text(plan: InstallPlan) -> str:
         "#   systemctl start auditor-nightly.service   # one night now",
     ]
     return "\n".join(lines) + "\n"
+
+
+_FAILURE_UNIT = "auditor-nightly-failure.service"
+# Where a system service finds its credentials (systemd.exec(5), LoadCredential=).
+_CREDENTIALS = Path("/run/credentials/auditor-nightly.service")
+
+
+def _credentials(files: Sequence[str]) -> list[str]:
+    """The service may read a password file that only root can read.
+
+    A file that the configuration names elsewhere is to be named there instead.
+    """
+    lines = []
+    for file in map(Path, files):
+        credential = _CREDENTIALS / file.name
+        if file != credential:
+            lines.append(f'# In the configuration: password_file = "{credential}"')
+        source = Path("/etc/auditor", file.name) if file == credential else file
+        lines.append(f"LoadCredential={file.name}:{_systemd_path(str(source))}")
+    return lines
 
 
 # systemd.exec(5). `systemd-analyze security` rates the service with these.
@@ -176,6 +218,12 @@ def kubernetes_text(plan: InstallPlan) -> str:
 
 _MANIFESTS = """\
 apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {name}
+automountServiceAccountToken: false
+---
+apiVersion: v1
 kind: PersistentVolumeClaim
 metadata:
   name: {name}
@@ -199,6 +247,7 @@ spec:
       template:
         spec:
           restartPolicy: Never
+          serviceAccountName: {name}
           automountServiceAccountToken: false
           securityContext:
             runAsNonRoot: true

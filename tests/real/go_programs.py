@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / ".go"
 _OCISERVER = Path(__file__).parent / "ociserver"
-# A build of distribution takes a minute on two cores; the rest is the network.
+# A build of distribution or helm takes a minute on two cores; the rest is the network.
 _INSTALL_TIMEOUT_S = 600.0
 _PATH = os.environ.get("PATH", "")
 
@@ -87,6 +87,11 @@ OLAREG = GoProgram("olareg", "olareg", "github.com/olareg/olareg/cmd/olareg@v0.2
 TOXIPROXY = GoProgram(
     "toxiproxy-server", "server", "github.com/Shopify/toxiproxy/v2/cmd/server@v2.12.0"
 )
+# Linters of deploy/, and what renders its chart.
+ACTIONLINT = GoProgram(
+    "actionlint", "actionlint", "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
+)
+HELM = GoProgram("helm", "helm", "helm.sh/helm/v3/cmd/helm@v3.22.0")
 PROGRAMS = (
     CRANE,
     CRANE_REGISTRY,
@@ -95,6 +100,8 @@ PROGRAMS = (
     DISTRIBUTION,
     OLAREG,
     TOXIPROXY,
+    ACTIONLINT,
+    HELM,
 )
 # What Debian has, and Go does not build.
 PACKAGED = ("docker-registry", "skopeo")
