@@ -55,6 +55,7 @@ _NIGHTLY: dict[str, ValueType] = {
     "run_after": list_of(TEXT),
     "ping_url": URL,
     "push_url": URL,
+    "otlp_url": URL,
     "page": BOOLEAN,
 }
 _SHOWN_CHARS = 60

@@ -151,6 +151,7 @@ class NightlySettings:
     run_after: tuple[str, ...] = ()
     ping_url: str | None = None
     push_url: str | None = None
+    otlp_url: str | None = None
     page: bool = True
 
 

@@ -17,6 +17,8 @@ from auditor.errors import ExitCode, OutputError
 from auditor.nightly import notifications
 from auditor.nightly.night_folder import Night
 from auditor.nightly.night_text import failure_text, headline
+from auditor.nightly.notifications import origin
+from auditor.nightly.otlp import export_metrics
 from auditor.nightly.run_after import run_command
 from auditor.report.metrics import (
     Metric,
@@ -66,18 +68,21 @@ class Announcer:
         return True
 
     def push(self, night: Night, metrics: Sequence[Metric]) -> None:
-        """Push the metrics of the night with its last exit code."""
-        if self._settings.push_url is None:
-            return
-        name = "nightly"
+        """Send the metrics of the night with its last exit code to the URLs."""
+        name, settings = "nightly", self._settings
         if self._metrics is not None:
             name = Path(self._metrics).name.removesuffix(".prom")
-        text = render_textfile([*metrics, *self._night_metrics(night)], name=name)
-        self.warn(
-            notifications.push_metrics(
-                self._settings.push_url, text, job=f"auditor-{name}"
+        metrics = [*metrics, *self._night_metrics(night)]
+        if settings.push_url is not None:
+            text = render_textfile(metrics, name=name)
+            problem = notifications.push_metrics(
+                settings.push_url, text, job=f"auditor-{name}"
             )
-        )
+            self.warn(problem)
+        if settings.otlp_url is not None:
+            problem = export_metrics(settings.otlp_url, metrics, name=name)
+            if problem is not None:
+                self.warn(f"otlp_url: {origin(settings.otlp_url)} {problem}")
 
     def finished(self, night: Night, text: str) -> Night:
         """Run the command, notify and ping; return the night with the outcome."""

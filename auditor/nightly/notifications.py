@@ -128,14 +128,14 @@ def _request(url: str, method: str, body: bytes, *, what: str) -> str | None:
             return None
     except urllib.error.HTTPError as error:
         error.close()
-        return f"{what}: {_host(url)} answered {error.code}"
+        return f"{what}: {origin(url)} answered {error.code}"
     except http.client.HTTPException:
-        return f"{what}: {_host(url)} does not answer in HTTP"
+        return f"{what}: {origin(url)} does not answer in HTTP"
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
-        return f"{what}: {_host(url)} cannot be reached: {safe_text(str(reason))}"
+        return f"{what}: {origin(url)} cannot be reached: {safe_text(str(reason))}"
 
 
-def _host(url: str) -> str:
+def origin(url: str) -> str:
     """The part of a URL that is no secret: ping URLs contain the key in their path."""
     return "/".join(safe_url(url).split("/")[:3])

@@ -72,6 +72,11 @@ class Metric:
     values: Mapping[tuple[str, ...], float]
     labels: tuple[str, ...] = ()
 
+    @property
+    def help(self) -> str:
+        """What it means, in a sentence."""
+        return _HELP[self.name]
+
 
 def audit_metrics(summary: Mapping[str, Any]) -> list[Metric]:
     """The metrics of an audit, from the JSON form of its summary."""
@@ -183,7 +188,7 @@ def render_textfile(metrics: Iterable[Metric], *, name: str) -> bytes:
     registry = CollectorRegistry()
     for metric in metrics:
         labels = NAME_LABEL, *metric.labels
-        gauge = Gauge(metric.name, _HELP[metric.name], labels, registry=registry)
+        gauge = Gauge(metric.name, metric.help, labels, registry=registry)
         for label_values, value in metric.values.items():
             gauge.labels(name, *label_values).set(value)
     return generate_latest(registry)

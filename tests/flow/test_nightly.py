@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, contextmanager
@@ -14,6 +15,9 @@ import anyio.to_thread
 import orjson
 import pytest
 from aiohttp import web
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 
 from auditor.analysis.history import show
 from auditor.config import FailOn, KeepRules, NightlySettings, NotifyOn, NotifySettings
@@ -548,6 +552,7 @@ async def test_a_notification_that_fails_is_a_warning(tmp_path: Path) -> None:
             notify=NotifySettings(urls_file=str(urls), on=NotifyOn.ALWAYS),
             ping_url=f"{sink.url}/ping/key",
             push_url=sink.url,
+            otlp_url=f"{sink.url}/v1/metrics",
             run_after=("/nonexistent/command",),
         )
         result = await nights.night("2026-12-01")
@@ -556,6 +561,7 @@ async def test_a_notification_that_fails_is_a_warning(tmp_path: Path) -> None:
     assert result.night.notified is False
     assert list(result.lines) == [
         f"warning: push_url: {sink.url} answered 500",
+        f"warning: otlp_url: {sink.url} took no metrics",
         "warning: run_after: /nonexistent/command cannot be run: No such file or"
         " directory",
         f"warning: 1 notification URL in {urls} not understood; see apprise's list of"
@@ -574,6 +580,23 @@ async def test_a_variable_without_a_url_is_named(tmp_path: Path) -> None:
     assert "warning: no notification was sent: URLS contains no URL" in result.lines
 
 
+def _gauges(body: bytes) -> list[tuple[str, dict[str, str], float]]:
+    """The name, the attributes and the value of each gauge of an OTLP request."""
+    if body.startswith(b"\x1f\x8b"):
+        body = gzip.decompress(body)
+    (resource,) = ExportMetricsServiceRequest.FromString(body).resource_metrics
+    return [
+        (
+            metric.name,
+            {one.key: one.value.string_value for one in point.attributes},
+            point.as_double or float(point.as_int),
+        )
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        for point in metric.gauge.data_points
+    ]
+
+
 async def test_the_switch_the_push_and_the_command_get_the_night(
     tmp_path: Path,
 ) -> None:
@@ -586,11 +609,19 @@ async def test_the_switch_the_push_and_the_command_get_the_night(
             "team/app:gone",
             ping_url=f"{sink.url}/ping/key",
             push_url=f"{sink.url}/push/",
+            otlp_url=f"{sink.url}/v1/metrics",
             run_after=("sh", "-c", f"cat > {out}"),
         )
         nights.metrics = tmp_path / "registry.prom"
         await nights.night("2026-12-01")
-    assert sink.paths() == ["/push/metrics/job/auditor-registry", "/ping/key/fail"]
+    assert sink.paths() == [
+        "/push/metrics/job/auditor-registry",
+        "/v1/metrics",
+        "/ping/key/fail",
+    ]
+    assert ("auditor_night_complete", {"audit": "registry"}, 1.0) in _gauges(
+        sink.seen[1][2]
+    )
     assert sink.seen[0][0] == "PUT"
     assert sink.seen[0][2] == nights.metrics.read_bytes()
     assert b'auditor_night_complete{audit="registry"} 1.0' in sink.seen[0][2]
