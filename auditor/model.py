@@ -52,6 +52,10 @@ class CredentialSource(StrEnum):
     CONFIG = "config"  # the configuration of auditor
     FILE = "file"  # docker's config.json or podman's auth.json
     HELPER = "helper"  # a credential helper
+    COMMAND = "command"  # a password command of the configuration
+    AWS = "aws"  # the identity of this machine, as for the next two
+    GOOGLE = "google"
+    AZURE = "azure"
 
 
 class ContentKind(StrEnum):

@@ -35,12 +35,14 @@ from auditor.config.resolve_settings import (
 )
 from auditor.config.settings import (
     AttachmentMode,
+    CloudLogin,
     EngineName,
     FailOn,
     ImageConfigMode,
     KeepRules,
     ListerName,
     LogFormat,
+    LoginProgram,
     LogLevel,
     NightlySettings,
     NotifyOn,
@@ -56,6 +58,7 @@ from auditor.config.toml_file import read_toml
 __all__ = [
     "OPTIONS",
     "AttachmentMode",
+    "CloudLogin",
     "EngineName",
     "FailOn",
     "ImageConfigMode",
@@ -63,6 +66,7 @@ __all__ = [
     "ListerName",
     "LogFormat",
     "LogLevel",
+    "LoginProgram",
     "NightlySettings",
     "NotifyOn",
     "NotifySettings",

@@ -15,6 +15,7 @@ from typing import Any
 from auditor.config.settings import (
     MAX_RUNS_AT_ONCE,
     AttachmentMode,
+    CloudLogin,
     EngineName,
     ImageConfigMode,
     ListerName,
@@ -29,6 +30,7 @@ from auditor.config.settings import (
 from auditor.config.values import (
     BOOLEAN,
     FILE_NAME,
+    HELPER,
     HOST,
     LABEL,
     MIRROR,
@@ -39,6 +41,7 @@ from auditor.config.values import (
     REFERENCE,
     REPORT_NAME,
     REPOSITORY_PATTERN,
+    ROLE_ARN,
     SHARD,
     SINCE,
     TAG_PATTERN,
@@ -373,6 +376,13 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
             plural="authfiles",
         ),
     },
+    (OptionGroup.CREDENTIALS, OptionScope.RUN_AND_REGISTRY): {
+        "cloud_login": Option(
+            member_of(CloudLogin),
+            "When to log in to ECR, Google's and Azure's registries with this machine's"
+            " identity; auto: if there is no other login.",
+        ),
+    },
     (OptionGroup.CREDENTIALS, OptionScope.REGISTRY): {
         "username": Option(USERNAME, "The user to log in as."),
         "username_env": Option(
@@ -382,6 +392,18 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
             VARIABLE, "The environment variable that holds the password."
         ),
         "password_file": Option(PATH, "A file that contains only the password."),
+        "password_command": Option(
+            list_of(TEXT),
+            "A program and its arguments that print the password; run without a shell.",
+            plural="password_command",
+        ),
+        "helper": Option(
+            HELPER, "The credential helper docker-credential-NAME that has the login."
+        ),
+        "aws_profile": Option(
+            TEXT, "The profile of AWS's configuration files, instead of AWS_PROFILE."
+        ),
+        "role_arn": Option(ROLE_ARN, "The AWS role to assume for this registry."),
     },
     (OptionGroup.NETWORK, OptionScope.RUN): {
         "registries_conf": Option(

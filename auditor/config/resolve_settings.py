@@ -17,9 +17,11 @@ from typing import Any
 from auditor.config.file_names import expand
 from auditor.config.option_table import OPTION_BY_NAME, OPTIONS, OptionScope
 from auditor.config.settings import (
+    CloudLogin,
     ClusterSettings,
     EngineName,
     ImageConfigMode,
+    LoginProgram,
     NightlySettings,
     RateLimitPolicy,
     RegistrySettings,
@@ -48,6 +50,7 @@ from auditor.config.validation_errors import (
 from auditor.errors import ConfigError
 from auditor.util.shard import Shard
 from auditor.util.text import safe_text
+from auditor.wire.cloud_hosts import Cloud, cloud_host
 from auditor.wire.credential import Login
 
 _INPUT_NAMES = frozenset({"reference", "list"})
@@ -172,10 +175,14 @@ def resolve_settings(
         **_fields(values, OptionScope.RUN),
         namespaces=namespaces,
         login_locations={
-            name: LoginLocation(key=section.location.at(key), value=str(value))
+            # Of a command, the program: its arguments may be secrets.
+            name: LoginLocation(
+                key=section.location.at(key),
+                value=str(value[0] if isinstance(value, tuple) else value),
+            )
             for name, section in sections.items()
             for key, value in section.values.items()
-            if key in PASSWORD_KEYS
+            if key in PASSWORD_KEYS and value
         },
         nightly=document.nightly,
         cluster=_cluster(values, document.cluster),
@@ -285,13 +292,31 @@ def _registry(
     fields = _registry_fields(values)
     if not section.ambiguous:
         login = logins.read(section.values, section.location)
-        if login is not None:
+        if isinstance(login, LoginProgram):
+            fields["login_program"] = login
+        elif login is not None:
             fields |= {"username": login.username, "password": login.password}
+    _check_cloud_login(section, logins.errors)
     _check_client_key(values, section.location, logins.errors)
     return RegistrySettings(**fields)
 
 
-def _namespace_login(section: RegistrySection, logins: LoginReader) -> Login | None:
+def _check_cloud_login(section: RegistrySection, errors: ValidationErrors) -> None:
+    """Check that the keys for a cloud are in the section of one of its registries."""
+    host = cloud_host(section.name)
+    if host is None and section.values.get("cloud_login") is CloudLogin.ALWAYS:
+        errors.add(
+            section.location.at("cloud_login"),
+            "always needs a registry of AWS, Google or Azure, by its own host name",
+        )
+    if host is None or host.cloud is not Cloud.AWS:
+        for key in sorted({"aws_profile", "role_arn"} & section.values.keys()):
+            errors.add(section.location.at(key), "is for registries of Amazon ECR only")
+
+
+def _namespace_login(
+    section: RegistrySection, logins: LoginReader
+) -> Login | LoginProgram | None:
     if section.ambiguous:
         return None
     if not section.values:

@@ -73,6 +73,14 @@ class ListerName(StrEnum):
     GITEA = "gitea"
 
 
+class CloudLogin(StrEnum):
+    """When to log in to a cloud's registry with the identity of this machine."""
+
+    AUTO = "auto"  # if there is no other login for it
+    ALWAYS = "always"  # before the files of docker and podman; an error without one
+    OFF = "off"
+
+
 class LogLevel(StrEnum):
     """The minimum severity of messages logged on standard error."""
 
@@ -186,16 +194,35 @@ class ClusterSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoginProgram:
+    """A program that prints a login: a credential helper, or any other command.
+
+    Either `helper` is the NAME of `docker-credential-NAME`, or `command` (a program
+    with its arguments) prints the password of `username`.
+    """
+
+    helper: str | None = None
+    command: tuple[str, ...] = ()
+    username: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrySettings:
     """How to send requests to one registry.
 
-    A password never comes without a username. `plain_http` is None if the scheme is not
-    configured. `proxy` is a URL or `none`; None means the proxy of the environment.
-    `mirror` is a registry, or `host/namespace`, with the same repositories.
+    A password never comes without a username; `login_program` is in place of both.
+    `cloud_login` is for registries of clouds, `aws_profile` and `role_arn` for ECR.
+    `plain_http` is None if the scheme is not configured. `proxy` is a URL or `none`;
+    None means the proxy of the environment. `mirror` is a registry, or
+    `host/namespace`, with the same repositories.
     """
 
     username: str | None = None
     password: Secret | None = None
+    login_program: LoginProgram | None = None
+    cloud_login: CloudLogin = CloudLogin.AUTO
+    aws_profile: str | None = None
+    role_arn: str | None = None
     token_url: str | None = None
     service: str | None = None
     token_keys: str | None = None
@@ -304,7 +331,7 @@ class Settings:
     log_format: LogFormat = LogFormat.TEXT
     registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
     default_registry: RegistrySettings = field(default_factory=RegistrySettings)
-    namespaces: Mapping[str, Login] = field(default_factory=dict)
+    namespaces: Mapping[str, Login | LoginProgram] = field(default_factory=dict)
     login_locations: Mapping[str, LoginLocation] = field(default_factory=dict)
     nightly: NightlySettings | None = None
     cluster: ClusterSettings | None = None

@@ -26,7 +26,7 @@ from auditor.config.option_table import (
     Option,
     OptionScope,
 )
-from auditor.config.settings import ClusterSettings, NightlySettings
+from auditor.config.settings import ClusterSettings, LoginProgram, NightlySettings
 from auditor.config.validation_errors import KeyLocation, ValidationErrors, unknown
 from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
@@ -96,8 +96,8 @@ _SECTION = f'[{_REGISTRY}."HOST"]'
 _PASSWORD = "password"
 # Keys of a section that name an environment variable.
 VARIABLE_KEYS = ("username_env", "password_env")
-LOGIN_KEYS = ("username", *VARIABLE_KEYS, "password_file")
-PASSWORD_KEYS = ("password_env", "password_file")
+PASSWORD_KEYS = ("password_env", "password_file", "password_command", "helper")
+LOGIN_KEYS = ("username", "username_env", *PASSWORD_KEYS)
 
 _TOP_KEYS = frozenset(
     option.name
@@ -113,12 +113,13 @@ _SECTION_KEYS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrySection:
-    """The section of one registry.
+    """The section of one registry, or of a namespace of one, by its canonical name.
 
     `ambiguous`: an invalid key may have been meant as a part of the login: then a
     missing part of the login is not reported.
     """
 
+    name: str
     location: KeyLocation
     values: OptionValues = field(default_factory=dict)
     ambiguous: bool = False
@@ -199,12 +200,13 @@ def _read_sections(
             reader.errors.add(here, f"the same registry as {sections[name].location}")
         else:
             sections[name] = _read_section(
-                table, here, reader, is_namespace=is_namespace
+                table, name, here, reader, is_namespace=is_namespace
             )
 
 
 def _read_section(
     toml: Mapping[str, object],
+    name: str,
     location: KeyLocation,
     reader: OptionReader,
     *,
@@ -235,7 +237,9 @@ def _read_section(
                 if key == _PASSWORD
                 else unknown("key", key, _SECTION_KEYS),
             )
-    return RegistrySection(location=location, values=values, ambiguous=ambiguous)
+    return RegistrySection(
+        name=name, location=location, values=values, ambiguous=ambiguous
+    )
 
 
 # -- logins --------------------------------------------------------------------
@@ -254,16 +258,43 @@ class LoginReader:
     read_file: Callable[[str], str]
     errors: ValidationErrors
 
-    def read(self, values: Mapping[str, object], location: KeyLocation) -> Login | None:
+    def read(
+        self, values: Mapping[str, object], location: KeyLocation
+    ) -> Login | LoginProgram | None:
         """The login of a section, or None; what is wrong with one becomes an error."""
         keys = {key: str(values[key]) for key in LOGIN_KEYS if key in values}
         if not keys:
             return None
+        sources = [key for key in PASSWORD_KEYS if key in keys]
+        if len(sources) > 1:
+            here = location.at(sources[1])
+            self.errors.add(here, f"{sources[0]} is set, too; remove one of them")
+            return None
+        if "helper" in keys:
+            return self._helper(keys, location)
         username = self._username(keys, location)
+        if "password_command" in keys:
+            command = values["password_command"]
+            assert isinstance(command, tuple)
+            if not command:
+                self.errors.add(location.at("password_command"), "names no program")
+            elif username is not None:
+                return LoginProgram(command=command, username=username)
+            return None
         password = self._password(keys, location, username)
         if username is None or password is None:
             return None
         return Login(username=username, password=Secret(password))
+
+    def _helper(
+        self, keys: Mapping[str, str], location: KeyLocation
+    ) -> LoginProgram | None:
+        for key in ("username", "username_env"):
+            if key in keys:
+                here = location.at(key)
+                self.errors.add(here, "a helper prints the user, too; remove this")
+                return None
+        return LoginProgram(helper=keys["helper"])
 
     def _username(self, keys: Mapping[str, str], location: KeyLocation) -> str | None:
         here = location.at("username_env")
@@ -290,9 +321,6 @@ class LoginReader:
     ) -> str | None:
         here, text = location, None
         match keys:
-            case {"password_env": _, "password_file": _}:
-                here = location.at("password_file")
-                self.errors.add(here, "password_env is set, too; remove one of them")
             case {"password_env": variable}:
                 here = location.at("password_env")
                 text = self._variable(variable, here)
@@ -302,7 +330,8 @@ class LoginReader:
             case _:
                 self.errors.add(
                     location,
-                    "a user without a password; add password_env or password_file",
+                    "a user without a password; add password_env, password_file or"
+                    " password_command",
                 )
         if text is None or is_password_of(username or "", text):
             return text

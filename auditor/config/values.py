@@ -280,6 +280,10 @@ _VARIABLE = LazyPattern(r"[A-Za-z_][A-Za-z0-9_]*")
 # A host name, an IPv4 address, or an IPv6 address without brackets.
 _HOST = LazyPattern(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _PORT = LazyPattern(r":[0-9]+/?$")
+# A file name without a path, and without characters that are special to a shell.
+_HELPER = LazyPattern(r"[A-Za-z0-9._-]+")
+# IAM User Guide, "IAM ARNs"; the path and name of a role.
+_ROLE_ARN = LazyPattern(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]{1,1024}")
 # Any name; every bracket that opens a class is closed.
 _LABEL = LazyPattern(r"(?:[^][]|\[!?[^][]+\])+")
 _CLASS = LazyPattern(r"\[!?([^][]+)\]")
@@ -367,6 +371,16 @@ USERNAME = text_type(
 )
 VARIABLE = text_type(
     "VARIABLE", "the name of an environment variable", _checked(_VARIABLE.fullmatch)
+)
+HELPER = text_type(
+    "NAME",
+    "the name of a helper without docker-credential-, such as ecr-login",
+    _checked(_HELPER.fullmatch),
+)
+ROLE_ARN = text_type(
+    "ARN",
+    "the ARN of a role, such as arn:aws:iam::123456789012:role/audit",
+    _checked(_ROLE_ARN.fullmatch),
 )
 URL = text_type(
     "URL", "an http or https URL without user and fragment", _checked(_is_url)

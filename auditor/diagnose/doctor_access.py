@@ -254,8 +254,9 @@ def _credential(
 ) -> DoctorStep:
     if isinstance(account, Failure):
         advice = (
-            "repair the file or helper named here, or log in again (docker login"
-            f" {session.name}); --no-docker-config ignores docker's files"
+            "repair the file, program or identity named here, or log in again (docker"
+            f" login {session.name}); --no-docker-config ignores docker's files, and"
+            " --cloud-login off this machine's identity"
         )
         return failed_step(StepName.CREDENTIAL, account, advice, ms=ms)
     source = location = kind = None
@@ -263,18 +264,21 @@ def _credential(
     if (found := account.found) is None:
         sources = ["the configuration", *map(str, looked_at)]
         message = f"none in {' or '.join(sources)}: requests are anonymous"
+        hint = session.registry.auth.credentials.no_identity(session.name)
+        if hint is not None:
+            message += f"; {safe_text(hint, 300)}"
     else:
         source, location = found.source.value, safe_text(found.location, 300)
         kind = _KINDS[type(found.credential)]
         user = ""
-        if account.username is not None:
+        if found.machine is None and account.username is not None:
             user = f" of {safe_text(account.username, 80)!r}"
         message = f"{kind}{user} from {location}"
     details = {
         "source": source,
         "location": location,
         "kind": kind,
-        "account": safe_or_none(account.username),
+        "account": safe_or_none(None if found is None else found.account),
         "files": [
             {"path": safe_text(str(file.path), 300), "exists": file.config is not None}
             for file in looked_at

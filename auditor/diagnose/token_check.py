@@ -103,7 +103,7 @@ async def check_token(
         realm=plan.realm,
         service=plan.service,
         scope=str(scope),
-        account=None if found is None else found.credential.username,
+        account=None if found is None else found.account,
         credential=None if found is None else found.location,
         access=authorization.access,
         token=token,

@@ -13,7 +13,7 @@ from auditor.config import RegistrySettings, Settings
 from auditor.config.registries_conf import RegistriesConf, read_registries_conf
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage, UsageError
 from auditor.oci.reference import Reference, api_host, mirror_reference
-from auditor.registry.auth.credentials import CredentialStore
+from auditor.registry.auth.credentials import CloudEndpoint, CredentialStore
 from auditor.registry.auth.pull_secrets import PullSecret
 from auditor.registry.auth.scope_auth import HostAuth
 from auditor.registry.auth.token_service import TokenService
@@ -35,6 +35,8 @@ from auditor.registry.transport.tls import (
 from auditor.registry.transport.transport import Transport
 from auditor.util.clock import Clock
 from auditor.util.known_secrets import KnownSecrets
+from auditor.util.secret import Secret
+from auditor.wire.cloud_hosts import cloud_of_url
 from auditor.wire.proxy import InvalidProxy, proxies_from_environment
 from auditor.wire.rate_limit import RateLimit
 from auditor.wire.url_policy import is_loopback_host, origin_of
@@ -81,7 +83,7 @@ class Registries:
         self._settings = settings
         self._secrets = KnownSecrets()
         self._credentials = CredentialStore(
-            settings, environment, self._secrets, pull_secrets
+            settings, environment, self._secrets, pull_secrets, clock
         )
         self.conf = RegistriesConf()
         if settings.registries_conf:
@@ -182,6 +184,7 @@ class Registries:
                 secrets=self._secrets,
             ),
             clock=clock,
+            cloud=_cloud_endpoint(base_url, token_sender),
         )
         return Registry(
             name,
@@ -318,6 +321,27 @@ def load_keys(path: str) -> KeySet:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except ProtocolError as error:
         raise UsageError(f"{path}: {error.detail}") from None
+
+
+def _cloud_endpoint(base_url: str, sender: RequestSender) -> CloudEndpoint | None:
+    """What a login with the identity of this machine may be sent to."""
+    host = cloud_of_url(base_url)
+    if host is None:
+        return None
+    exchange = functools.partial(
+        _exchange_azure_token, base_url=base_url, sender=sender
+    )
+    return CloudEndpoint(host=host, exchange=exchange)
+
+
+async def _exchange_azure_token(
+    token: Secret, *, base_url: str, sender: RequestSender
+) -> Secret | Failure:
+    from auditor.registry.auth.clouds.azure_exchange import (  # noqa: PLC0415
+        exchange_azure_token,
+    )
+
+    return await exchange_azure_token(token, base_url=base_url, sender=sender)
 
 
 def _allowed_hosts(settings: RegistrySettings) -> frozenset[str]:

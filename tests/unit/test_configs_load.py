@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from auditor.config import (
+    CloudLogin,
     ListerName,
     RegistrySettings,
     Settings,
@@ -51,6 +52,19 @@ def says_demo(settings: Settings) -> bool:
         one(settings).plain_http is True
         and one(settings).password == Secret("demo")
         and not settings.docker_config
+    )
+
+
+def says_clouds(settings: Settings) -> bool:
+    ecr = settings.registry("123456789012.dkr.ecr.eu-central-1.amazonaws.com")
+    program = settings.registry("registry.example.com").login_program
+    return (
+        ecr.cloud_login is CloudLogin.ALWAYS
+        and ecr.role_arn == "arn:aws:iam::123456789012:role/audit"
+        and settings.registry("europe-west1-docker.pkg.dev").cloud_login
+        is CloudLogin.AUTO
+        and program is not None
+        and program.command[0] == "vault"
     )
 
 
@@ -118,6 +132,7 @@ EXAMPLES: dict[str, Callable[[Settings], bool]] = {
     "dtr.toml": says_dtr,
     "nightly.toml": says_nightly,
     "bulk-export.toml": says_bulk,
+    "clouds.toml": says_clouds,
     "docker-hub.toml": says_hub,
     "harbor.toml": says_harbor,
     "gitlab.toml": says_gitlab,

@@ -26,3 +26,15 @@ def test_an_extra_installs_its_module(module: str, extra: str) -> None:
 def test_the_dev_extra_has_all_extras() -> None:
     own = PROJECT["optional-dependencies"]["dev"][0]
     assert set(re.findall(r"\w+", own.partition("[")[2])) >= set(EXTRAS.values())
+
+
+def test_the_base_installation_has_no_library_of_a_cloud() -> None:
+    extras = PROJECT["optional-dependencies"]
+    names = {
+        re.split(r"[<>=\[;]", one)[0]
+        for extra in ("aws", "google", "azure")
+        for one in extras[extra]
+    }
+    assert names == {"boto3", "google-auth", "requests", "azure-identity"}
+    base = {re.split(r"[<>=\[;]", one)[0] for one in PROJECT["dependencies"]}
+    assert not base & names

@@ -265,6 +265,28 @@ def test_requests_to_a_registry_need_neither_aiohttp_nor_cryptography(
     assert not _modules_after(f"import {module}") & {"aiohttp", "cryptography"}
 
 
+CLOUD_LIBRARIES = {"boto3", "botocore", "google.auth", "azure", "requests", "msal"}
+
+
+def test_an_audit_without_clouds_loads_none_of_their_libraries() -> None:
+    """Neither does a registry of a cloud, until it asks for a login."""
+    loaded = _modules_after(
+        "import anyio\n"
+        "from auditor.config import Settings\n"
+        "from auditor.registry.registries import open_registries\n"
+        "from auditor.util.clock import SystemClock\n"
+        "async def run():\n"
+        "    settings = Settings(docker_config=False)\n"
+        "    async with open_registries(settings, clock=SystemClock()) as registries:\n"
+        "        await registries.get('registry.example.com')\n"
+        "        await registries.get('gcr.io')\n"
+        "anyio.run(run)"
+    )
+    assert "auditor.registry.registries" in loaded
+    assert not {name for name in loaded if name.startswith("auditor.registry.auth.cl")}
+    assert not loaded & CLOUD_LIBRARIES
+
+
 def test_importing_the_package_loads_neither_network_nor_terminal() -> None:
     assert not _modules_after("import auditor") & {"aiohttp", "rich", "click"}
 

@@ -1,10 +1,13 @@
-"""Credential helpers: programs that keep logins for docker and podman.
+"""Programs that print a login: credential helpers and password commands.
 
 Source: docker/docker-credential-helpers, "Credential helper protocol", and its
 `client.Get`. A helper is a program `docker-credential-NAME`. `get` reads a server's
 name from standard input and prints `{"ServerURL", "Username", "Secret"}`.
 
-A helper runs without a shell, in a process group of its own, with this program's
+A password command is any program of the configuration, without input, that prints the
+password of a configured user and a line break.
+
+Both run without a shell, in a process group of their own, with this program's
 environment and without a terminal. Messages never repeat its output, which may contain
 a secret.
 """
@@ -32,11 +35,13 @@ from auditor.registry.auth.docker_config import (
     TOKEN_USER,
     CredentialHelper,
     FoundCredential,
+    PasswordCommand,
 )
 from auditor.util.open_files import free_descriptors
 from auditor.util.resizable_semaphore import ResizableSemaphore
 from auditor.util.secret import Secret
 from auditor.util.single_flight import SingleFlight
+from auditor.util.text import safe_text
 from auditor.wire.credential import (
     Credential,
     IdentityToken,
@@ -45,6 +50,8 @@ from auditor.wire.credential import (
     is_username,
 )
 from auditor.wire.token import is_bearer_token
+
+_Program = CredentialHelper | PasswordCommand
 
 # Helpers of cloud providers take up to ten seconds. One that prompts never ends.
 TIMEOUT_S = 60.0
@@ -73,43 +80,44 @@ class HelperRunner:
         self._timeout_s = timeout_s
         processes = free_descriptors() // 10 // _DESCRIPTORS_EACH
         self._turns = ResizableSemaphore(max(1, min(MAX_PROCESSES, processes)))
-        self._results: dict[tuple[str, str], FoundCredential | Failure | None] = {}
-        self._flights = SingleFlight[
-            tuple[str, str], FoundCredential | Failure | None
-        ]()
+        self._results: dict[_Program, FoundCredential | Failure | None] = {}
+        self._flights = SingleFlight[_Program, FoundCredential | Failure | None]()
 
     async def get(
-        self, helper: CredentialHelper, *, refresh: bool = False
+        self, program: _Program, *, refresh: bool = False
     ) -> FoundCredential | Failure | None:
         """The credential that a helper returns for its server, or None.
+
+        A password command always has one.
 
         A failure is remembered too: an anonymous request in its place would fail in a
         misleading way, and another attempt for each reference could take hours.
         `refresh` runs the helper again; if that fails, the earlier result is kept.
         """
-        key = helper.name, helper.server
-        if refresh or key not in self._results:
-            result = await self._flights.run(key, lambda: self._run_in_turn(helper))
+        if refresh or program not in self._results:
+            result = await self._flights.run(
+                program, lambda: self._run_in_turn(program)
+            )
             if refresh and isinstance(result, Failure):
                 return result
-            self._results[key] = result
-        return self._results[key]
+            self._results[program] = result
+        return self._results[program]
 
-    async def _run_in_turn(
-        self, helper: CredentialHelper
-    ) -> FoundCredential | Failure | None:
+    async def _run_in_turn(self, program: _Program) -> FoundCredential | Failure | None:
         await self._turns.acquire()
         try:
-            return await self._run(helper)
+            return await self._run(program)
         finally:
             self._turns.release()
 
-    async def _run(self, helper: CredentialHelper) -> FoundCredential | Failure | None:
-        program = f"docker-credential-{helper.name}"
+    async def _run(self, program: _Program) -> FoundCredential | Failure | None:
+        is_helper = isinstance(program, CredentialHelper)
+        kind = "credential helper" if is_helper else "password_command"
+        name = program.program
         try:
             with anyio.fail_after(self._timeout_s):
                 with unwrap_exception_group():
-                    credential = await self._get(program, helper.server)
+                    credential = await self._get(program)
         except TimeoutError:
             reason = f"did not answer within {self._timeout_s:g} s"
         except OSError as error:
@@ -122,29 +130,37 @@ class HelperRunner:
                 return None
             return FoundCredential(
                 credential=credential,
-                source=CredentialSource.HELPER,
-                location=f"{program} ({helper.location})",
+                source=CredentialSource.HELPER
+                if is_helper
+                else CredentialSource.COMMAND,
+                location=f"{name} ({program.location})",
             )
-        detail = f"credential helper: {program} {reason} ({helper.location})"
+        detail = f"{kind}: {safe_text(name, 100)} {reason} ({program.location})"
         return Failure(kind=FailureKind.DENIED, stage=Stage.TOKEN, detail=detail)
 
-    async def _get(self, program: str, server: str) -> Credential | None:
+    async def _get(self, program: _Program) -> Credential | None:
         from shutil import which  # noqa: PLC0415  (brings every compression)
 
-        path = which(program, path=self._environment.get("PATH"))
+        name = program.program
+        path = which(name, path=self._environment.get("PATH"))
         if path is None:
-            raise _invalid("is not on the PATH")
-        status, output = await self._process(path, server)
+            raise _invalid("is no program" if "/" in name else "is not on the PATH")
+        if isinstance(program, PasswordCommand):
+            status, output = await self._process([path, *program.command[1:]], b"")
+            if status == 0:
+                return parse_password(output, program.username)
+            raise _invalid(f"failed with {_reason(status)}; run it to see why")
+        status, output = await self._process([path, "get"], program.server.encode())
         if status == 0:
             return parse_helper_output(output)
         if output.strip() == _NOT_FOUND:
             return None
-        reason = f"exit code {status}" if status > 0 else f"signal {-status}"
         raise _invalid(
-            f"failed with {reason}; to see why, run: echo {server} | {program} get"
+            f"failed with {_reason(status)}; to see why, run:"
+            f" echo {program.server} | {name} get"
         )
 
-    async def _process(self, path: str, server: str) -> tuple[int, bytes]:
+    async def _process(self, arguments: list[str], sent: bytes) -> tuple[int, bytes]:
         """Exit status and standard output.
 
         The output ends with the helper, even if it leaves a child that holds the pipe;
@@ -152,7 +168,7 @@ class HelperRunner:
         """
         with _OutputPipe() as output:
             process = await anyio.open_process(
-                [path, "get"],
+                arguments,
                 stdin=subprocess.PIPE,
                 stdout=output.write_end,
                 stderr=subprocess.DEVNULL,
@@ -164,7 +180,8 @@ class HelperRunner:
                 with suppress(
                     anyio.BrokenResourceError, BrokenPipeError, ConnectionError
                 ):
-                    await process.stdin.send(server.encode())  # without a line break
+                    if sent:  # a server, without a line break
+                        await process.stdin.send(sent)
                 await process.stdin.aclose()
                 async with anyio.create_task_group() as group:
                     group.start_soon(output.read_until_cancelled)
@@ -242,6 +259,27 @@ def parse_helper_output(output: bytes) -> Credential | None:
             "printed a Username or Secret that is empty or has control characters"
         )
     return Login(username=username, password=Secret(secret))
+
+
+def parse_password(output: bytes, username: str) -> Login:
+    """The login with the password that a command printed.
+
+    One line break at its end is not part of it. Raises `ProtocolError(DENIED)`, which
+    does not quote the output.
+    """
+    try:
+        text = output.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise _invalid("printed something that is not UTF-8 text") from None
+    if not text:
+        raise _invalid("printed no password")
+    if not is_password_of(username, text):
+        raise _invalid("printed control characters or more than one line")
+    return Login(username=username, password=Secret(text))
+
+
+def _reason(status: int) -> str:
+    return f"exit code {status}" if status > 0 else f"signal {-status}"
 
 
 def _invalid(detail: str) -> ProtocolError:

@@ -15,6 +15,7 @@ import base64
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import field
 from typing import Any
 
 import orjson
@@ -26,6 +27,7 @@ from auditor.oci.reference import DOCKER_HUB, parse_registry
 from auditor.util.lazy_regex import LazyPattern
 from auditor.util.secret import Secret
 from auditor.util.text import safe_text
+from auditor.wire.cloud_hosts import Cloud
 from auditor.wire.credential import (
     Credential,
     IdentityToken,
@@ -61,17 +63,42 @@ _NAMES: dict[type[Credential], str] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MachineLogin:
+    """What is special about a login with the identity of this machine.
+
+    It is sent to hosts of its `cloud` only. `identity` is an ARN, an e-mail address or
+    a client id. `renew_at` and `expires_at` are in monotonic seconds.
+    """
+
+    cloud: Cloud
+    identity: str | None
+    renew_at: float
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FoundCredential:
-    """A credential and where it was found. `location` is for messages."""
+    """A credential and where it was found. `location` is for messages.
+
+    `machine` is set for a login with the identity of this machine.
+    """
 
     credential: Credential
     source: CredentialSource
     location: str
+    machine: MachineLogin | None = field(default=None, compare=False)
+
+    @property
+    def account(self) -> str | None:
+        """The identity of the machine, or the user name, if there is one."""
+        if self.machine is not None and self.machine.identity is not None:
+            return self.machine.identity
+        return self.credential.username
 
     @property
     def name(self) -> str:
         """The credential in messages, such as `the login of 'robot'`."""
-        username = self.credential.username
+        username = self.account
         return f"the {_NAMES[type(self.credential)]}" + (
             f" of {username!r}" if username else ""
         )
@@ -83,7 +110,26 @@ class CredentialHelper:
 
     name: str
     server: str
-    location: str
+    location: str = field(compare=False)
+
+    @property
+    def program(self) -> str:
+        """The name of the program."""
+        return f"docker-credential-{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PasswordCommand:
+    """A program with its arguments that prints the password of `username`."""
+
+    command: tuple[str, ...] = field(repr=False)
+    username: str
+    location: str = field(compare=False)
+
+    @property
+    def program(self) -> str:
+        """The name of the program. Its arguments may be secrets."""
+        return self.command[0]
 
 
 # A `Failure` stands for an entry that cannot be used. Its detail has the location.

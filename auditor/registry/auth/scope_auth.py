@@ -24,7 +24,7 @@ from auditor.registry.auth.authorization import (
     TokenCache,
     TokenKey,
 )
-from auditor.registry.auth.credentials import CredentialStore
+from auditor.registry.auth.credentials import CloudEndpoint, CredentialStore
 from auditor.registry.auth.docker_config import FoundCredential
 from auditor.registry.auth.token_service import TokenService, basic_header
 from auditor.registry.host_plan import AuthPlan, HostPlan, Scheme
@@ -45,6 +45,15 @@ from auditor.wire.url_policy import origin_of
 HELPER_LOGIN_S = 300.0
 # The same, after a login was refused.
 REFUSED_LOGIN_S = 60.0
+_RENEWABLE = frozenset(
+    {
+        CredentialSource.HELPER,
+        CredentialSource.COMMAND,
+        CredentialSource.AWS,
+        CredentialSource.GOOGLE,
+        CredentialSource.AZURE,
+    }
+)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -60,6 +69,7 @@ class HostAuth:
     credentials: CredentialStore
     service: Callable[[FoundCredential | None], TokenService]
     clock: Clock
+    cloud: CloudEndpoint | None = None
 
     def __post_init__(self) -> None:
         self.tokens = TokenCache(self._fetch, clock=self.clock)
@@ -119,13 +129,21 @@ class HostAuth:
             return account
         token = await account.service.fetch(key)
         if isinstance(token, Failure) and token.kind is FailureKind.DENIED:
+            token = self.with_hint(token, account)
             # A credential helper may have a newer login by now.
-            newer = await self._refreshed(
-                key.namespace, account, max_age_s=REFUSED_LOGIN_S
-            )
+            newer = await self._refreshed(key.namespace, account, is_refused=True)
+            if isinstance(newer, Failure):
+                return newer
             if newer.found != account.found:
                 return await newer.service.fetch(key)
         return token
+
+    def with_hint(self, failure: Failure, account: Account) -> Failure:
+        """The failure, with the reason why no login of this machine was sent."""
+        hint = None if account.found else self.credentials.no_identity(self.registry)
+        if hint is None:
+            return failure
+        return replace(failure, detail=f"{failure.detail}; {hint}")
 
     async def elsewhere(
         self, refused: Authorization, challenge: Challenge, url: str, scope: Scope
@@ -158,32 +176,47 @@ class HostAuth:
     async def _account_of(self, namespace: str) -> Account | Failure:
         account = self._accounts.get(namespace)
         if account is not None:
-            return await self._refreshed(namespace, account, max_age_s=HELPER_LOGIN_S)
-        found = await self.credentials.find(self.registry, namespace)
+            return await self._refreshed(namespace, account)
+        found = await self.credentials.find(self.registry, namespace, cloud=self.cloud)
         if isinstance(found, Failure):
             return found
         # Of several callers that waited for the same helper, the first made the
         # account: a password is tried by one account only.
         return self._accounts.setdefault(namespace, self._new_account(found))
 
-    async def _refreshed(
-        self, namespace: str, old: Account, *, max_age_s: float
-    ) -> Account:
-        """The account, with the current login of its helper if the last one is too old.
+    async def refused(self, scope: Scope, found: FoundCredential | None) -> None:
+        """Ask for a newer login of `scope`, after `found` got a 401."""
+        namespace = self.namespace_of(scope)
+        account = self._accounts.get(namespace)
+        if account is not None and account.found == found:
+            await self._refreshed(namespace, account, is_refused=True)
 
-        If the helper fails, the old login is kept: it may still be valid.
+    async def _refreshed(
+        self, namespace: str, old: Account, *, is_refused: bool = False
+    ) -> Account | Failure:
+        """The account, with a newer login of its program or cloud if the last one is
+        too old, or was refused.
+
+        If that fails, the old login is kept until it expires.
         """
         old, now = self._accounts.get(namespace, old), self.clock.monotonic()
-        if old.source is not CredentialSource.HELPER or now < old.asked_at + max_age_s:
+        due_at = old.asked_at + REFUSED_LOGIN_S if is_refused else old.renew_at
+        if old.source not in _RENEWABLE or now < due_at:
             return old
-        found = await self.credentials.find(self.registry, namespace, refresh=True)
+        found = await self.credentials.find(
+            self.registry, namespace, refresh=True, cloud=self.cloud
+        )
         current = self._accounts.get(namespace, old)
         if current is not old:
             return current  # replaced by another caller while the helper ran
         if isinstance(found, FoundCredential) and found != old.found:
             account = self._new_account(found)
+        elif isinstance(found, Failure) and old.is_expired(now):
+            return found
         else:
             account = replace(old, asked_at=now)
+            if isinstance(found, FoundCredential):
+                account = replace(account, found=found)  # the same, valid for longer
         self._accounts[namespace] = account
         return account
 
@@ -323,6 +356,8 @@ class ScopeAuth:
         self._keep(None, None)
         if challenge is not None:
             self._host.plan.update(challenge)
+        if refused.fixed:
+            await self._host.refused(self.scope, refused.found)
         renewed = await auth.authorization()
         if isinstance(renewed, Failure):
             return renewed
@@ -347,7 +382,7 @@ class ScopeAuth:
         if plan is not None and plan.scheme is Scheme.BASIC:
             basic = _basic(account)
             if isinstance(basic, Failure):
-                return basic
+                return self._host.with_hint(basic, account)
         return Failure(
             kind=FailureKind.DENIED,
             status=401,
@@ -447,6 +482,18 @@ class Account:
     trial: LoginTrial
 
     @property
+    def renew_at(self) -> float:
+        """When the credential store should be asked for a newer one."""
+        if self.found is not None and self.found.machine is not None:
+            return self.found.machine.renew_at
+        return self.asked_at + HELPER_LOGIN_S
+
+    def is_expired(self, now: float) -> bool:
+        """Whether the credential has expired, as far as that is known."""
+        machine = None if self.found is None else self.found.machine
+        return machine is not None and now >= machine.expires_at
+
+    @property
     def credential(self) -> Credential | None:
         """The credential; None for anonymous access."""
         return None if self.found is None else self.found.credential
@@ -472,7 +519,7 @@ def _basic(account: Account) -> Authorization | Failure:
             trial=None if account.trial.accepted else account.trial,
             access=Access(
                 state=AccessState.UNVERIFIABLE,
-                subject=credential.username,
+                subject=None if account.found is None else account.found.account,
                 credential=account.source,
             ),
         )

@@ -34,6 +34,7 @@ from auditor.util.clock import Clock
 from auditor.util.known_secrets import KnownSecrets
 from auditor.util.text import safe_url
 from auditor.wire.challenge import parse_scope
+from auditor.wire.cloud_hosts import cloud_of_url
 from auditor.wire.credential import Credential, IdentityToken, Login
 from auditor.wire.error_body import error_sentence
 from auditor.wire.redirect import Redirects
@@ -113,7 +114,10 @@ class TokenService:
     async def _fetch(self, key: TokenKey) -> CachedToken | Failure:
         try:
             realm = allowed_realm(
-                key.realm, registry=self.origin, settings=self.settings
+                key.realm,
+                registry=self.origin,
+                settings=self.settings,
+                found=self.found,
             )
             scope = parse_scope(key.scope) if key.scope else None
             url = token_url(realm, service=key.service, scope=scope)
@@ -311,11 +315,27 @@ class TokenService:
         ).verified
 
 
-def allowed_realm(realm: str, *, registry: Origin, settings: RegistrySettings) -> str:
+def allowed_realm(
+    realm: str,
+    *,
+    registry: Origin,
+    settings: RegistrySettings,
+    found: FoundCredential | None = None,
+) -> str:
     """The realm, if a credential may be sent to it.
 
-    Raises `ProtocolError(REALM_REFUSED)` otherwise.
+    Raises `ProtocolError(REALM_REFUSED)` otherwise. A login with the identity of this
+    machine (`found`) is sent to hosts of its cloud only, whatever is configured.
     """
+    if found is not None and found.machine is not None:
+        host, cloud = cloud_of_url(realm), found.machine.cloud
+        if host is None or host.cloud is not cloud:
+            raise ProtocolError(
+                f"{safe_url(realm)} is no https URL of {cloud.display_name}: it does"
+                f" not get this machine's {cloud.display_name} identity; configure"
+                " another login, or cloud_login = off",
+                FailureKind.REALM_REFUSED,
+            )
     if realm == settings.token_url:
         return realm  # configured by the user
     return check_realm(realm, registry=registry, allowed_hosts=settings.realm_hosts)

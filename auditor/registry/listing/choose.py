@@ -31,6 +31,7 @@ from auditor.registry.products.quay import Quay
 from auditor.registry.products.recognise import recognise_api
 from auditor.registry.request import RequestSender
 from auditor.wire.challenge import CATALOG_SCOPE, pull_scope
+from auditor.wire.cloud_hosts import cloud_of_url
 from auditor.wire.credential import Credential
 from auditor.wire.url_policy import origin_of
 
@@ -70,11 +71,6 @@ def choose_lister(
     if configured is ListerName.CATALOG:
         return registry
 
-    async def credential(repository: str) -> Credential | Failure | None:
-        scope = pull_scope(repository) if repository else CATALOG_SCOPE
-        account = await auth.account(scope)
-        return account if isinstance(account, Failure) else account.credential
-
     def product_lister(product: Product, api_url: str) -> Lister:
         api_sender = sender
         if origin_of(api_url) != origin_of(base_url):
@@ -84,7 +80,7 @@ def choose_lister(
             api_url=api_url,
             settings=settings,
             sender=api_sender,
-            credential=credential,
+            credential=partial(_api_credential, auth, api_url),
             registry=registry,
         )
 
@@ -110,6 +106,23 @@ def choose_lister(
     if configured is ListerName.AUTO:
         return SplitLister(tags=registry.tags, repositories=api.repositories)
     return api
+
+
+async def _api_credential(
+    auth: HostAuth, api_url: str, repository: str
+) -> Credential | Failure | None:
+    """The credential of a repository or namespace, for the product's API."""
+    scope = pull_scope(repository) if repository else CATALOG_SCOPE
+    account = await auth.account(scope)
+    if isinstance(account, Failure):
+        return account
+    machine = None if account.found is None else account.found.machine
+    if machine is not None:
+        # As in `allowed_realm`: it never leaves its cloud.
+        host = cloud_of_url(api_url)
+        if host is None or host.cloud is not machine.cloud:
+            return None
+    return account.credential
 
 
 def product_api_url(name: str, settings: RegistrySettings, base_url: str) -> str:

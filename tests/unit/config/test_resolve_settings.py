@@ -11,6 +11,8 @@ import pytest
 
 from auditor.config import (
     OPTIONS,
+    CloudLogin,
+    LoginProgram,
     Option,
     OptionGroup,
     OptionScope,
@@ -104,12 +106,14 @@ def test_each_setting_belongs_to_an_option_or_is_made_from_options() -> None:
         "login_locations",
         "nightly",
     }
-    assert registry - names == {"password"}
+    assert registry - names == {"password", "login_program"}
     assert names - run - registry == {
         "config",
         "username_env",
         "password_env",
         "password_file",
+        "password_command",
+        "helper",
     }
 
 
@@ -160,6 +164,7 @@ def test_the_command_line_takes_whole_groups_in_table_order() -> None:
         "config",
         "docker_config",
         "authfile",
+        "cloud_login",
     ]
 
 
@@ -401,7 +406,8 @@ LOGIN = f'nightly.toml: registry."{HOST}"'
         ),
         (
             {"username": "a"},
-            ": a user without a password; add password_env or password_file",
+            ": a user without a password; add password_env, password_file or"
+            " password_command",
         ),
         (
             {"password_env": "GOOD"},
@@ -414,6 +420,58 @@ LOGIN = f'nightly.toml: registry."{HOST}"'
         (
             {"username": "a", "password_env": "hunter 2"},
             ".password_env: must be the name of an environment variable",
+        ),
+        (
+            {"username": "a", "helper": "ecr-login"},
+            ".username: a helper prints the user, too; remove this",
+        ),
+        (
+            {"helper": "../evil"},
+            (
+                ".helper: must be the name of a helper without docker-credential-, such"
+                " as ecr-login"
+            ),
+        ),
+        (
+            {"helper": "ecr-login", "password_command": ["pass", "show"]},
+            ".helper: password_command is set, too; remove one of them",
+        ),
+        (
+            {"username": "a", "password_env": "GOOD", "password_command": ["pass"]},
+            ".password_command: password_env is set, too; remove one of them",
+        ),
+        (
+            {"username": "a", "password_command": []},
+            ".password_command: names no program",
+        ),
+        (
+            {"username": "a", "password_command": "pass show registry"},
+            (
+                ".password_command: must be a list; each item must be a text without"
+                " control characters"
+            ),
+        ),
+        (
+            {"password_command": ["pass"]},
+            ": a password without a user; add username or username_env",
+        ),
+        (
+            {"cloud_login": "always"},
+            (
+                ".cloud_login: always needs a registry of AWS, Google or Azure, by its"
+                " own host name"
+            ),
+        ),
+        (
+            {"role_arn": "arn:aws:iam::123456789012:role/audit"},
+            ".role_arn: is for registries of Amazon ECR only",
+        ),
+        (
+            {"role_arn": "audit"},
+            (
+                ".role_arn: must be the ARN of a role, such as"
+                " arn:aws:iam::123456789012:role/audit"
+            ),
         ),
         (
             {"username": "a", "password": "hunter2"},
@@ -429,6 +487,36 @@ def test_an_invalid_login_is_one_error_with_its_location(
 ) -> None:
     environment = {"EMPTY": "", "COLON": "a:b", "BROKEN": "a\nb", "GOOD": "good"}
     assert errors(section(**values), environment=environment) == [LOGIN + sentence]
+
+
+def test_a_program_can_be_the_source_of_a_login() -> None:
+    ecr = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
+    role = "arn:aws:iam::123456789012:role/audit"
+    settings = resolve_settings(
+        file={
+            "registry": {
+                "a.example.com": {"helper": "ecr-login"},
+                "b.example.com": {"username": "u", "password_command": ["pass", "b"]},
+                "b.example.com/team": {"helper": "other"},
+                ecr: {"cloud_login": "always", "role_arn": role, "aws_profile": "prod"},
+            }
+        },
+        file_name="nightly.toml",
+        environment={},
+        flags={},
+        read_file=str,
+    )
+    assert settings.registry("a.example.com").login_program == LoginProgram(
+        helper="ecr-login"
+    )
+    assert settings.registry("b.example.com").login_program == LoginProgram(
+        command=("pass", "b"), username="u"
+    )
+    assert settings.namespaces["b.example.com/team"] == LoginProgram(helper="other")
+    assert settings.registry(ecr).cloud_login is CloudLogin.ALWAYS
+    assert settings.registry(ecr).role_arn == role
+    location = str(settings.login_locations["b.example.com"])
+    assert location == "password_command pass (nightly.toml)"
 
 
 def test_an_unreadable_password_file_is_an_error_with_the_reason() -> None:
@@ -839,8 +927,8 @@ def test_an_error_in_a_file_has_its_line(tmp_path: Path) -> None:
             " is not set"
         ),
         (
-            ':13: registry."c.example": a user without a password; add password_env or'
-            " password_file"
+            ':13: registry."c.example": a user without a password; add password_env,'
+            " password_file or password_command"
         ),
     ]
 

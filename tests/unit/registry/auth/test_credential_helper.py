@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from auditor.config import Settings
+from auditor.config import LoginProgram, RegistrySettings, Settings
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.model import CredentialSource
 from auditor.registry.auth.credential_helper import HelperRunner
@@ -225,3 +225,91 @@ async def test_the_repr_of_a_helper_s_login_hides_the_password(tmp_path: Path) -
     assert isinstance(found, FoundCredential)
     assert "helped" in repr(found)
     assert "hunter2" not in repr(found)
+
+
+# -- the configuration's helper and password command ---------------------------------
+
+
+def configured(program: LoginProgram) -> Settings:
+    return Settings(registries={HOST: RegistrySettings(login_program=program)})
+
+
+def command(*arguments: str) -> Settings:
+    return configured(LoginProgram(command=arguments, username="audit"))
+
+
+async def test_a_helper_of_the_configuration_comes_before_the_files(
+    tmp_path: Path,
+) -> None:
+    helper(tmp_path, "keeper", f"echo '{KNOWN}'")
+    environment = with_helpers(tmp_path, auths={HOST: auth("kept:1")})
+    settings = configured(LoginProgram(helper="keeper"))
+    found = await CredentialStore(settings, environment).find(HOST)
+    assert isinstance(found, FoundCredential)
+    assert found.credential == Login(username="helped", password=Secret("hunter2"))
+
+
+async def test_a_configured_helper_without_a_login_is_a_failure(tmp_path: Path) -> None:
+    helper(tmp_path, "empty", f"echo {NOT_FOUND}; exit 1")
+    environment = with_helpers(tmp_path, auths={HOST: auth("kept:1")})
+    settings = configured(LoginProgram(helper="empty"))
+    found = await CredentialStore(settings, environment).find(HOST)
+    assert isinstance(found, Failure)
+    assert f"docker-credential-empty has no login for {HOST}" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("printed", "password"),
+    [
+        ("hunter2", "hunter2"),
+        ("hunter2\\n", "hunter2"),
+        ("hunter2\\r\\n", "hunter2"),
+        (" hunter2 \\n", " hunter2 "),
+    ],
+)
+async def test_one_line_break_after_the_password_is_dropped(
+    tmp_path: Path, printed: str, password: str
+) -> None:
+    settings = command("printf", printed)
+    found = await CredentialStore(settings, docker(tmp_path)).find(HOST)
+    assert isinstance(found, FoundCredential)
+    assert found.credential == Login(username="audit", password=Secret(password))
+    assert found.source is CredentialSource.COMMAND
+    assert found.location.startswith("printf (")
+    assert "hunter2" not in repr(found)
+
+
+async def test_a_password_command_is_run_without_a_shell_and_once(
+    tmp_path: Path,
+) -> None:
+    script = tmp_path / "password"
+    script.write_text(f'#!/bin/sh\necho "$1[$(cat)]" | tee -a "{tmp_path}/asked"\n')
+    script.chmod(0o755)
+    settings = command(str(script), "$(id); echo x")
+    credentials = CredentialStore(settings, docker(tmp_path))
+    found = [await credentials.find(HOST) for _ in range(2)]
+    assert found[0] == found[1]
+    assert (tmp_path / "asked").read_text() == "$(id); echo x[]\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("sh", "-c", "echo hunter2; exit 3"), "sh failed with exit code 3; run it"),
+        (("true",), "true printed no password"),
+        (("printf", "\\n"), "printf printed no password"),
+        (("printf", "hunter2\\n\\n"), "more than one line"),
+        (("printf", "\\377"), "not UTF-8"),
+        (("not-a-program",), "not-a-program is not on the PATH"),
+        (("/nowhere/password",), "/nowhere/password is no program"),
+    ],
+)
+async def test_a_password_command_that_fails_is_a_failure_without_its_output(
+    tmp_path: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
+    environment = docker(tmp_path, auths={HOST: auth("kept:1")})
+    found = await CredentialStore(command(*arguments), environment).find(HOST)
+    assert isinstance(found, Failure)
+    assert (found.kind, found.stage) == (FailureKind.DENIED, Stage.TOKEN)
+    assert sentence in found.detail
+    assert "hunter2" not in found.detail

@@ -57,7 +57,12 @@ class _Host:
         return ""
 
     async def find(
-        self, registry: str, namespace: str, *, refresh: bool = False
+        self,
+        registry: str,
+        namespace: str,
+        *,
+        refresh: bool = False,
+        cloud: object = None,
     ) -> None:
         return None
 

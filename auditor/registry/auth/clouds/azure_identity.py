@@ -1,0 +1,154 @@
+"""The Azure identity of this machine, by azure-identity.
+
+In the order of its DefaultAzureCredential: a service principal in environment
+variables, workload identity (AKS), managed identity (virtual machines, App Service,
+Container Apps), and the login of the command line tool az.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from auditor.registry.auth.clouds.machine_token import (
+    MachineToken,
+    imported,
+    refused,
+)
+from auditor.util.secret import Secret
+from auditor.wire.cloud_hosts import Cloud
+from auditor.wire.token import read_jwt
+
+TRIED = (
+    "a service principal in AZURE_CLIENT_ID and its secret, workload identity, managed"
+    " identity, and az login"
+)
+# By the suffix of the registry: the scope of its tokens, and the authority.
+# Sources: Azure's documentation, "Container Registry client library for Python" (the
+# audience) and "National clouds" (the authority).
+_SCOPES = {
+    "io": "https://containerregistry.azure.net/.default",
+    "cn": "https://management.chinacloudapi.cn/.default",
+    "us": "https://management.usgovcloudapi.net/.default",
+}
+_AUTHORITIES = {"cn": "login.chinacloudapi.cn", "us": "login.microsoftonline.us"}
+# Without one of these, managed identity is the service of virtual machines.
+_ENDPOINTS = ("IDENTITY_ENDPOINT", "MSI_ENDPOINT", "AZURE_POD_IDENTITY_AUTHORITY_HOST")
+_IMDS = ("169.254.169.254", 80)
+_IMDS_CONNECT_S = 1.0
+_CLI_TIMEOUT_S = 10
+_CONNECT_TIMEOUT_S = 3
+_READ_TIMEOUT_S = 5
+_ATTEMPTS = 2
+# Claims of an access token that name its identity ("Access token claims reference").
+_NAME_CLAIMS = ("upn", "unique_name", "preferred_username", "appid", "azp", "oid")
+
+
+class AzureIdentity:
+    """The identity for the registries of one Azure cloud, looked for once.
+
+    `token` blocks. It raises `ProtocolError` and `MissingExtraError`.
+    """
+
+    def __init__(self, suffix: str) -> None:
+        self._suffix = suffix
+        self._lock = threading.Lock()
+        self._found: Any = None
+        self._method = ""
+        self._is_none = False
+
+    def token(self) -> MachineToken | None:
+        """An access token to exchange at a registry; None without an identity."""
+        with self._lock:
+            return None if self._is_none else self._token()
+
+    def _token(self) -> MachineToken | None:
+        library = imported(Cloud.AZURE, _library)
+        from azure.core import exceptions  # noqa: PLC0415  (an extra)
+
+        candidates = (
+            self._candidates(library)
+            if self._found is None
+            else [(self._method, self._found)]
+        )
+        for method, credential in candidates:
+            try:
+                token = credential.get_token(_SCOPES[self._suffix])
+            except library.CredentialUnavailableError:
+                continue
+            except exceptions.AzureError as error:
+                raise refused(
+                    f"Azure gave this machine no token ({method}); check the identity"
+                    " and its federation",
+                    error,
+                ) from None
+            self._found, self._method = credential, method
+            return MachineToken(
+                secret=Secret(token.token),
+                expires_at=float(token.expires_on),
+                identity=_name(token.token),
+                method=method,
+            )
+        if self._found is not None:
+            raise refused(f"Azure gave this machine no token ({self._method})")
+        self._is_none = True
+        return None
+
+    def _candidates(self, library: Any) -> Iterator[tuple[str, Any]]:
+        options: dict[str, Any] = {
+            "connection_timeout": _CONNECT_TIMEOUT_S,
+            "read_timeout": _READ_TIMEOUT_S,
+            "retry_total": _ATTEMPTS,
+        }
+        # AZURE_AUTHORITY_HOST, which the library reads, comes before the registry's.
+        authority = _AUTHORITIES.get(self._suffix)
+        if authority is not None and not os.environ.get("AZURE_AUTHORITY_HOST"):
+            options["authority"] = authority
+        yield "service principal", library.EnvironmentCredential(**options)
+        if os.environ.get("AZURE_FEDERATED_TOKEN_FILE"):
+            try:
+                workload = library.WorkloadIdentityCredential(**options)
+            except ValueError as error:
+                raise refused("Azure's workload identity", error) from None
+            yield "workload identity", workload
+        options.pop("authority", None)
+        if any(map(os.environ.get, _ENDPOINTS)) or _has_imds():
+            client_id = os.environ.get("AZURE_CLIENT_ID") or None
+            managed = library.ManagedIdentityCredential(client_id=client_id, **options)
+            yield "managed identity", managed
+        yield "az login", library.AzureCliCredential(process_timeout=_CLI_TIMEOUT_S)
+
+
+def _library() -> Any:
+    import azure.identity  # noqa: PLC0415  (an extra)
+
+    # It logs each attempt of the chain as a warning.
+    logging.getLogger("azure").setLevel(logging.CRITICAL)
+    return azure.identity
+
+
+def _has_imds() -> bool:
+    """Whether the metadata service of virtual machines takes a connection.
+
+    The library tries for half a minute to find out.
+    """
+    try:
+        with socket.create_connection(_IMDS, timeout=_IMDS_CONNECT_S):
+            return True
+    except OSError:
+        return False
+
+
+def _name(token: str) -> str | None:
+    """The user, or `client id ...`, that an access token is for."""
+    jwt = read_jwt(token)
+    claims = {} if jwt is None else jwt[1]
+    for claim in _NAME_CLAIMS:
+        value = claims.get(claim)
+        if isinstance(value, str) and value:
+            return f"client id {value}" if claim in {"appid", "azp"} else value
+    return None

@@ -1,0 +1,68 @@
+"""What a cloud's library gives: a token for the identity of this machine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+from auditor.errors import FailureKind, ProtocolError
+from auditor.fast_dataclass import dataclass
+from auditor.util.secret import Secret, mask_secrets
+from auditor.util.text import safe_text
+from auditor.wire.cloud_hosts import Cloud
+
+Library = TypeVar("Library")
+
+# Characters of a library's message: a sentence, not its whole explanation.
+_MESSAGE_CHARS = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineToken:
+    """A token, the identity that it is for, and when it expires (seconds since 1970).
+
+    `expires_at` is None if the library does not say it. `identity` is an ARN, an e-mail
+    address or a client id; None if the cloud does not say it. `method` is how the
+    library found it, in its own words.
+    """
+
+    secret: Secret
+    expires_at: float | None
+    username: str = ""
+    identity: str | None = None
+    method: str | None = None
+
+    @property
+    def description(self) -> str:
+        """`ARN (method)`, in messages."""
+        words = [self.identity or "of unknown name"]
+        if self.method:
+            words.append(f"({self.method})")
+        return " ".join(words)
+
+
+class MissingExtraError(Exception):
+    """A cloud's library is not installed."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        super().__init__(
+            f"auditor's extra for {cloud.display_name} is not installed (pip install"
+            f" 'manifest-auditor[{cloud.value}]')"
+        )
+
+
+def imported(cloud: Cloud, load: Callable[[], Library]) -> Library:
+    """What `load` imports. Raises `MissingExtraError`."""
+    try:
+        return load()
+    except ImportError:
+        raise MissingExtraError(cloud) from None
+
+
+def refused(sentence: str, reason: object = None) -> ProtocolError:
+    """The error of an identity that cannot be used; `reason` is the library's."""
+    text = "" if reason is None else re.sub(r"\s+", " ", mask_secrets(str(reason)))
+    if text := text.strip(" ."):
+        sentence += f": {safe_text(text, _MESSAGE_CHARS)}"
+    return ProtocolError(sentence, FailureKind.DENIED)
