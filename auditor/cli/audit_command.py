@@ -7,8 +7,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from auditor.cli import early_signals
 from auditor.cli.command_support import (
     extras,
@@ -17,6 +15,7 @@ from auditor.cli.command_support import (
     settings_from,
     settings_options,
 )
+from auditor.cli.help_text import help_command
 from auditor.cli.main import information, print_message
 from auditor.cli.output import print_line
 from auditor.cli.side_outputs import check_file, check_side_outputs, write_side_outputs
@@ -42,10 +41,10 @@ goes to standard output or -o FILE, progress and summary to standard error.
 """
 
 
-@click.command("audit", epilog=_EPILOG)
+@help_command("audit", epilog=_EPILOG)
 @settings_options(*OptionGroup)
 def command(**flags: Any) -> int:
-    """Audit references and write one JSON line for each.
+    """Audit references: print a table, or write one JSON line for each.
 
     References come from the arguments, from lists (-f) and from the configuration
     (-c), in any combination; each is audited once.

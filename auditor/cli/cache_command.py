@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from auditor.cli.command_support import json_option, settings_from
+from auditor.cli.help_text import help_group
 from auditor.cli.output import json_text
+from auditor.config.values import duration
 from auditor.errors import ExitCode, UsageError
 from auditor.util.text import format_count
 
@@ -19,10 +21,11 @@ if TYPE_CHECKING:
 
     from auditor.cache.maintenance import CacheInfo
 
-_DAY_S = 24 * 3600
+# A hundred years: never.
+_UNUSED = duration(0, 100 * 365 * 86_400)
 
 
-@click.group("cache")
+@help_group("cache")
 def command() -> None:
     """Manage the digest cache: manifests and configs kept for later audits."""
 
@@ -58,12 +61,12 @@ def info_command(*, cache: str | None, as_json: bool) -> int:
     help="Maximum size after pruning: bytes, 500M or 2G.",
 )
 @click.option(
-    "--unused-days",
-    type=click.IntRange(0, 36_500),
-    help="Also remove contents not used for this many days.",
+    "--unused",
+    metavar="DURATION",
+    help="Also remove what was not used for this long: 30d, 12h.",
 )
 def prune_command(
-    *, cache: str | None, cache_max_size: str | None, unused_days: int | None
+    *, cache: str | None, cache_max_size: str | None, unused: str | None
 ) -> int:
     """Remove the least recently used contents until the cache fits its maximum size."""
     import time
@@ -72,7 +75,7 @@ def prune_command(
     from auditor.util.text import format_size
 
     settings = settings_from({"cache_max_size": cache_max_size})
-    since = 0 if unused_days is None else int(time.time()) - unused_days * _DAY_S
+    since = 0 if unused is None else int(time.time() - _unused_s(unused))
     with _open_existing(cache) as (connection, path):
         removed = prune(connection, settings.cache_max_size, unused_since=since)
         left = used_bytes(connection)
@@ -81,6 +84,13 @@ def prune_command(
         f" {format_size(left)} remaining"
     )
     return ExitCode.OK
+
+
+def _unused_s(text: str) -> float:
+    try:
+        return cast("float", _UNUSED.read(text, as_text=True))
+    except ValueError as error:
+        raise UsageError(f"--unused: {error}") from None
 
 
 @command.command("verify")

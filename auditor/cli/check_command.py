@@ -12,11 +12,12 @@ from auditor.cli.command_support import (
     output_option,
     reports_argument,
 )
+from auditor.cli.help_text import help_command
 from auditor.cli.output import print_pieces
 from auditor.errors import ExitCode
 
 
-@click.command("check")
+@help_command("check")
 @reports_argument
 @click.option(
     "--policy",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
+from auditor.cli.help_text import EXPERT, GroupedOption
 from auditor.config import Option, OptionGroup, Settings, load_settings, options_of
 from auditor.errors import ProtocolError, UsageError
 
@@ -47,6 +48,8 @@ def _click_option(option: Option) -> Callable[[Command], Command]:
     return click.option(
         *option.flags,
         option.name,
+        cls=GroupedOption,
+        heading=EXPERT if option.is_expert else option.group.value,
         help=_help(option),
         default=None,
         multiple=value.is_list,
@@ -59,7 +62,7 @@ def _help(option: Option) -> str:
     default = option.default
     if default in (None, (), "", True, False):
         return option.help
-    shown = f"{default:g}" if isinstance(default, float) else default
+    shown = option.value.shown(default)
     return f"{option.help} [default: {shown}]"
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from auditor.cli.command_support import run_async
+from auditor.cli.help_text import help_command
 from auditor.config import (
     NightlySettings,
     RegistrySettings,
@@ -32,7 +33,7 @@ _QUERY = "SELECT repository, count(*) AS images FROM images GROUP BY ALL ORDER B
 _FILES = {"nights", "policy.toml", "digests.sqlite"}
 
 
-@click.command("demo")
+@help_command("demo")
 @click.option(
     "--folder",
     default="auditor-demo",

@@ -7,11 +7,12 @@ import sys
 import click
 
 from auditor.cli.command_support import format_option, limit_option
+from auditor.cli.help_text import help_command
 from auditor.cli.output import print_lines
 from auditor.errors import ExitCode
 
 
-@click.command("diff")
+@help_command("diff")
 @click.argument("old")
 @click.argument("new")
 @format_option(

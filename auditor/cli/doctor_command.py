@@ -18,6 +18,7 @@ from auditor.cli.command_support import (
     settings_from,
     settings_options,
 )
+from auditor.cli.help_text import help_command
 from auditor.cli.output import json_text, print_line
 from auditor.config import OptionGroup, Settings
 from auditor.errors import ExitCode
@@ -39,7 +40,7 @@ _INDENT = 32
 _MIN_WIDTH = 60
 
 
-@click.command("doctor")
+@help_command("doctor")
 @click.argument("target", metavar="HOST|[HOST/]REPOSITORY[:TAG]")
 @json_option
 @settings_options(OptionGroup.CREDENTIALS, OptionGroup.NETWORK)

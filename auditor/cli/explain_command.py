@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
+from auditor.cli.help_text import help_command
 from auditor.cli.output import print_lines
 from auditor.errors import ExitCode, UsageError
 from auditor.explanations import (
@@ -62,7 +63,7 @@ def _complete(
     ]
 
 
-@click.command("explain")
+@help_command("explain")
 @click.argument("codes", nargs=-1, metavar="[CODE]...", shell_complete=_complete)
 def command(*, codes: tuple[str, ...]) -> int:
     """Explain failures, warnings, rules and exit codes, and what to do about them.

@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from auditor.cli.command_support import reports_argument
+from auditor.cli.help_text import help_command
 from auditor.errors import ExitCode
 
 _TABLES = ["images", "platforms", "layers", "attachments", "warnings", "failures"]
 
 
-@click.command("export")
+@help_command("export")
 @reports_argument
 @click.option(
     "--to",

@@ -8,12 +8,13 @@ from pathlib import Path
 import click
 
 from auditor.cli.command_support import format_option, reports_argument
+from auditor.cli.help_text import help_group
 from auditor.cli.main import print_message
 from auditor.cli.output import allow_broken_pipe
 from auditor.errors import ExitCode, UsageError
 
 
-@click.group("history")
+@help_group("history")
 def command() -> None:
     """Keep nightly reports as Parquet files and show when a tag moved."""
 

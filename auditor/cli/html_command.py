@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from auditor.cli.command_support import reports_argument
+from auditor.cli.help_text import help_command
 from auditor.cli.output import print_pieces
 
 
-@click.command("html")
+@help_command("html")
 @reports_argument
 @click.option(
     "-o",

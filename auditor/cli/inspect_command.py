@@ -16,6 +16,7 @@ from auditor.cli.command_support import (
     settings_from,
     settings_options,
 )
+from auditor.cli.help_text import help_command
 from auditor.cli.main import print_message
 from auditor.cli.output import json_text
 from auditor.config import ImageConfigMode, OptionGroup, Settings
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 TREE_WIDTH = 300
 
 
-@click.command("inspect")
+@help_command("inspect")
 @click.argument("reference", metavar="REFERENCE")
 @json_option
 @click.option("--raw", is_flag=True, help="Print the manifest's exact bytes.")

@@ -11,10 +11,11 @@ from auditor.cli.command_support import (
     limit_option,
     reports_argument,
 )
+from auditor.cli.help_text import help_command
 from auditor.cli.output import print_lines
 
 
-@click.command("layers")
+@help_command("layers")
 @reports_argument
 @click.option(
     "--digest",

@@ -14,6 +14,7 @@ from auditor.cli.command_support import (
     settings_from,
     settings_options,
 )
+from auditor.cli.help_text import help_command
 from auditor.cli.main import print_message
 from auditor.cli.output import json_text, print_line
 from auditor.config import OptionGroup, Settings
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from auditor.report.listing_stats import Listings
 
 
-@click.command("ls")
+@help_command("ls")
 @click.argument("target", metavar="HOST|[HOST/]REPOSITORY|PATTERN")
 @json_option
 @click.option("--full-ref", is_flag=True, help="Print full references: HOST/REPO:TAG.")

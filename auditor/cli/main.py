@@ -9,13 +9,14 @@ import gc
 import importlib
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from auditor.cli import early_signals
+from auditor.cli.help_text import HelpGroup
 from auditor.cli.output import occupy_closed_streams, stdout_errors
 from auditor.errors import AuditorError, ExitCode
 from auditor.version import __version__
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 # Each command with its line in the overview; it is in `NAME_command.py`.
 COMMANDS = {
-    "audit": "Audit references: one JSON line each, with layers and architectures.",
+    "audit": "Audit references: platforms, layers and size of each image.",
     "nightly": "Audit, compare, check, publish and notify: the whole night.",
     "ls": "List a registry's repositories, or a repository's tags.",
     "merge": "Merge the reports of a sharded audit (audit --shard).",
@@ -43,6 +44,12 @@ COMMANDS = {
     "html": "Make one self-contained page of a report.",
     "cache": "Manage the digest cache: info, prune, verify.",
     "schema": "Print the JSON Schema of report lines and other documents.",
+    "help": "Show the help of a command, as --help.",
+}
+COMMAND_SECTIONS = {
+    "Audit": ("audit", "nightly", "merge", "demo"),
+    "Look at a registry": ("ls", "inspect", "doctor", "token"),
+    "Read reports": ("diff", "layers", "check", "query", "export", "history", "html"),
 }
 
 # Commands that handle signals themselves.
@@ -55,7 +62,7 @@ _HANDLE_SIGNALS = {"audit", "nightly"}
 _GC_THRESHOLD = 50_000
 
 
-class _Commands(click.Group):
+class _Commands(HelpGroup):
     """A group that imports its commands by name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -92,24 +99,42 @@ class _Commands(click.Group):
     def format_commands(
         self, ctx: click.Context, formatter: click.HelpFormatter
     ) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        in_sections = {name for names in COMMAND_SECTIONS.values() for name in names}
+        others = tuple(name for name in COMMANDS if name not in in_sections)
+        for title, names in {**COMMAND_SECTIONS, "Other commands": others}.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, COMMANDS[name]) for name in names])
 
 
 @click.group(
     cls=_Commands,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 all audited; 1 finished with failed references, or the"
     " answer is no; 2 usage or configuration; 3 the report could not be written;"
     " 5 another run writes the report; 70 a bug; 129, 130 and 143 interrupted.",
 )
-@click.version_option(__version__, prog_name="auditor")
+@click.version_option(__version__, "-V", "--version", prog_name="auditor")
 def cli() -> None:
     """Audit the images in container registries.
 
     Reads references, fetches every manifest, and writes one JSON line per reference
     with its layers and architectures.
     """
+
+
+def command_context(names: Sequence[str]) -> click.Context:
+    """The context of a command for its help: `("nightly", "status")`.
+
+    Raises click's `UsageError` for an unknown command.
+    """
+    context = click.Context(cli, info_name="auditor", **cli.context_settings)
+    for name in names:
+        group = context.command
+        if not isinstance(group, click.Group):
+            raise click.UsageError(f"'{name}': this command has no commands", context)
+        _, command, _ = group.resolve_command(context, [name])
+        assert command is not None
+        context = click.Context(command, context, name)
+    return context
 
 
 def main() -> None:

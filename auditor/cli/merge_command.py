@@ -10,12 +10,13 @@ from auditor.cli.command_support import (
     output_option,
     reports_argument,
 )
+from auditor.cli.help_text import help_command
 from auditor.cli.main import print_message
 from auditor.cli.side_outputs import check_file
 from auditor.errors import ExitCode
 
 
-@click.command("merge")
+@help_command("merge")
 @reports_argument
 @output_option("report file")
 @click.option(

@@ -19,6 +19,7 @@ from auditor.cli.command_support import (
     run_async,
     settings_from,
 )
+from auditor.cli.help_text import help_group
 from auditor.cli.main import print_message
 from auditor.cli.output import json_text, print_lines
 from auditor.config import (
@@ -53,7 +54,7 @@ _config_option = click.option(
 )
 
 
-@click.group("nightly", invoke_without_command=True, epilog=_EPILOG)
+@help_group("nightly", invoke_without_command=True, epilog=_EPILOG)
 @_config_option
 @click.pass_context
 def command(context: click.Context, config: str | None) -> int | None:

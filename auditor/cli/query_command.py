@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from auditor.cli.command_support import format_option
+from auditor.cli.help_text import help_command
 from auditor.cli.main import print_message
 from auditor.cli.output import allow_broken_pipe, print_lines
 from auditor.errors import ExitCode, UsageError
@@ -31,7 +32,7 @@ _ONE_ARGUMENT = (
 )
 
 
-@click.command("query", epilog=_EPILOG)
+@help_command("query", epilog=_EPILOG)
 @click.argument("arguments", nargs=-1, metavar="REPORT... [SELECT]")
 @click.option("--examples", is_flag=True, help="Show questions and their queries.")
 @format_option("table", "jsonl", "csv")

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from auditor.cli.help_text import help_command
 from auditor.cli.output import json_text
 
 # For each name: what it describes, and the module and names of its classes, which are
@@ -68,7 +69,7 @@ SCHEMAS = {
 _NAMES = "\b\n" + "\n".join(f"{name:<14}{what}" for name, (what, _) in SCHEMAS.items())
 
 
-@click.command("schema", epilog=f"NAME is one of:\n\n{_NAMES}")
+@help_command("schema", epilog=f"NAME is one of:\n\n{_NAMES}")
 @click.argument(
     "name", metavar="[NAME]", type=click.Choice(list(SCHEMAS)), default="report"
 )

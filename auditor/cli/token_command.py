@@ -14,6 +14,7 @@ from auditor.cli.command_support import (
     settings_from,
     settings_options,
 )
+from auditor.cli.help_text import help_command
 from auditor.cli.main import print_message
 from auditor.cli.output import json_text
 from auditor.config import OptionGroup, Settings
@@ -34,7 +35,7 @@ _PULL = "pull"
 _ALL_ACTIONS = "pull,push,delete"
 
 
-@click.command("token")
+@help_command("token")
 @click.option(
     "--decode",
     metavar="TOKEN",

@@ -101,8 +101,8 @@ class Option:
 
     A list option has a singular name, because its flag is repeated: `plural` is the
     name of its field. A `negatable` switch has the flag `--no-NAME`, too. A
-    `positional` option has arguments instead of a flag. The table sets `name`,
-    `group` and `scope`.
+    `positional` option has arguments instead of a flag. An option that `is_expert` is
+    at the end of the help. The table sets `name`, `group`, `scope` and `is_expert`.
     """
 
     value: ValueType
@@ -113,6 +113,7 @@ class Option:
     short_flag: str | None = None
     plural: str | None = None
     negatable: bool = False
+    is_expert: bool = False
     positional: bool = False
 
     @property
@@ -494,7 +495,7 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
         ),
         # Enough for every known manifest; a run holds up to `workers` of them.
         "max_manifest_bytes": Option(
-            integer(1024, 256 * 1024 * 1024),
+            byte_size(1024, 256 * 1024 * 1024),
             "Size of the largest manifest or image config to read.",
         ),
         # Some registries allow more than 1,000; none is known to allow over 10,000.
@@ -504,8 +505,18 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
     },
 }
 
+# Options that change how, and not what, is audited; their defaults fit.
+_EXPERT = frozenset(
+    {
+        "cache_recheck", "connect_timeout", "engine", "log_format",
+        "max_manifest_bytes", "order", "page_size", "read_timeout",
+        "reference_timeout", "request_timeout", "resume_max_age", "runs_at_once",
+        "scheduler", "shard_dir", "token_keys", "tries", "window", "workers",
+    }
+)  # fmt: skip
+
 OPTIONS: tuple[Option, ...] = tuple(
-    replace(option, name=name, group=group, scope=scope)
+    replace(option, name=name, group=group, scope=scope, is_expert=name in _EXPERT)
     for (group, scope), options in _TABLE.items()
     for name, option in options.items()
 )

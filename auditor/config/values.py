@@ -61,6 +61,14 @@ class ValueType:
     each_expected: str | None = None
     field_suffix: str = ""
 
+    def shown(self, value: object) -> str:
+        """A value as text, with units: the default `7d` or `1G` in the help."""
+        if self.metavar == "DURATION" and isinstance(value, float):
+            return format_short_duration(value)
+        if self.metavar == "SIZE" and isinstance(value, int):
+            return format_short_size(value)
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
     def read(self, value: object, *, as_text: bool) -> object:
         """Read a value, or raise `ValueError` with a sentence about what it must be."""
         try:
@@ -175,8 +183,11 @@ def text_type(
 # Bounds are inclusive.
 
 _INTEGER = LazyPattern(r"[+-]?[0-9]+(_[0-9]+)*")
-_DURATION = LazyPattern(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s)?")
-_DURATION_UNITS_S = (3600, 60, 1)
+_DURATION = LazyPattern(
+    r"(?:([0-9]{1,4})w)?(?:([0-9]{1,5})d)?"
+    r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s)?"
+)
+_DURATION_UNITS_S = (604_800, 86_400, 3600, 60, 1)
 _SIZE = LazyPattern(r"([0-9]{1,15})([KMGT]?)i?B?", re.IGNORECASE)
 _SIZE_UNITS = ("", "K", "M", "G", "T")
 
@@ -218,12 +229,12 @@ def number(least: float, most: float, *, what: str = "a number") -> ValueType:
 
 
 def duration(least_s: float, most_s: float) -> ValueType:
-    """A duration in seconds: a number of seconds, or units as in `1h30m`."""
+    """A duration in seconds: a number of seconds, or units as in `1h30m` and `7d`."""
     seconds = number(least_s, most_s, what="a number of seconds")
     return _with_units(
         seconds,
         "DURATION",
-        "duration such as 90m or 1h30m",
+        "duration such as 90m, 1h30m or 7d",
         _seconds,
         field_suffix="_s",
     )
@@ -235,6 +246,22 @@ def _seconds(text: str) -> float:
         return float(text)
     parts = zip(match.groups(default="0"), _DURATION_UNITS_S, strict=True)
     return sum(int(count) * unit_s for count, unit_s in parts)
+
+
+def format_short_duration(seconds: float) -> str:
+    """A duration in its largest whole unit, which `duration` reads: `7d`, `90s`."""
+    for unit, unit_s in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= unit_s and seconds % unit_s == 0:
+            return f"{seconds / unit_s:.0f}{unit}"
+    return f"{seconds:g}s" if seconds == int(seconds) else f"{seconds:g}"
+
+
+def format_short_size(size: int) -> str:
+    """A size in its largest whole unit, which `byte_size` reads: `1G`, `1000`."""
+    for power in range(len(_SIZE_UNITS) - 1, 0, -1):
+        if size and size % 1024**power == 0:
+            return f"{size // 1024**power}{_SIZE_UNITS[power]}"
+    return str(size)
 
 
 def byte_size(least: int, most: int) -> ValueType:

@@ -51,9 +51,24 @@ _UNKNOWN = "-"
 
 _DOCTOR = "auditor doctor {reference}"
 _AGAIN = "run the audit again (with -o FILE: --retry-failed)"
+_EXPLAIN = "auditor explain {kind}"
 # What to try first; None: the detail says it.
 _NEXT_STEPS: dict[FailureKind, str | None] = {
     FailureKind.INVALID_REFERENCE: None,
+    **dict.fromkeys(
+        (
+            FailureKind.DNS,
+            FailureKind.CONNECT,
+            FailureKind.TLS,
+            FailureKind.TIMEOUT,
+            FailureKind.REALM_REFUSED,
+            FailureKind.REDIRECT_REFUSED,
+            FailureKind.TOKEN_REJECTED,
+            FailureKind.NO_PULL_GRANT,
+            FailureKind.DENIED,
+        ),
+        _DOCTOR,
+    ),
     FailureKind.NOT_FOUND: "auditor ls {repository}",
     FailureKind.VANISHED: _AGAIN,
     FailureKind.RATE_LIMITED: "auditor doctor {registry} (shows the rate limit)",
@@ -202,12 +217,13 @@ class AuditTable:
 
 
 def _next_step(record: FailureRecord) -> str | None:
-    step = _NEXT_STEPS.get(record.failure, _DOCTOR)
+    step = _NEXT_STEPS.get(record.failure, _EXPLAIN)
     if step is None or record.registry is None:
         return None
     repository = f"{record.registry}/{record.repository or ''}".rstrip("/")
     return step.format(
         reference=safe_text(record.reference, _REFERENCE_CHARS),
+        kind=record.failure,
         registry=safe_text(record.registry),
         repository=safe_text(repository, _REFERENCE_CHARS),
     )

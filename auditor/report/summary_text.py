@@ -102,7 +102,7 @@ def next_commands(output: str) -> Iterator[str]:
     for suffix in (".gz", ".zst", ".jsonl"):
         page = page.removesuffix(suffix)
     yield f"      auditor html {shlex.quote(output)} -o {shlex.quote(page + '.html')}"
-    yield f"      auditor layers {shlex.quote(output)}"
+    yield f"      auditor query {shlex.quote(output)}"
 
 
 def empty_input_sentence(summary: Json) -> str | None:

@@ -49,7 +49,7 @@ def test_info_shows_the_path_and_the_contents(cache: Path, capsys: Printed) -> N
 
 
 def test_prune_removes_unused_and_excess_contents(cache: Path, capsys: Printed) -> None:
-    assert run(["cache", "prune", "--unused-days", "5"]) == 0
+    assert run(["cache", "prune", "--unused", "5d"]) == 0
     assert "removed 10 contents" in capsys.readouterr().out
     assert cache.stat().st_size < 12 * 300_000
     assert run(["cache", "prune", "--cache-max-size", "1M"]) == 0

@@ -277,7 +277,8 @@ def test_a_variable_is_converted_to_the_type_of_its_option(
     ("text", "seconds"),
     [
         ("90", 90), ("90.5", 90.5), ("90s", 90), ("90m", 5400), ("6h", 21600),
-        ("1h30m", 5400), ("1h30m5s", 5405), (" 2m ", 120), (90, 90), (1.5, 1.5),
+        ("1h30m", 5400), ("1h30m5s", 5405), (" 2m ", 120), ("7d", 604_800),
+        ("1w2d", 777_600), ("1d12h", 129_600), (90, 90), (1.5, 1.5),
     ],
 )  # fmt: skip
 def test_a_duration_is_seconds_or_has_units(text: object, seconds: float) -> None:
@@ -286,9 +287,11 @@ def test_a_duration_is_seconds_or_has_units(text: object, seconds: float) -> Non
     assert option.value.read(text, as_text=False) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "0", "m", "30m1h", "1d", "-1", "nan", "9000h"])
+@pytest.mark.parametrize(
+    "text", ["", "0", "m", "30m1h", "1h1d", "40d", "-1", "nan", "9000h"]
+)
 def test_an_invalid_duration_is_refused_with_examples(text: str) -> None:
-    with pytest.raises(ValueError, match="or a duration such as 90m or 1h30m"):
+    with pytest.raises(ValueError, match="or a duration such as 90m, 1h30m or 7d"):
         OPTION_BY_NAME["deadline"].value.read(text, as_text=True)
 
 
@@ -560,7 +563,7 @@ def test_an_unreadable_password_file_is_an_error_with_the_reason() -> None:
             {"read_timeout": float("nan")},
             (
                 "read_timeout: must be a number of seconds from 0.1 to 3600, or a"
-                " duration such as 90m or 1h30m"
+                " duration such as 90m, 1h30m or 7d"
             ),
         ),
         (
@@ -763,7 +766,7 @@ def test_a_proxy_has_a_scheme_or_a_port(right: str) -> None:
 def test_bounds_are_printed_in_digits() -> None:
     assert errors(flags={"deadline": "5x"}) == [
         "--deadline: must be a number of seconds from 0.1 to 2678400, or a duration"
-        " such as 90m or 1h30m"
+        " such as 90m, 1h30m or 7d"
     ]
 
 
