@@ -18,6 +18,8 @@ from pathlib import Path
 
 log = logging.getLogger("auditor.cache")
 
+# In the user's cache directory.
+FILE_NAME = "digests.sqlite"
 # "audr": PRAGMA application_id tells our files from those of other programs.
 APPLICATION_ID = 0x61756472
 SCHEMA_VERSION = 2

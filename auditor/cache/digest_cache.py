@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from auditor.cache.batch import CachedTag, Confirmation, ContentEntry, HostNotes
+from auditor.cache.database import FILE_NAME
 from auditor.cache.row_encoding import (
     decode_body,
     decode_content_type,
@@ -28,7 +29,6 @@ from auditor.fast_dataclass import dataclass
 
 log = logging.getLogger("auditor.cache")
 
-FILE_NAME = "digests.sqlite"
 # The same as the default of `Settings.cache_max_size`.
 DEFAULT_MAX_BYTES = 1024**3
 # Times of use are exact to a day: at most one write a day for each entry.

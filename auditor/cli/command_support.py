@@ -13,8 +13,16 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
-from auditor.cli.help_text import EXPERT, GroupedOption
+from auditor.cli.help_text import (
+    EXPERT,
+    Completer,
+    GroupedOption,
+    complete_files,
+    complete_references,
+    complete_words,
+)
 from auditor.config import Option, OptionGroup, Settings, load_settings, options_of
+from auditor.config.values import ValueType
 from auditor.errors import ProtocolError, UsageError
 
 if TYPE_CHECKING:
@@ -44,7 +52,12 @@ def settings_options(*groups: OptionGroup) -> Callable[[Command], Command]:
 def _click_option(option: Option) -> Callable[[Command], Command]:
     value = option.value
     if option.positional:
-        return click.argument(option.name, nargs=-1, metavar=f"[{value.metavar}]...")
+        return click.argument(
+            option.name,
+            nargs=-1,
+            metavar=f"[{value.metavar}]...",
+            shell_complete=complete_references,
+        )
     return click.option(
         *option.flags,
         option.name,
@@ -55,7 +68,14 @@ def _click_option(option: Option) -> Callable[[Command], Command]:
         multiple=value.is_list,
         metavar=None if value.is_switch else "|".join(value.choices) or value.metavar,
         is_flag=value.is_switch,
+        shell_complete=_completer(value),
     )
+
+
+def _completer(value: ValueType) -> Completer | None:
+    if value.choices:
+        return complete_words(*value.choices)
+    return complete_files if value.is_path else None
 
 
 def _help(option: Option) -> str:
@@ -117,9 +137,13 @@ def output_option(what: str) -> Callable[[Command], Command]:
 
 def reports_argument(command: Command) -> Command:
     """The arguments `REPORT...`, at least one."""
-    return click.argument("reports", nargs=-1, required=True, metavar="REPORT...")(
-        command
-    )
+    return click.argument(
+        "reports",
+        nargs=-1,
+        required=True,
+        metavar="REPORT...",
+        shell_complete=complete_files,
+    )(command)
 
 
 # -- settings and event loop -----------------------------------------------------

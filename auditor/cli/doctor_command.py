@@ -18,7 +18,7 @@ from auditor.cli.command_support import (
     settings_from,
     settings_options,
 )
-from auditor.cli.help_text import help_command
+from auditor.cli.help_text import complete_references, help_command
 from auditor.cli.output import json_text, print_line
 from auditor.config import OptionGroup, Settings
 from auditor.errors import ExitCode
@@ -41,7 +41,9 @@ _MIN_WIDTH = 60
 
 
 @help_command("doctor")
-@click.argument("target", metavar="HOST|[HOST/]REPOSITORY[:TAG]")
+@click.argument(
+    "target", metavar="HOST|[HOST/]REPOSITORY[:TAG]", shell_complete=complete_references
+)
 @json_option
 @settings_options(OptionGroup.CREDENTIALS, OptionGroup.NETWORK)
 def command(*, target: str, as_json: bool, **flags: Any) -> int:

@@ -135,6 +135,12 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             "Show when a tag moved.",
         ),
     ),
+    "history prune": (
+        (
+            "auditor history prune nights --keep daily=30,monthly=12 --dry-run",
+            "Show which runs would be removed.",
+        ),
+    ),
     "html": (
         ("auditor html report.jsonl -o report.html", "Make a page."),
         (
@@ -154,6 +160,21 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "explain": (
         ("auditor explain not_found", "Say what a failure means and what to do."),
         ("auditor explain", "List the codes."),
+    ),
+    "completion": (
+        (
+            "auditor completion bash >"
+            " ~/.local/share/bash-completion/completions/auditor",
+            "Install it for bash.",
+        ),
+        (
+            "auditor completion zsh > ~/.zfunc/_auditor",
+            "Install it for zsh, with fpath+=~/.zfunc before compinit.",
+        ),
+        (
+            "auditor completion fish > ~/.config/fish/completions/auditor.fish",
+            "Install it for fish.",
+        ),
     ),
     "help": (("auditor help nightly status", "The same as --help."),),
 }

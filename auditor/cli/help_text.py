@@ -12,6 +12,8 @@ from typing import Any
 import click
 
 EXPERT = "Expert options"
+
+Completer = Callable[[click.Context, click.Parameter, str], list[Any]]
 _OWN = "Options"
 
 
@@ -43,6 +45,37 @@ def option_sections(
     for heading, records in {**ordered, EXPERT: expert}.items():
         if records:
             yield heading, records
+
+
+def complete_references(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[Any]:
+    """Complete a reference; for `shell_complete` of arguments."""
+    from auditor.cli.completion import references
+
+    return references(context, incomplete)
+
+
+def complete_files(
+    _context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[Any]:
+    """Complete the name of a file."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
+def complete_words(*words: str) -> Completer:
+    """Complete one of these words."""
+
+    def complete(
+        _context: click.Context, _parameter: click.Parameter, incomplete: str
+    ) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(word) for word in words if word.startswith(incomplete)]
+
+    return complete
 
 
 def full_name(context: click.Context) -> str:

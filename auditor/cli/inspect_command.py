@@ -16,7 +16,7 @@ from auditor.cli.command_support import (
     settings_from,
     settings_options,
 )
-from auditor.cli.help_text import help_command
+from auditor.cli.help_text import complete_references, help_command
 from auditor.cli.main import print_message
 from auditor.cli.output import json_text
 from auditor.config import ImageConfigMode, OptionGroup, Settings
@@ -46,7 +46,7 @@ TREE_WIDTH = 300
 
 
 @help_command("inspect")
-@click.argument("reference", metavar="REFERENCE")
+@click.argument("reference", metavar="REFERENCE", shell_complete=complete_references)
 @json_option
 @click.option("--raw", is_flag=True, help="Print the manifest's exact bytes.")
 @settings_options(OptionGroup.IMAGE, OptionGroup.CREDENTIALS, OptionGroup.NETWORK)

@@ -14,7 +14,7 @@ from auditor.cli.command_support import (
     settings_from,
     settings_options,
 )
-from auditor.cli.help_text import help_command
+from auditor.cli.help_text import complete_references, help_command
 from auditor.cli.main import print_message
 from auditor.cli.output import json_text, print_line
 from auditor.config import OptionGroup, Settings
@@ -31,7 +31,11 @@ if TYPE_CHECKING:
 
 
 @help_command("ls")
-@click.argument("target", metavar="HOST|[HOST/]REPOSITORY|PATTERN")
+@click.argument(
+    "target",
+    metavar="HOST|[HOST/]REPOSITORY|PATTERN",
+    shell_complete=complete_references,
+)
 @json_option
 @click.option("--full-ref", is_flag=True, help="Print full references: HOST/REPO:TAG.")
 @settings_options(OptionGroup.SELECTION, OptionGroup.CREDENTIALS, OptionGroup.NETWORK)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +45,7 @@ COMMANDS = {
     "html": "Make one self-contained page of a report.",
     "cache": "Manage the digest cache: info, prune, verify.",
     "schema": "Print the JSON Schema of report lines and other documents.",
+    "completion": "Print the completion script for bash, zsh or fish.",
     "help": "Show the help of a command, as --help.",
 }
 COMMAND_SECTIONS = {
@@ -51,6 +53,9 @@ COMMAND_SECTIONS = {
     "Look at a registry": ("ls", "inspect", "doctor", "token"),
     "Read reports": ("diff", "layers", "check", "query", "export", "history", "html"),
 }
+
+# Set by the completion function of a shell.
+_COMPLETE_VARIABLE = "_AUDITOR_COMPLETE"
 
 # Commands that handle signals themselves.
 _HANDLE_SIGNALS = {"audit", "nightly"}
@@ -148,6 +153,10 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit code; errors are printed on stderr."""
     set_message_format(_plain)
+    if _COMPLETE_VARIABLE in os.environ:
+        from auditor.cli.completion import register
+
+        register()
     try:
         code = cli.main(arguments, prog_name="auditor", standalone_mode=False)
     except click.ClickException as error:
