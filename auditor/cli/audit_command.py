@@ -50,7 +50,7 @@ def command(**flags: Any) -> int:
     (-c), in any combination; each is audited once.
     """
     settings = settings_from(flags)
-    if not settings.has_input:
+    if not settings.has_input and not settings.allow_empty:
         raise UsageError(
             "nothing to audit: give references, or a list of them with -f"
             " (see auditor audit --help)"
@@ -154,7 +154,7 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
     if (hint := report.resume_hint) is not None:
         say(hint)
     elif settings.shard is None and (sentence := empty_input_sentence(summary)):
-        print_message(sentence)
+        (say if settings.allow_empty else print_message)(sentence)
     elif sys.stderr.isatty():
         for line in next_commands(settings.output):
             say(line)

@@ -109,7 +109,7 @@ async def _audit(
     if summary is None:
         _print_resume_hint(run)
     elif sentence := empty_input_sentence(summary):
-        print_message(sentence)
+        (say if run.settings.allow_empty else print_message)(sentence)
     write_side_outputs(run.settings, totals)
     if summary is None:
         return interrupted or _failed_code(run)

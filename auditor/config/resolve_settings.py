@@ -147,6 +147,8 @@ def resolve_settings(
     names = {name: one for name, one in values.items() if name in _WRITTEN_SUFFIXES}
     _check_files(values | _expanded(names, _PLACEHOLDERS), errors)
     _number_shard(values, environment, errors)
+    if values.get("quiet") and values.get("verbose"):
+        errors.add("--quiet", "excludes --verbose; remove one of the two")
     if values.get("since") and values.get("image_config") is ImageConfigMode.NEVER:
         # Most listings have no times.
         errors.add("--since", "needs image configs; remove --image-config never")
@@ -247,8 +249,14 @@ def _variables_in(document: ConfigDocument) -> frozenset[str]:
     )
 
 
+# What a value replaces in a source that counts less: `-v` a file's `quiet = true`.
+_REPLACED = {"quiet": "verbose", "verbose": "quiet", "log_level": "verbose"}
+
+
 def _merge(lower: OptionValues, upper: OptionValues) -> OptionValues:
-    merged = {**lower, **upper}
+    replaced = {other for name, other in _REPLACED.items() if upper.get(name)}
+    kept = {name: value for name, value in lower.items() if name not in replaced}
+    merged = {**kept, **upper}
     for name in _INPUT_NAMES & lower.keys() & upper.keys():
         first, last = upper[name], lower[name]
         assert isinstance(first, tuple)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 
@@ -186,6 +187,19 @@ def test_allow_empty_writes_an_empty_report(
         "auditor: nothing was audited: the input names no reference; check the lists"
     )
     assert report.read_bytes() == b""
+
+
+def test_allow_empty_accepts_a_configuration_that_names_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "audit.toml"
+    config.write_text('reference = []\noutput = "r.jsonl.gz"\nquiet = true\n')
+    assert run(["audit", "-c", str(config)]) == 2
+    assert "nothing to audit" in capfd.readouterr().err
+    config.write_text(config.read_text() + "allow_empty = true\n")
+    assert run(["audit", "-c", str(config)]) == 0
+    assert capfd.readouterr().err == ""
+    assert gzip.decompress((tmp_path / "r.jsonl.gz").read_bytes()) == b""
 
 
 def test_an_input_that_is_silent_until_the_deadline_changes_no_file(

@@ -974,6 +974,35 @@ def test_without_a_file_environment_and_flags_are_enough() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("file", "environment", "flags", "shown"),
+    [
+        ({"quiet": True}, {}, {}, "quiet"),
+        ({"quiet": True}, {}, {"verbose": True}, "verbose"),
+        ({"verbose": True}, {}, {"quiet": True}, "quiet"),
+        ({"verbose": True}, {"AUDITOR_QUIET": "1"}, {}, "quiet"),
+        ({"quiet": True}, {"AUDITOR_VERBOSE": "1"}, {"quiet": True}, "quiet"),
+        ({"verbose": True}, {}, {"log_level": "warning"}, "warning"),
+        ({"quiet": True}, {}, {"log_level": "warning"}, "quiet"),
+    ],
+)
+def test_the_last_source_says_how_much_is_printed(
+    file: dict[str, object],
+    environment: dict[str, str],
+    flags: dict[str, object],
+    shown: str,
+) -> None:
+    found = settings(file, environment=environment, flags=flags)
+    chosen = "quiet" if found.quiet else "verbose" if found.verbose else None
+    assert (chosen or found.log_level) == shown
+
+
+def test_quiet_and_verbose_in_one_source_are_refused() -> None:
+    assert errors(flags={"quiet": True, "verbose": True}) == [
+        "--quiet: excludes --verbose; remove one of the two"
+    ]
+
+
 def test_reading_a_configuration_loads_neither_network_nor_terminal_libraries() -> None:
     code = (
         "import sys, auditor.config;"
