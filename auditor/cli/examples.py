@@ -176,5 +176,12 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             "Install it for fish.",
         ),
     ),
+    "man": (
+        ("auditor man audit", "Show the manual page of auditor audit."),
+        (
+            "auditor man --folder ~/.local/share/man/man1",
+            "Write the pages of all commands, for man auditor-audit.",
+        ),
+    ),
     "help": (("auditor help nightly status", "The same as --help."),),
 }

@@ -46,6 +46,7 @@ COMMANDS = {
     "cache": "Manage the digest cache: info, prune, verify.",
     "schema": "Print the JSON Schema of report lines and other documents.",
     "completion": "Print the completion script for bash, zsh or fish.",
+    "man": "Show the manual page of a command.",
     "help": "Show the help of a command, as --help.",
 }
 COMMAND_SECTIONS = {
