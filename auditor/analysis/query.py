@@ -48,8 +48,8 @@ BATCH_ROWS = 1000
 # The column widths of a table need all rows in memory.
 MAX_TABLE_ROWS = 10_000
 CELL_CHARS = 120
-# A terminal shows long values on several lines; the longest layer list has more.
-SCREEN_CELL_CHARS = 2_000
+# A terminal shows long values on several lines, as many as can be read.
+SCREEN_CELL_CHARS = 500
 
 _FLOATS = {"DOUBLE", "FLOAT"}
 _NUMBERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DECIMAL.*|DOUBLE|FLOAT)$")

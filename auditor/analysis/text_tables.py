@@ -18,14 +18,19 @@ from auditor.util.terminal import (
     PIPE,
     Screen,
     ScreenColumn,
+    TableLayout,
+    shortened_rows,
     styled,
     table_lines,
+    with_short_digests,
     wrapped,
 )
 from auditor.util.text import format_size, safe_text, terminal_safe_json
 
 # The longest reference has some 500 characters; it must not be truncated.
 MAX_CELL_CHARS = 500
+# Blanks before the lines of a table.
+_INDENT = 2
 
 
 class CellKind(StrEnum):
@@ -135,10 +140,35 @@ def text_lines(tables: Iterable[TitledTable], screen: Screen = PIPE) -> Iterator
             numbers = [column.kind is CellKind.NUMBER for column in table.columns]
             yield from (f"  {line}" for line in align([titles, *rows], numbers))
         else:
-            columns = list(map(_screen_column, table.columns))
-            yield from table_lines(columns, rows, screen, indent=2)
+            yield from _screen_lines(table.columns, rows, screen)
         if table.left_out:
             yield styled(f"  {table.left_out}", "dim", screen)
+
+
+def _screen_lines(
+    table_columns: Sequence[TableColumn],
+    cells: Sequence[Sequence[str]],
+    screen: Screen,
+) -> Iterator[str]:
+    """The table; one that is too wide has no columns with the same cell in all rows."""
+    columns = list(map(_screen_column, table_columns))
+    rows = shortened_rows(cells, screen)
+    width = TableLayout(columns, rows, screen, indent=_INDENT).natural_width
+    if screen.width is not None and width > screen.width and len(rows) > 1:
+        same = {
+            number
+            for number in range(1, len(columns))
+            if all(row[number] == rows[0][number] for row in rows)
+        }
+        if same:
+            values = (f"{columns[n].title} {rows[0][n]}" for n in sorted(same))
+            line = f"{' ' * _INDENT}the same in all rows: {', '.join(values)}"
+            for part in wrapped(with_short_digests(line), screen):
+                yield styled(part, "dim", screen)
+            kept = [n for n in range(len(columns)) if n not in same]
+            columns = [columns[n] for n in kept]
+            rows = [[row[n] for n in kept] for row in rows]
+    yield from table_lines(columns, rows, screen, indent=_INDENT)
 
 
 def _screen_column(column: TableColumn) -> ScreenColumn:
@@ -147,6 +177,7 @@ def _screen_column(column: TableColumn) -> ScreenColumn:
         title=column.title,
         is_number=is_number,
         folds=not is_number,
+        is_name=column.kind is CellKind.CODE,
         style="cyan" if column.kind is CellKind.CODE else "",
     )
 

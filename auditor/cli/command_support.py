@@ -119,6 +119,7 @@ def limit_option(default: int, formats: str) -> Callable[[Command], Command]:
         "--limit",
         type=click.IntRange(0, _MAX_ROWS),
         default=default,
+        metavar="N",
         show_default=True,
         help=f"Maximum rows of each table in {formats}; 0 for all.",
     )

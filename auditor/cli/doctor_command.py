@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -81,10 +79,9 @@ async def _doctor(
 ) -> int:
     from auditor.diagnose.doctor import open_session, run_steps, summarize
     from auditor.util.clock import SystemClock
+    from auditor.util.terminal import screen_of, styled, wrapped
 
-    is_terminal = sys.stdout.isatty()
-    width = shutil.get_terminal_size().columns if is_terminal else None
-    colours = is_terminal and not os.environ.get("NO_COLOR")
+    screen = screen_of(sys.stdout)
     steps: list[DoctorStep] = []
     is_read = True
     async with open_session(
@@ -94,13 +91,15 @@ async def _doctor(
             steps.append(step)
             if as_json:
                 continue
-            for line in step_lines(step, width=width, colours=colours):
+            for line in step_lines(step, width=screen.width, colours=screen.colours):
                 is_read = is_read and print_line(line)
         report = summarize(session, steps)
     if as_json:
         print_line(json_text(report))
     elif is_read:
-        print_line(f"\n{report.verdict}")
+        colour = "green" if report.works else "red"
+        verdict = "\n".join(wrapped(report.verdict, screen))
+        print_line("\n" + styled(verdict, colour, screen))
     return ExitCode.OK if report.works else ExitCode.FAILED
 
 
@@ -120,8 +119,11 @@ def step_lines(step: DoctorStep, *, width: int | None, colours: bool) -> Iterato
 
 
 def _wrapped(text: str, width: int | None) -> list[str]:
+    from auditor.util.terminal import with_short_digests
+
     if width is None or width < _MIN_WIDTH:
         return [text]
+    text = with_short_digests(text)
     return textwrap.wrap(
         text, width - _INDENT, break_long_words=False, break_on_hyphens=False
     )

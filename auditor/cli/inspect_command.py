@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -18,7 +19,7 @@ from auditor.cli.command_support import (
 )
 from auditor.cli.help_text import complete_references, help_command
 from auditor.cli.main import print_message
-from auditor.cli.output import json_text
+from auditor.cli.output import json_text, print_lines
 from auditor.config import ImageConfigMode, OptionGroup, Settings
 from auditor.errors import ExitCode, Failure, UsageError
 from auditor.model import (
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 # Wider than every line: a digest must not be cut at the edge of the terminal.
 TREE_WIDTH = 300
+_DIGEST = re.compile(r"\bsha(?:256|384|512):[0-9a-f]{64,128}\b")
 
 
 @help_command("inspect")
@@ -93,13 +95,13 @@ async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> i
             )
         else:
             configs = await images.configs_of(record)
-            from rich.console import Console
+            from auditor.util.terminal import rendered, screen_of
 
-            console = Console(width=TREE_WIDTH)
-            # rich ends the program itself when the reader of stdout is gone.
-            with console.capture() as shown:
-                console.print(_image_tree(record, configs))
-            click.echo(shown.get(), nl=False)
+            screen = screen_of(sys.stdout)
+            tree = _image_tree(record, configs)
+            if screen.width is not None:
+                _fit_screen(tree)
+            print_lines(rendered(tree, screen, width=screen.width or TREE_WIDTH))
     return ExitCode.FAILED if isinstance(record, FailureRecord) else ExitCode.OK
 
 
@@ -146,6 +148,30 @@ def _image_tree(record: ImageRecord, configs: Mapping[str, ImageConfig]) -> Tree
     for warning in record.warnings:
         _node(tree, f"warning {warning.code}: {safe_text(warning.detail)}", "yellow")
     return tree
+
+
+def _fit_screen(tree: Tree) -> None:
+    """Continue long lines below their beginning, and shorten digests.
+
+    The reference and the digest of the image stay whole, to be copied.
+    """
+    from auditor.util.terminal import short_digests
+
+    labels = list(_labels(tree))
+    found = (match[0] for label in labels for match in _DIGEST.finditer(label.plain))
+    short = short_digests(found)
+    for number, label in enumerate(labels):
+        label.no_wrap, label.overflow = False, "fold"
+        if number > 1:
+            label.plain = _DIGEST.sub(
+                lambda match: short.get(match[0], match[0]), label.plain
+            )
+
+
+def _labels(tree: Tree) -> Iterator[Text]:
+    yield cast("Text", tree.label)
+    for child in tree.children:
+        yield from _labels(child)
 
 
 def _add_platform(

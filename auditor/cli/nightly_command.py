@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -246,6 +247,7 @@ def _texts(table: object, suffix: str) -> Iterator[str]:
 @click.option(
     "--limit",
     type=click.IntRange(1),
+    metavar="N",
     default=14,
     show_default=True,
     help="Show the last N nights.",
@@ -264,7 +266,10 @@ def status_command(
     if as_json:
         print_lines(json_text(night) for night in nights)
     else:
-        print_lines(status_lines(nights, nightly.folder))
+        from auditor.util.terminal import screen_of
+
+        screen = screen_of(sys.stdout)
+        print_lines(status_lines(nights, nightly.folder, screen))
     return ExitCode.OK
 
 

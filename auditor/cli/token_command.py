@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,7 +18,7 @@ from auditor.cli.command_support import (
 )
 from auditor.cli.help_text import help_command
 from auditor.cli.main import print_message
-from auditor.cli.output import json_text
+from auditor.cli.output import json_text, print_lines
 from auditor.config import OptionGroup, Settings
 from auditor.errors import ExitCode, Failure, ProtocolError, UsageError
 from auditor.model import AccessState
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from auditor.diagnose.token_check import TokenCheck
     from auditor.diagnose.token_explain import TokenDocument, TokenExplanation
 
+# Where the values of the output begin.
+_VALUE_COLUMN = 12
 # Far longer than any token; standard input may be anything.
 MAX_TOKEN_BYTES = 256 * 1024
 _PULL = "pull"
@@ -129,9 +133,24 @@ def _decode(settings: Settings, text: str, *, as_json: bool) -> int:
     if as_json:
         click.echo(json_text(explanation, indent=True))
     else:
-        click.echo("\n".join(explanation_lines(explanation)))
+        _print_wrapped(explanation_lines(explanation))
     verified = explanation.verification is None or explanation.verification.verified
     return ExitCode.OK if explanation.intact and verified else ExitCode.FAILED
+
+
+def _print_wrapped(lines: Iterable[str], *, passed: bool | None = None) -> None:
+    """Print lines of `NAME  VALUE`, and in colour the last one if it is a verdict."""
+    from auditor.util.terminal import screen_of, styled, wrapped
+
+    screen = screen_of(sys.stdout)
+    shown = [
+        wrapped(line, screen, indent=2 if line[:1] == "-" else _VALUE_COLUMN)
+        for line in lines
+    ]
+    if passed is not None:
+        colour = "green" if passed else "red"
+        shown[-1] = [styled(line, colour, screen) for line in shown[-1]]
+    print_lines(chain.from_iterable(shown))
 
 
 def _read_stdin() -> str:
@@ -170,7 +189,7 @@ async def _token(settings: Settings, text: str, as_json: bool, raw: bool) -> int
     if as_json:
         click.echo(json_text(_token_document(check, explanation), indent=True))
     elif not raw:
-        click.echo("\n".join(_token_lines(check, explanation)))
+        _print_wrapped(_token_lines(check, explanation), passed=check.pull)
     elif token is not None:
         click.echo(token)
     else:

@@ -19,6 +19,7 @@ from auditor.analysis.text_tables import (
 )
 from auditor.errors import ExitCode
 from auditor.nightly.night_folder import Night
+from auditor.util.terminal import PIPE, Screen
 from auditor.util.text import format_count, format_duration, safe_text
 
 # Lines that a person reads in a mail at breakfast.
@@ -186,8 +187,10 @@ def _safe_line(line: str) -> str:
     return safe_text(line, _LINE_CHARS)
 
 
-def status_lines(nights: Sequence[Night], folder: str) -> Iterator[str]:
-    """The table of `auditor nightly status`."""
+def status_lines(
+    nights: Sequence[Night], folder: str, screen: Screen = PIPE
+) -> Iterator[str]:
+    """The table of `auditor nightly status`, laid out for the screen."""
     if not nights:
         yield f"no night in {safe_text(folder)} yet"
         return
@@ -199,7 +202,8 @@ def status_lines(nights: Sequence[Night], folder: str) -> Iterator[str]:
                 rows=nights,
                 total=len(nights),
             )
-        ]
+        ],
+        screen,
     )
 
 

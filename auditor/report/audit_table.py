@@ -40,7 +40,7 @@ _COMMON = ("amd64", "arm64")
 _REFERENCE_CHARS = 500
 
 _COLUMNS = (
-    ScreenColumn(title="reference", style="cyan"),
+    ScreenColumn(title="reference", is_name=True, style="cyan"),
     ScreenColumn(title="digest", folds=False),
     ScreenColumn(title="platforms"),
     ScreenColumn(title="size", is_number=True, folds=False),

@@ -27,7 +27,7 @@ MIN_FOLDED_WIDTH = 16
 ERASE_LINE = "\r\x1b[2K"
 # A narrower terminal wraps the lines itself.
 _MIN_WIDTH = 40
-_DIGEST = LazyPattern(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9a-f]{32,128}")
+_DIGEST = LazyPattern(r"\bsha(?:256|384|512):[0-9a-f]{64,128}\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,12 @@ def short_digests(cells: Iterable[str]) -> dict[str, str]:
     }
 
 
+def with_short_digests(text: str) -> str:
+    """The text with its digests shortened."""
+    short = short_digests(match[0] for match in _DIGEST.finditer(text))
+    return _DIGEST.sub(lambda match: short.get(match[0], match[0]), text)
+
+
 # -- tables ----------------------------------------------------------------------
 
 
@@ -143,12 +149,14 @@ class ScreenColumn:
     """A column of a table on a terminal.
 
     A column that `folds` gets narrower when the table is wider than the terminal, and
-    its cells take several lines. `style` is a style of rich.
+    its cells take several lines; names, such as references, only if that is not enough.
+    `style` is a style of rich.
     """
 
     title: str
     is_number: bool = False
     folds: bool = True
+    is_name: bool = False
     style: str = ""
 
 
@@ -181,17 +189,22 @@ class TableLayout:
 
     def _fold(self, available: int) -> bool:
         """Make the widest columns that can be folded narrower; whether it suffices."""
-        excess = sum(self._widths) - available
         folding = [n for n, column in enumerate(self._columns) if column.folds]
+        texts = [n for n in folding if not self._columns[n].is_name]
+        excess = self._narrow(texts, sum(self._widths) - available)
+        return self._narrow(folding, excess) <= 0
+
+    def _narrow(self, folding: Sequence[int], excess: int) -> int:
+        """Make the widest of these columns narrower; what is still too much."""
         while excess > 0:
             widest = max(folding, key=self._widths.__getitem__, default=None)
             if widest is None or self._widths[widest] <= MIN_FOLDED_WIDTH:
-                return False
+                break
             second = max((self._widths[n] for n in folding if n != widest), default=0)
             target = max(second - 1, MIN_FOLDED_WIDTH, self._widths[widest] - excess)
             excess -= self._widths[widest] - target
             self._widths[widest] = target
-        return True
+        return excess
 
     def lines(
         self, rows: Iterable[Sequence[str]], *, with_header: bool = True
@@ -223,6 +236,16 @@ class TableLayout:
         yield from rendered(padded, self._screen, width=width)
 
 
+def shortened_rows(
+    rows: Sequence[Sequence[str]], screen: Screen
+) -> Sequence[Sequence[str]]:
+    """The rows with shortened digests if the screen has a width."""
+    if screen.width is None:
+        return rows
+    short = short_digests(cell for row in rows for cell in row)
+    return [[short.get(cell, cell) for cell in row] for row in rows] if short else rows
+
+
 def table_lines(
     columns: Sequence[ScreenColumn],
     rows: Sequence[Sequence[str]],
@@ -236,10 +259,7 @@ def table_lines(
     Digests are shortened where their first digits are unique. A table that does not fit
     (that must not be folded, without `folds`) is shown record by record.
     """
-    if screen.width is not None:
-        short = short_digests(cell for row in rows for cell in row)
-        if short:
-            rows = [[short.get(cell, cell) for cell in row] for row in rows]
+    rows = shortened_rows(rows, screen)
     layout = TableLayout(columns, rows, screen, indent=indent)
     is_wide = screen.width is not None and layout.natural_width > screen.width
     if not layout.fits or (is_wide and not folds):

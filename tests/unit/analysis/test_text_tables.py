@@ -19,6 +19,7 @@ from auditor.analysis.text_tables import (
     text_lines,
 )
 from auditor.errors import UsageError
+from auditor.util.terminal import Screen
 
 TABLE = TitledTable(
     title="moved",
@@ -128,3 +129,29 @@ def test_an_invalid_growth_is_a_usage_error(text: str) -> None:
         UsageError, match=r"expected a percentage or a size \(10%, 50MB\)"
     ):
         parse_growth_threshold(text)
+
+
+def test_a_table_that_is_too_wide_has_no_columns_of_equal_cells() -> None:
+    table = TitledTable(
+        title="images",
+        columns=(
+            code_column("reference", itemgetter(0)),
+            code_column("registry", itemgetter(1)),
+            code_column("digest", itemgetter(2)),
+        ),
+        rows=[
+            ("team/app:1", "registry.example.com", f"sha256:1{'0' * 63}"),
+            ("team/app:2", "registry.example.com", f"sha256:2{'0' * 63}"),
+        ],
+        total=2,
+    )
+    assert list(text_lines([table], Screen(40)))[1:] == [
+        "images (2)",
+        "  the same in all rows: registry",
+        "    registry.example.com",
+        "  reference   digest",
+        "  team/app:1  100000000000",
+        "  team/app:2  200000000000",
+    ]
+    wide = list(text_lines([table], Screen(200)))
+    assert wide[2].split() == ["reference", "registry", "digest"]

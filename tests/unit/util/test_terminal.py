@@ -19,6 +19,7 @@ from auditor.util.terminal import (
     short_digests,
     styled,
     table_lines,
+    with_short_digests,
     wrapped,
 )
 
@@ -168,3 +169,19 @@ def test_text_that_looks_like_markup_is_printed_as_it_is() -> None:
     lines = list(table_lines(COLUMNS, rows, Screen(80, True)))
     assert "[red]a[/red]:1" in lines[1]
     assert ":smile:" in lines[1]
+
+
+def test_names_are_folded_last() -> None:
+    columns = (
+        ScreenColumn(title="reference", is_name=True),
+        ScreenColumn(title="detail"),
+    )
+    name = "registry.example.com/team/app:1.0"
+    lines = list(table_lines(columns, [[name, "words " * 12]], Screen(60, False)))
+    assert lines[1].startswith(f"{name}  words ")
+    assert max(map(len, lines)) <= 60
+
+
+def test_digests_in_a_text_are_shortened() -> None:
+    assert with_short_digests(f"latest: {A}; works") == f"latest: {'a' * 12}; works"
+    assert with_short_digests(f"{A} or {B}") == f"{A} or {B}"
