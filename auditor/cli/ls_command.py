@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,7 +18,7 @@ from auditor.cli.help_text import complete_references, help_command
 from auditor.cli.main import print_message
 from auditor.cli.output import json_text, print_line
 from auditor.config import OptionGroup, Settings
-from auditor.errors import ExitCode
+from auditor.errors import ExitCode, FailureKind
 from auditor.fast_dataclass import dataclass
 from auditor.util.text import format_count
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from auditor.diagnose.ls import ListTarget, RepositoryName
     from auditor.input.input_items import ReferenceEntry
+    from auditor.oci.reference import TagPattern
     from auditor.report.listing_stats import Listings
 
 
@@ -61,9 +62,10 @@ async def _ls(
     target: ListTarget,
     text: Callable[[ReferenceEntry | RepositoryName], str],
 ) -> int:
-    from auditor.diagnose.ls import list_target
+    from auditor.diagnose.ls import list_target, repositories_below
     from auditor.input.input_items import ReferenceEntry, RejectedEntry
     from auditor.input.tag_filter import Selection
+    from auditor.oci.reference import TagPattern
     from auditor.registry.registries import open_registries
     from auditor.report.listing_stats import ListState
     from auditor.report.summary_text import unused_login_lines
@@ -72,13 +74,15 @@ async def _ls(
     clock = SystemClock()
     selection = Selection.of(settings, clock.epoch())
     listed = rejected = without_age = 0
-    is_read = True
+    is_read, is_missing = True, False
 
     def put(line: ReferenceEntry | RepositoryName | RejectedEntry) -> bool:
-        nonlocal listed, rejected, without_age, is_read
+        nonlocal listed, rejected, without_age, is_read, is_missing
         if isinstance(line, RejectedEntry):
             rejected += 1
-            print_message(f"{line.text}: {line.failure.kind}: {line.failure.detail}")
+            is_missing = line.failure.kind is FailureKind.NOT_FOUND
+            name = line.text.removesuffix(":*").removesuffix("/**")
+            print_message(f"{name}: {line.failure.kind}: {line.failure.detail}")
             return True
         listed += 1
         without_age += isinstance(line, ReferenceEntry) and line.age_unknown
@@ -89,6 +93,10 @@ async def _ls(
         counts = await list_target(
             target, registries=registries, selection=selection, put=put
         )
+        if is_missing and isinstance(target.pattern, TagPattern):
+            names = await repositories_below(target.pattern, registries=registries)
+            if names:
+                print_message(_below(target.pattern, names))
     if not is_read:
         return ExitCode.OK  # the reader (`head`) has enough
     for summary in _summary_lines(listed, counts.listings, target):
@@ -102,6 +110,20 @@ async def _ls(
         )
     gaps = {ListState.DENIED, ListState.INCOMPLETE} & counts.listings.states()
     return ExitCode.FAILED if rejected or gaps else ExitCode.OK
+
+
+def _below(missing: TagPattern, names: Sequence[str]) -> str:
+    """What to list in place of a namespace, which is no repository."""
+    from auditor.diagnose.ls import MAX_NAMES_BELOW
+    from auditor.util.text import safe_text
+
+    path = f"{missing.registry}/{missing.repository}"
+    shown = ", ".join(safe_text(name, 100) for name in names[:MAX_NAMES_BELOW])
+    more = ", ..." if len(names) > MAX_NAMES_BELOW else ""
+    return (
+        f"{path} is no repository, but a namespace with {shown}{more}; list it with:"
+        f" auditor ls '{path}/**'"
+    )
 
 
 def _summary_lines(

@@ -79,12 +79,12 @@ def _syntax_error(path: str, message: str, data: bytes) -> str:
     # Only the message of tomllib has the position (attributes came in Python 3.14).
     position = _POSITION.search(message)
     if position is None:
-        return f"{path}: {message}"
+        return f"{path}: not TOML: {message}"
     line, column = position.groups()
     if line is None:
         lines = data.decode("utf-8-sig").split("\n")
         line, column = len(lines), len(lines[-1]) + 1
-    return f"{path}:{line}:{column}: {message[: position.start()]}"
+    return f"{path}:{line}:{column}: not TOML: {message[: position.start()]}"
 
 
 # -- lines of keys ---------------------------------------------------------------

@@ -16,7 +16,7 @@ from auditor.config.file_names import (
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.oci import reference_grammar as grammar
-from auditor.oci.platform import parse_platform
+from auditor.oci.platform import likely_platform, parse_platform
 from auditor.oci.reference import (
     ANY_DEPTH,
     is_repository,
@@ -73,7 +73,7 @@ class ValueType:
         """Read a value, or raise `ValueError` with a sentence about what it must be."""
         try:
             return self.from_toml(self.from_text(str(value)) if as_text else value)
-        except FileNameError:
+        except (FileNameError, SentenceError):
             raise
         except ValueError:
             if self.is_shown:
@@ -82,6 +82,10 @@ class ValueType:
             if self.each_expected is not None and isinstance(value, tuple):
                 raise ValueError(f"each value must be {self.each_expected}") from None
             raise ValueError(f"must be {self.expected}") from None
+
+
+class SentenceError(ValueError):
+    """An invalid value, with the whole sentence about it."""
 
 
 def require(condition: object) -> None:
@@ -328,6 +332,16 @@ def _checked(is_valid: Callable[[str], object]) -> Callable[[str], str]:
     return parse
 
 
+def checked_platform(text: str) -> str:
+    """The text of a platform. Raises `SentenceError` for a probable typing error."""
+    if "/" in text:
+        parse_platform(text)
+    if (meant := likely_platform(text)) is not None:
+        raise SentenceError(f"unknown platform {text}; did you mean {meant}?")
+    parse_platform(text)
+    return text
+
+
 def _is_url(text: str) -> bool:
     # With the functions of the network code, so that both accept the same URLs.
     check_url(text, kind=FailureKind.REALM_REFUSED)
@@ -422,7 +436,7 @@ HOST = text_type("HOST", "a host name or address without scheme and port", _host
 PLATFORM = text_type(
     "OS/ARCH[/VARIANT]",
     "a platform such as linux/arm64 or linux/arm/v7",
-    _checked(parse_platform),
+    checked_platform,
 )
 LABEL = text_type("PATTERN", "a name or pattern (*, ?, [a-z])", _checked(_is_label))
 SHARD = text_type(

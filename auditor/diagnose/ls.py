@@ -32,6 +32,9 @@ from auditor.registry.registries import Registries
 from auditor.util.deadline import Deadline
 
 EVERYTHING = "*"
+# Names in a suggestion, and how long a large catalog is read for them.
+MAX_NAMES_BELOW = 5
+SUGGESTION_S = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +148,35 @@ async def list_target(
                         break
                 group.cancel_scope.cancel()
     return expansion
+
+
+async def repositories_below(
+    missing: TagPattern, *, registries: Registries
+) -> list[str]:
+    """The first repositories below the name of one that does not exist.
+
+    Empty if the catalog has none, cannot be read, or takes too long for a suggestion.
+    """
+    names: list[str] = []
+
+    def put(line: ListLine) -> bool:
+        if isinstance(line, RepositoryName):
+            names.append(line.repository)
+        return len(names) <= MAX_NAMES_BELOW
+
+    below = RepositoryPattern(
+        registry=missing.registry,
+        repository=f"{missing.repository}/{ANY_DEPTH}",
+        pattern=EVERYTHING,
+    )
+    with anyio.move_on_after(SUGGESTION_S):
+        await list_target(
+            ListTarget(pattern=below, repositories_only=True),
+            registries=registries,
+            selection=Selection(),
+            put=put,
+        )
+    return names
 
 
 async def _repositories(

@@ -10,6 +10,7 @@ Sources: OCI image-spec v1.1 (image-index.md); containerd/platforms, `database.g
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from auditor.errors import FailureKind, ProtocolError
@@ -41,6 +42,22 @@ IMPLIED_VARIANTS = {"arm": "v7"}
 WITHOUT_VARIANTS = frozenset({"386"})
 # Variants that are the default of their architecture, and not written.
 DEFAULT_VARIANTS = frozenset({("amd64", "v1"), ("arm64", "v8")})
+
+
+# The values of GOOS and GOARCH (go tool dist list) for which images exist, to find
+# typing errors; others are allowed.
+KNOWN_OS = frozenset(
+    {
+        "linux", "windows", "darwin", "freebsd", "netbsd", "openbsd", "solaris",
+        "illumos", "aix", "android", "plan9", "wasip1", "wasi", "js", "unknown",
+    }
+)  # fmt: skip
+KNOWN_ARCHITECTURES = frozenset(
+    {
+        "386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le",
+        "mipsle", "ppc64", "ppc64le", "riscv64", "s390x", "wasm", "unknown",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +102,31 @@ def parse_platform(text: str) -> Platform:
     return normalize(
         Platform(os=match[1], architecture=match[2], variant=match[3], os_version=None)
     )
+
+
+def likely_platform(text: str) -> str | None:
+    """The platform that is probably meant by one that does not exist, if there is one.
+
+    `linux/arm46` is probably `linux/arm64`, and `arm64` is `linux/arm64`.
+    """
+    os, slash, rest = text.lower().partition("/")
+    if not slash:
+        known = os in KNOWN_ARCHITECTURES or os in ARCHITECTURE_NAMES
+        return f"linux/{os}" if known else None
+    architecture, slash, variant = rest.partition("/")
+    os = _nearest(os, {*KNOWN_OS, *OS_NAMES})
+    names = {*KNOWN_ARCHITECTURES, *ARCHITECTURE_NAMES}
+    meant = f"{os}/{_nearest(architecture, names)}{slash}{variant}"
+    return None if meant == text.lower() else meant
+
+
+def _nearest(name: str, names: Collection[str]) -> str:
+    if name in names:
+        return name
+    # For errors only.
+    from difflib import get_close_matches  # noqa: PLC0415
+
+    return next(iter(get_close_matches(name, sorted(names), 1)), name)
 
 
 def normalize(platform: Platform) -> Platform:

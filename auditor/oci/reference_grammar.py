@@ -175,6 +175,8 @@ def _error_in_characters(text: str) -> str | None:
         return "remove the hyphen before it; a line is a reference and nothing else"
     if re.search(r"[ \t]", text.strip()):
         return "it contains a space; expected one reference per line"
+    if "{" in text or "}" in text:
+        return _error_in_braces(text)
     if re.search("[,;]", text):
         return (
             f"it contains a {'comma' if ',' in text else 'semicolon'}; a list with"
@@ -195,6 +197,16 @@ def _error_in_characters(text: str) -> str | None:
     if "\\" in text:
         return "it contains a backslash; the parts of a name are separated by /"
     return None
+
+
+def _error_in_braces(text: str) -> str:
+    match = re.fullmatch(r"([^{}]*)\{([^{},]+(?:,[^{},]+)+)\}([^{}]*)", text)
+    if match is None:
+        return "it contains a brace; replace what is in braces"
+    before, inner, after = match.groups()
+    names = [f"{before}{each}{after}" for each in inner.split(",")]
+    shown = " ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+    return f"braces are expanded by shells only; write {shown}"
 
 
 def _is_meant_as_host(first: str) -> bool:
@@ -231,6 +243,10 @@ def _error_in_host(host: str, rest: str) -> str | None:
     return None
 
 
+# None of these is a top-level domain.
+_FILE_NAME = re.compile(r"\.(txt|csv|tsv|jsonl?|toml|ya?ml|gz|zst|lst|list|tar)$")
+
+
 def _error_in_bare_host(text: str, name: str, tag: str) -> str | None:
     if is_ipv6(split_port(text)[0]):
         host, other = text, ""
@@ -241,6 +257,12 @@ def _error_in_bare_host(text: str, name: str, tag: str) -> str | None:
     else:
         return None
     host = safe_text(host, 80)
+    if _FILE_NAME.search(text):
+        return (
+            f"it seems to be a file: for a list, write -f {safe_text(text, 80)}; if a"
+            " pattern was meant, put it in single quotes, because the shell replaces it"
+            " with names of files"
+        )
     return (
         f"it is a registry without a repository; write {host}/repository:tag,"
         f" {host}/*:* for all of its images{other}"
@@ -336,6 +358,12 @@ def _error_in_digest(digest: str) -> str | None:
         )
     if value.lower() != value:
         return "the hexadecimal digits of a digest must be lower-case"
+    if len(value) < length:
+        return (
+            f"a {algorithm} digest has {length} hexadecimal digits, not {len(value)}; a"
+            " registry does not find images by the first digits, but auditor layers"
+            " REPORT --digest does"
+        )
     return f"a {algorithm} digest has {length} hexadecimal digits, not {len(value)}" + (
         " characters" if len(value) == length else ""
     )

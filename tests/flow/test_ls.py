@@ -157,3 +157,16 @@ async def test_a_closed_standard_output_is_not_an_error() -> None:
             gate.open()
             done = await finish(process)
     assert (done.code, done.stderr) == (0, [])
+
+
+async def test_a_namespace_that_is_no_repository_is_named_with_what_is_below() -> None:
+    async with lab(simple(["team/a:1", "team/b/c:1", "other:1"])) as here:
+        done = await auditor("ls", here.ref("team"))
+        gone = await auditor("ls", here.ref("tea"))
+    assert (done.code, done.out) == (gone.code, gone.out) == (1, b"")
+    path = f"{here.host}/team"
+    assert done.messages[1] == (
+        f"{path} is no repository, but a namespace with team/a, team/b/c; list it with:"
+        f" auditor ls '{path}/**'"
+    )
+    assert not any("namespace" in line for line in gone.messages)

@@ -78,7 +78,7 @@ class _Reader:
             for name, keys in sections.items()
             for rule in self._section(("rules", name), name, keys)
         ]
-        if not rules:
+        if not sections:
             self._error(("rules",), "no rule; add a section [rules.NAME]")
         tables = document.get("waivers", [])
         if not isinstance(tables, list):

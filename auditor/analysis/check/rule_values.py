@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from auditor.analysis.check.policy import Severity, WhenUnknown
-from auditor.config.values import ValueType, member_of, require
+from auditor.config.values import ValueType, checked_platform, member_of, require
 from auditor.errors import FailureKind
 from auditor.model import WarningCode
 from auditor.oci.descriptor import SCHEMA1, SIGNED_SCHEMA1
@@ -111,7 +111,7 @@ def _true(value: object) -> bool:
 
 
 def _platforms(value: object) -> tuple[dict[str, object], ...]:
-    names: Any = _PLATFORM_LIST.from_toml(value)
+    names: Any = tuple(map(checked_platform, _PLATFORM_LIST.from_toml(value)))  # type: ignore[call-overload]
     platforms = dict.fromkeys(map(accepted_platforms, map(parse_platform, names)))
     return tuple({"name": texts[0], "accepted": list(texts)} for texts in platforms)
 

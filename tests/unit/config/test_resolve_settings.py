@@ -893,8 +893,8 @@ def test_errors_of_all_sources_are_reported_at_once() -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"workers = \n", ":1:11: Invalid value"),
-        (b"a = 1\nb = [", ":2:6: Invalid value"),
+        (b"workers = \n", ":1:11: not TOML: Invalid value"),
+        (b"a = 1\nb = [", ":2:6: not TOML: Invalid value"),
         (b"a = 1\nb = '\xff'", ":2: not UTF-8 text"),
     ],
 )

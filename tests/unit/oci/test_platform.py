@@ -8,6 +8,7 @@ from auditor.errors import ProtocolError
 from auditor.oci.platform import (
     Platform,
     accepted_platforms,
+    likely_platform,
     normalize,
     parse_platform,
     platform_text,
@@ -140,3 +141,23 @@ def test_text_that_is_not_a_platform_is_refused(text: str) -> None:
 def test_an_empty_platform_stays_empty() -> None:
     nothing = Platform(os=None, architecture=None, variant=None, os_version=None)
     assert normalize(nothing) == nothing
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("linux/arm46", "linux/arm64"),
+        ("linux/arm46/v8", "linux/arm64/v8"),
+        ("linx/amd64", "linux/amd64"),
+        ("arm64", "linux/arm64"),
+        ("linux/arm64", None),
+        ("linux/aarch64", None),
+        ("linux/arm/v7", None),
+        ("linux/x86_64", None),
+        ("macos/arm64", None),
+        ("linux/new", None),
+        ("new", None),
+    ],
+)
+def test_a_probable_typing_error_is_known(text: str, meant: str | None) -> None:
+    assert likely_platform(text) == meant

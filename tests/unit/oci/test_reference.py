@@ -88,6 +88,8 @@ def test_the_digest_is_requested_if_there_is_one(text: str, expected: str) -> No
         ("'a.io/b:1'", "it is in quotes"),
         ("- a.io/b:1", "remove the hyphen before it"),
         ("a.io/b,1", "it contains a comma; a list with columns must start with"),
+        ("a.io/b:{1,2}", "braces are expanded by shells only; write a.io/b:1 a.io/b:2"),
+        ("a.io/b:${TAG}", "it contains a brace; replace what is in braces"),
         ("image;tag", "it contains a semicolon; a list with columns must start with"),
         ("alpine\n", "U+000A"),
         ("alpine\x00", "U+0000"),
