@@ -124,12 +124,40 @@ def _check_readable(file: str) -> None:
         with Path(file).open("rb") as opened:
             if not opened.seekable():
                 raise UsageError(f"{safe_text(file)}: a report cannot be a pipe")
+            if other := _other_format(file, opened.read(_SNIFFED_BYTES)):
+                raise UsageError(f"{safe_text(file)}: {other}")
             if file.endswith(ZSTD) and not is_complete_zstd(opened):
                 raise UsageError(
                     f"{safe_text(file)}: the file is truncated or not a zstd file"
                 )
     except OSError as error:
         raise UsageError(f"{safe_text(file)}: {error.strerror or error}") from None
+
+
+_SNIFFED_BYTES = 1024
+_MAGIC_BYTES = {
+    b"PAR1": "a Parquet file",
+    b"SQLite format 3": "an SQLite database",
+    b"<": "a page or an XML file",
+}
+_COMPRESSIONS = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst"}
+
+
+def _other_format(file: str, start: bytes) -> str | None:
+    """What is wrong with a file that begins like one of another format."""
+    for magic, suffix in _COMPRESSIONS.items():
+        if start.startswith(magic) and not file.endswith((".gz", ".zst")):
+            return f"the file is compressed; its name must end in {suffix}"
+    found = next(
+        (_MAGIC_BYTES[one] for one in _MAGIC_BYTES if start.startswith(one)), ""
+    )
+    if start[8:12] == b"DUCK":
+        found = "a DuckDB database"
+    elif re.match(rb"[A-Za-z_\"]+,", start):
+        found = "a CSV file"
+    if not found:
+        return None
+    return f"not a report but {found}; a report is what auditor audit -o writes"
 
 
 # -- SQL expressions --
@@ -212,7 +240,12 @@ _KIND = f"""
              ELSE kind END
          WHEN schema = {SCHEMA} AND kind IN ('platform', 'layer') THEN error(
              concat(filename, ': a report of shape ', kind,
-                    '; one of shape image is needed'))
+                    '; this command needs one of shape image (audit without --shape)'))
+         WHEN schema > {SCHEMA} THEN error(
+             concat(filename, ': a report of schema ', schema,
+                    ', written by a newer auditor; this one reads schema {SCHEMA}'))
+         WHEN schema = {SCHEMA} AND kind = 'summary' THEN error(
+             concat(filename, ': not a report but its summary (audit --summary)'))
          ELSE error(
              concat(filename, ': not a report of schema {SCHEMA}: a line of schema ',
                     coalesce(schema::VARCHAR, '(none)'),

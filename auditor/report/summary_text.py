@@ -209,6 +209,8 @@ def _failures(failures: Json) -> Iterator[str]:
         reference = safe_text(example["reference"], MAX_REFERENCE_CHARS)
         yield f"  {failure['count']} {kind}, for example {reference}"
         yield f"      {safe_text(example['detail'], 500)}"
+    if failures:
+        yield f"  what to do: auditor explain {' '.join(failures)}"
 
 
 def _ranking(title: str, counts: Iterable[tuple[str, int]]) -> Iterator[str]:

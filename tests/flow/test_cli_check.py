@@ -87,7 +87,10 @@ async def test_an_unwritable_output_file_is_exit_code_3(place: Path) -> None:
             "[rules.all]\nmax_sise = 1\nmax_layers = 1",
             "p.toml:2: rules.all.max_sise: unknown rule; did you mean max_size?",
         ),
-        ("[rules.all", "p.toml:1:11: Expected ']' at the end of a table declaration"),
+        (
+            "[rules.all",
+            "p.toml:1:11: not TOML: Expected ']' at the end of a table declaration",
+        ),
     ],
 )
 async def test_an_invalid_policy_is_an_error_with_its_line(

@@ -211,7 +211,8 @@ async def test_without_a_login_open_repositories_are_audited() -> None:
     assert isinstance(record, FailureRecord)
     assert record.detail == (
         "the registry requires a user name and password (Basic), and no login is"
-        " configured for it"
+        f" configured for it; docker login {here.host}, or username and password_env in"
+        f' [registry."{here.host}"]'
     )
 
 

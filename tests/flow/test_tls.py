@@ -270,7 +270,10 @@ async def test_an_unusable_client_certificate_is_reported_before_any_request(
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (None, "cannot be read: No such file or directory"),
+        (
+            None,
+            "cannot be read: No such file or directory; check --ca-file (ca_file)",
+        ),
         (b" \n", "is empty; it must contain a certificate in PEM"),
         (
             b"hello\n",

@@ -138,7 +138,9 @@ SELECT kind, reference, registry, repository, tag, digest, failure, detail,
          flatten([[l.media_type FOR l IN p.layers] FOR p IN platforms])
        )) AS media_types,
        [{{
-         'name': coalesce(nullif({platform_name("p")}, ''), 'the artifact'),
+         'name': coalesce(nullif({platform_name("p")}, ''),
+                          CASE content WHEN 'image' THEN 'the image'
+                               ELSE 'the artifact' END),
          'present': p.layers IS NOT NULL OR p.config_digest IS NOT NULL
              OR starts_with(p.media_type, '{SCHEMA1_TYPES}'),
          'digests': list_concat([p.digest], [x.digest FOR x IN p.alternatives]),

@@ -60,6 +60,9 @@ def _table(findings: Findings, limit: int, screen: Screen) -> Iterator[str]:
         yield from (f"{line}\n" for line in wrapped(f"note: {notice}", screen))
     tables = _violation_tables(findings, limit)
     yield from (f"{line}\n" for line in text_lines(tables, screen))
+    broken = [one.rule.definition.name for one in findings.counts if one.violations]
+    if broken:
+        yield f"\nwhat to do: auditor explain {' '.join(dict.fromkeys(broken))}\n"
 
 
 def _markdown(findings: Findings, limit: int) -> Iterator[str]:

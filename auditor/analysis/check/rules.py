@@ -26,7 +26,7 @@ _ABSENT = """
 _MAY_BE_THERE = """
         (platforms_left_out > 0 OR content = 'unknown' AND size IS NULL
          OR len([p FOR p IN platform_info IF p.present AND (
-                   p.name = 'the artifact' OR p.name GLOB '*/unknown*'
+                   p.name IN ('the artifact', 'the image') OR p.name GLOB '*/unknown*'
                    OR p.name GLOB 'unknown/*')]) > 0)"""
 
 _NO_LAYERS = (

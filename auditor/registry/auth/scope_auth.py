@@ -311,7 +311,7 @@ class ScopeAuth:
             return ANONYMOUS
         self._host.used(self.scope)
         if plan.scheme is Scheme.BASIC:
-            return _basic(account)
+            return _basic(account, self._host.registry)
         credential = account.credential
         if isinstance(credential, RegistryToken):
             value = credential.token.reveal()
@@ -380,7 +380,7 @@ class ScopeAuth:
         if isinstance(account, Failure):
             return account
         if plan is not None and plan.scheme is Scheme.BASIC:
-            basic = _basic(account)
+            basic = _basic(account, self._host.registry)
             if isinstance(basic, Failure):
                 return self._host.with_hint(basic, account)
         return Failure(
@@ -509,7 +509,7 @@ class Account:
         return None if self.credential is None else self.credential.username
 
 
-def _basic(account: Account) -> Authorization | Failure:
+def _basic(account: Account, registry: str) -> Authorization | Failure:
     credential = account.credential
     if isinstance(credential, Login):
         return Authorization(
@@ -523,7 +523,10 @@ def _basic(account: Account) -> Authorization | Failure:
                 credential=account.source,
             ),
         )
-    configured = "no login is configured for it"
+    configured = (
+        f"no login is configured for it; docker login {registry}, or username and"
+        f' password_env in [registry."{registry}"]'
+    )
     if credential is not None:
         kind = "an identity" if isinstance(credential, IdentityToken) else "a registry"
         configured = f"the configured credential is {kind} token"

@@ -78,6 +78,8 @@ def failure_of_type(
         read_s=timeouts.read_s,
         request_s=timeouts.request_s,
     )
+    if known is http1_parser.UnansweredError and where.startswith("http:"):
+        detail += "; if the server expects TLS, use --no-plain-http"
     kind = next(_KINDS[one] for one in ancestors if one in _KINDS)
     failure = Failure(kind=kind, detail=detail)
     return failure if reason is None else with_reason(failure, reason)

@@ -205,7 +205,9 @@ def _problem(path: str, *, key: bool = False, is_cert_file: bool = False) -> str
         with Path(path).open("rb") as stream:
             data = stream.read(_MAX_READ_BYTES)
     except OSError as error:
-        return f"cannot be read: {error.strerror}"
+        option = "key_file" if key else "cert_file" if is_cert_file else "ca_file"
+        flag = f"--{option.replace('_', '-')}"
+        return f"cannot be read: {error.strerror}; check {flag} ({option})"
     expected, program = ("private key", "pkey") if key else ("certificate", "x509")
     labels = [label.decode() for label in dict.fromkeys(_LABEL.findall(data))]
     if key and "OPENSSH PRIVATE KEY" in labels:  # OpenSSL does not read that format

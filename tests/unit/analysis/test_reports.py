@@ -218,15 +218,28 @@ def test_a_line_over_the_limit_is_an_error(
         ),
         pytest.param(
             "a", LINE + LINE.replace(b'"schema":1', b'"schema":2'),
-            "not a report of schema 1: a line of schema 2 and kind image",
+            "a report of schema 2, written by a newer auditor; this one reads schema 1",
         ),
         pytest.param(
             "a", LINE + encoder(Shape.PLATFORM)(image()),
-            "a report of shape platform; one of shape image is needed",
+            "a report of shape platform; this command needs one of shape image"
+            " (audit without --shape)",
         ),
         pytest.param(
             "a", encoder(Shape.LAYER)(image()),
-            "a report of shape layer; one of shape image is needed",
+            "a report of shape layer; this command needs one of shape image"
+            " (audit without --shape)",
+        ),
+        pytest.param("a", b"repository,tag\n", "not a report but a CSV file; a rep*"),
+        pytest.param("a", b"<!doctype html>", "not a report but a page or an XML *"),
+        pytest.param("a", b"PAR1", "not a report but a Parquet file; a report is *"),
+        pytest.param(
+            "a", b"        DUCK", "not a report but a DuckDB database; a report *"
+        ),
+        pytest.param("a", GZIPPED, "the file is compressed; its name must end in .gz"),
+        pytest.param(
+            "a", b'{"schema":1,"kind":"summary"}\n',
+            "not a report but its summary (audit --summary)",
         ),
         pytest.param("a.gz", GZIPPED[:-9], "the file is truncated"),
         pytest.param("a.gz", REPORT, "not a gzip file"),
