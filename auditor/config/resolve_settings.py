@@ -21,6 +21,7 @@ from auditor.config.settings import (
     ClusterSettings,
     EngineName,
     ImageConfigMode,
+    ListerName,
     LoginProgram,
     NightlySettings,
     RateLimitPolicy,
@@ -305,6 +306,7 @@ def _registry(
         elif login is not None:
             fields |= {"username": login.username, "password": login.password}
     _check_cloud_login(section, logins.errors)
+    _check_lister(section, logins.errors)
     _check_client_key(values, section.location, logins.errors)
     return RegistrySettings(**fields)
 
@@ -320,6 +322,25 @@ def _check_cloud_login(section: RegistrySection, errors: ValidationErrors) -> No
     if host is None or host.cloud is not Cloud.AWS:
         for key in sorted({"aws_profile", "role_arn"} & section.values.keys()):
             errors.add(section.location.at(key), "is for registries of Amazon ECR only")
+
+
+def _check_lister(section: RegistrySection, errors: ValidationErrors) -> None:
+    """Check that a lister has what it needs to know."""
+    lister, location = section.values.get("lister"), section.location.at("lister")
+    if lister is ListerName.ECR:
+        host = cloud_host(section.name)
+        if host is None or host.account is None:
+            errors.add(location, "ecr is for private registries of Amazon ECR only")
+        elif section.values.get("cloud_login") is CloudLogin.OFF:
+            errors.add(location, "ecr needs this machine's AWS identity: remove off")
+    if lister is ListerName.NEXUS and "/repository/" not in str(
+        section.values.get("api_url")
+    ):
+        errors.add(
+            location,
+            'nexus needs api_url = "https://HOST/repository/NAME", as Nexus'
+            " shows it for the repository",
+        )
 
 
 def _namespace_login(

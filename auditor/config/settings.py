@@ -71,6 +71,11 @@ class ListerName(StrEnum):
     GITLAB = "gitlab"
     GOOGLE = "google"
     GITEA = "gitea"
+    GHCR = "ghcr"
+    ECR = "ecr"
+    ACR = "acr"
+    ARTIFACTORY = "artifactory"
+    NEXUS = "nexus"
 
 
 class CloudLogin(StrEnum):

@@ -47,8 +47,11 @@ _REFUSED = ("127.0.0.1", 9)
 @contextmanager
 def aws_services(patch: pytest.MonkeyPatch) -> Iterator[str]:
     """AWS as moto imitates it; its URL. boto3 is told it, and has an access key."""
+    from moto.backends import get_backend  # noqa: PLC0415
     from moto.server import ThreadedMotoServer  # noqa: PLC0415  (a second)
 
+    for service in ("ecr", "sts"):
+        get_backend(service).reset()  # of an earlier test
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

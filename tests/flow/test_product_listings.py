@@ -28,12 +28,16 @@ from tests.support.fault_actions import Answer, Edit
 from tests.support.products import (
     PUSHED_EPOCH,
     Routes,
+    acr_api,
+    artifactory_api,
     dtr_api,
+    ghcr_api,
     gitea_api,
     gitlab_api,
     google_tags,
     harbor_api,
     hub_api,
+    nexus_api,
     quay_api,
 )
 from tests.support.token_service import FakeTokenService
@@ -57,6 +61,8 @@ class Case:
     login: DemoAccount = ADMIN
     lists_all: bool = True
     lists_tags: bool = True
+    selects: bool = True
+    api_url: str | None = None
     counts: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -107,6 +113,34 @@ CASES = [
         lists_tags=False,
         counts="X-Total-Count",
     ),
+    Case(
+        lister=ListerName.GHCR,
+        routes=lambda content: ghcr_api(content, TOKEN.password, users=("other",)),
+        api="/[ou]*s/*",
+        login=TOKEN,
+        lists_all=False,
+    ),
+    Case(
+        lister=ListerName.ACR,
+        routes=acr_api,
+        api="/acr/v1/*",
+        selects=False,
+    ),
+    Case(
+        lister=ListerName.ARTIFACTORY,
+        routes=lambda content: artifactory_api(content, [ADMIN]),
+        api="/artifactory/*",
+        lists_all=False,
+        lists_tags=False,
+        api_url="/artifactory",
+    ),
+    Case(
+        lister=ListerName.NEXUS,
+        routes=lambda content: nexus_api(content, [ADMIN]),
+        api="/service/rest/v1/*",
+        selects=False,
+        api_url="/repository/docker",
+    ),
 ]
 COUNTING = [case for case in CASES if case.counts is not None]
 every_product = pytest.mark.parametrize("case", CASES, ids=str)
@@ -120,7 +154,11 @@ async def product(case: Case, content: DemoContent | None = None) -> AsyncIterat
     async with lab(
         content, tokens=tokens, login=case.login, routes=case.routes(content)
     ) as here:
-        here.login = replace(here.login, lister=case.lister)
+        here.login = replace(
+            here.login,
+            lister=case.lister,
+            api_url=case.api_url and f"http://{here.host}{case.api_url}",
+        )
         yield here
 
 
@@ -168,9 +206,10 @@ async def test_all_pages_of_repositories_are_listed(case: Case, size: int) -> No
             here, page_size=size, list_namespaces=("team", "other")
         )
         everything = await repositories(here, page_size=size)
-    assert entries(below) == REPOSITORIES[1:]
+    expected = [*REPOSITORIES[1:], "other/x"] if case.selects else REPOSITORIES
+    assert entries(below) == (REPOSITORIES[1:] if case.selects else REPOSITORIES)
     assert [page.last for page in below if isinstance(page, Page)].count(True) == 1
-    assert entries(both) == [*REPOSITORIES[1:], "other/x"]
+    assert entries(both) == expected
     numbers = [page.number for page in both if isinstance(page, Page)]
     assert numbers == list(range(1, len(numbers) + 1))
     if case.lists_all:
@@ -279,7 +318,8 @@ async def test_a_rejected_login_is_not_sent_to_the_api_again(case: Case) -> None
                 assert "wrong" not in failure.detail
         sent = here.faults.count("GET", case.api)
         sent += here.faults.count("POST", "/v2/auth/token")
-        assert sent == 1
+        # Azure's API takes the tokens of the registry, which rejects the login.
+        assert sent == (0 if case.lister is ListerName.ACR else 1)
 
 
 @every_product
@@ -456,6 +496,60 @@ async def test_a_subgroup_of_gitlab_is_listed_by_its_full_path() -> None:
         assert entries(await repositories(here, "team/sub")) == ["team/sub/a"]
 
 
+async def test_packages_of_a_user_of_github_are_listed_too() -> None:
+    (case,) = (one for one in CASES if one.lister is ListerName.GHCR)
+    async with product(case) as here:
+        outcome = await here.audit(here.ref("other/*:*"))
+        asked = here.targets("/[ou]*s/*")
+    assert outcome.kinds == ["image"]
+    # The first 404 is remembered for the tags.
+    assert [target.split("/")[1] for target in asked] == ["orgs", "users", "users"]
+
+
+async def test_a_rate_limit_of_github_is_no_missing_right() -> None:
+    (case,) = (one for one in CASES if one.lister is ListerName.GHCR)
+    async with product(case) as here:
+        limit = Answer(403, {"x-ratelimit-remaining": "0"})
+        here.faults.on("GET", case.api, limit, forever=True)
+        (failure,) = await repositories(here, "team")
+    assert isinstance(failure, Failure)
+    assert failure.kind is FailureKind.RATE_LIMITED
+    assert failure.detail.startswith("the API of GitHub: GitHub's rate limit")
+
+
+async def test_the_tokens_of_the_registry_are_sent_to_azure_s_api() -> None:
+    content = simple(NAMES)
+    tokens = service(TEAM)
+    async with lab(
+        content, tokens=tokens, login=TEAM, routes=acr_api(content, tokens)
+    ) as here:
+        outcome = await here.audit(here.ref("team/**:*"), lister=ListerName.ACR)
+        sent = here.faults.requests("GET", "/acr/v1/*")
+        assert {one.headers["Authorization"][:7] for one in sent} == {"Bearer "}
+    assert outcome.kinds == ["image"] * 5
+
+
+async def test_a_listing_of_azure_that_is_cut_without_a_link_is_continued() -> None:
+    content = simple([f"team/a:{number:03}" for number in range(150)])
+    async with lab(content, routes=acr_api(content)) as here:
+        cut = Edit(headers={"Link": None})
+        here.faults.on("GET", "/acr/v1/*", cut, forever=True)
+        found = entries(await tags(here, "team/a", lister=ListerName.ACR))
+    assert len(found) == 150
+
+
+async def test_a_repository_of_artifactory_may_have_a_host_of_its_own() -> None:
+    content = simple(["app:1", "team/web:1"])
+    routes = artifactory_api(simple(["docker/app:1", "docker/team/web:1"]))
+    async with lab(content, routes=routes) as here:
+        outcome = await here.audit(
+            here.ref("**:*"),
+            lister=ListerName.ARTIFACTORY,
+            api_url=f"http://{here.host}/artifactory/docker",
+        )
+    assert outcome.references == [here.ref("app:1"), here.ref("team/web:1")]
+
+
 # -- Google -----------------------------------------------------------------------
 
 
@@ -604,6 +698,7 @@ async def test_no_api_is_requested_after_a_wrong_password_or_with_a_configured_c
     [
         ("docker.io", "https://hub.docker.com"),
         ("registry.gitlab.com", "https://gitlab.com"),
+        ("ghcr.io", "https://api.github.com"),
         ("harbor.example.com:8443", "https://harbor.example.com:8443"),
     ],
 )
@@ -618,6 +713,20 @@ async def test_the_url_of_an_api_is_configured_known_or_the_registry_s(
 
 
 @pytest.mark.parametrize(
+    ("name", "api"),
+    [
+        ("containers.github.example.com", "https://github.example.com/api/v3"),
+        ("containers.company.ghe.com", "https://api.company.ghe.com"),
+    ],
+)
+def test_the_api_of_github_enterprise_is_beside_its_registry(
+    name: str, api: str
+) -> None:
+    settings = RegistrySettings(lister=ListerName.GHCR)
+    assert choose.product_api_url(name, settings, f"https://{name}") == api
+
+
+@pytest.mark.parametrize(
     ("name", "lister"),
     [
         ("docker.io", ListerName.HUB),
@@ -626,6 +735,7 @@ async def test_the_url_of_an_api_is_configured_known_or_the_registry_s(
         ("eu.gcr.io", ListerName.GOOGLE),
         ("europe-docker.pkg.dev", ListerName.GOOGLE),
         ("notgcr.io", ListerName.CATALOG),
+        ("ghcr.io", ListerName.GHCR),
         ("quay.io", ListerName.CATALOG),
         ("gcr.io.example.com", ListerName.CATALOG),
     ],

@@ -130,6 +130,7 @@ EXAMPLES: dict[str, Callable[[Settings], bool]] = {
     "accounts.toml": says_accounts,
     "demo.toml": says_demo,
     "dtr.toml": says_dtr,
+    "ecr.toml": lambda settings: one(settings).lister is ListerName.ECR,
     "nightly.toml": says_nightly,
     "bulk-export.toml": says_bulk,
     "clouds.toml": says_clouds,

@@ -13,25 +13,30 @@ from dataclasses import replace
 from functools import partial
 
 from auditor.config import ListerName, RegistrySettings
-from auditor.errors import Failure, FailureKind, Stage
+from auditor.errors import Failure, FailureKind, Stage, UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.oci.reference import DOCKER_HUB
 from auditor.registry.auth.scope_auth import HostAuth
 from auditor.registry.listing.distribution import DistributionLister
 from auditor.registry.listing.interface import ListedTag, Lister, Page
+from auditor.registry.products.acr import AzureRegistry
+from auditor.registry.products.artifactory import Artifactory, split_artifactory_url
 from auditor.registry.products.dtr import Dtr
+from auditor.registry.products.ecr import EcrLister
+from auditor.registry.products.ghcr import GitHub
 from auditor.registry.products.gitea import Gitea
 from auditor.registry.products.gitlab import GitLab
 from auditor.registry.products.google import google_repositories
 from auditor.registry.products.harbor import Harbor
 from auditor.registry.products.hub import Hub
+from auditor.registry.products.nexus import Nexus, split_repository_url
 from auditor.registry.products.product import Product
 from auditor.registry.products.product_lister import ProductLister
 from auditor.registry.products.quay import Quay
 from auditor.registry.products.recognise import recognise_api
 from auditor.registry.request import RequestSender
 from auditor.wire.challenge import CATALOG_SCOPE, pull_scope
-from auditor.wire.cloud_hosts import cloud_of_url
+from auditor.wire.cloud_hosts import cloud_host, cloud_of_url
 from auditor.wire.credential import Credential
 from auditor.wire.url_policy import origin_of
 
@@ -42,12 +47,16 @@ _PRODUCTS: dict[ListerName, type[Product]] = {
     ListerName.QUAY: Quay,
     ListerName.GITLAB: GitLab,
     ListerName.GITEA: Gitea,
+    ListerName.GHCR: GitHub,
+    ListerName.ACR: AzureRegistry,
 }
 # Registries with an API on another host.
 _KNOWN = {
     DOCKER_HUB: (ListerName.HUB, "https://hub.docker.com"),
     "registry.gitlab.com": (ListerName.GITLAB, "https://gitlab.com"),
+    "ghcr.io": (ListerName.GHCR, "https://api.github.com"),
 }
+_GITHUB_PREFIX = "containers."
 # Statuses with which products close their catalog (see docs/registries/index.md).
 _CLOSED = frozenset({401, 403, 404, 405})
 
@@ -81,6 +90,7 @@ def choose_lister(
             settings=settings,
             sender=api_sender,
             credential=partial(_api_credential, auth, api_url),
+            registry_auth=registry.authorizer,
             registry=registry,
         )
 
@@ -101,11 +111,42 @@ def choose_lister(
             repositories = partial(_catalog_or_product, registry, recognised)
             return SplitLister(tags=registry.tags, repositories=repositories)
         case product:
+            if product is ListerName.ECR:
+                return _ecr_lister(name, settings, auth)
             api_url = product_api_url(name, settings, base_url)
-            api = product_lister(_PRODUCTS[product](), api_url)
+            api = product_lister(*_product_at(product, api_url))
     if configured is ListerName.AUTO:
         return SplitLister(tags=registry.tags, repositories=api.repositories)
     return api
+
+
+def _product_at(name: ListerName, api_url: str) -> tuple[Product, str]:
+    """The product and the URL of its API; both can be in `api_url`."""
+    match name:
+        case ListerName.NEXUS:
+            found = split_repository_url(api_url)
+            if found is None:
+                raise UsageError(
+                    f"{api_url}: the lister nexus needs the URL of a repository as"
+                    " api_url: https://HOST/repository/NAME"
+                )
+            return Nexus(found[1]), found[0]
+        case ListerName.ARTIFACTORY:
+            url, key = split_artifactory_url(api_url)
+            return Artifactory(key), url
+    return _PRODUCTS[name](), api_url
+
+
+def _ecr_lister(name: str, settings: RegistrySettings, auth: HostAuth) -> EcrLister:
+    host = cloud_host(name)
+    if host is None or host.account is None:
+        raise UsageError(f"{name}: the lister ecr is for private registries of ECR")
+    return EcrLister(
+        host,
+        identity=lambda: auth.credentials.clouds.aws(settings),
+        page_size=settings.page_size,
+        at_once=settings.requests_at_once,
+    )
 
 
 async def _api_credential(
@@ -128,7 +169,20 @@ async def _api_credential(
 def product_api_url(name: str, settings: RegistrySettings, base_url: str) -> str:
     """The URL of the product's API: configured, known, or the registry's own."""
     _, known_url = _KNOWN.get(name, (None, base_url))
+    if settings.lister is ListerName.GHCR and name.startswith(_GITHUB_PREFIX):
+        known_url = _github_enterprise_url(name)
     return (settings.api_url or known_url).rstrip("/")
+
+
+def _github_enterprise_url(registry: str) -> str:
+    """The API of GitHub Enterprise, whose registry is `containers.HOST`.
+
+    Sources: "Working with the Container registry"; "REST API: API root endpoint".
+    """
+    host = registry.removeprefix(_GITHUB_PREFIX)
+    if host.endswith(".ghe.com"):
+        return f"https://api.{host}"
+    return f"https://{host}/api/v3"
 
 
 def _known_lister(name: str) -> ListerName:

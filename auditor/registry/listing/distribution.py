@@ -53,6 +53,10 @@ class DistributionLister:
         self._pull_auth = pull_auth
         self._catalog_auth = catalog_auth
 
+    def authorizer(self, repository: str) -> Authorizer:
+        """The authorizer of a repository's listing; "" is the catalog."""
+        return self._pull_auth(repository) if repository else self._catalog_auth
+
     def tags(self, repository: str) -> AsyncIterator[Page[ListedTag] | Failure]:
         """The tags of a repository (spec: "Listing Tags").
 
@@ -173,7 +177,7 @@ class _Listing:
 
 def _parse_tags(response: Response) -> ParsedPage[ListedTag]:
     document = fields.document_of(response)
-    names, unreadable = _names(document, "tags")
+    names, unreadable = fields.names(document, "tags")
     has_digests = isinstance(document.get("manifest"), dict)
     return ParsedPage(
         entries=parse_tags(names, document) if has_digests else LazyTags(names),
@@ -184,18 +188,9 @@ def _parse_tags(response: Response) -> ParsedPage[ListedTag]:
 
 
 def _parse_catalog(response: Response) -> ParsedPage[str]:
-    names, unreadable = _names(fields.document_of(response), "repositories")
+    names, unreadable = fields.names(fields.document_of(response), "repositories")
     return ParsedPage(
         entries=names,
         next_url=fields.linked_page(response),
         unreadable=unreadable,
     )
-
-
-def _names(document: Any, key: str) -> tuple[list[str], int]:
-    """The strings of a listing, and how many entries are neither string nor null."""
-    entries = fields.entries_of(document, key)
-    names = [name for name in entries if isinstance(name, str)]
-    # Some products put a null where a name was deleted.
-    nulls = sum(entry is None for entry in entries)
-    return names, len(entries) - len(names) - nulls

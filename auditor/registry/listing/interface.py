@@ -28,8 +28,8 @@ class ListedTag:
     """A tag, and what the listing says about it; most listings only give the name.
 
     `digest` and `media_type` are those of the manifest. `size` is in compressed bytes,
-    `created` is when the image was built and `pushed` when the tag was last pushed,
-    both with a time zone.
+    `created` is when the image was built, `pushed` when the tag was last pushed and
+    `pulled` when it was last pulled, all with a time zone.
     """
 
     name: str
@@ -39,6 +39,7 @@ class ListedTag:
     size: int | None = None
     created: datetime | None = None
     pushed: datetime | None = None
+    pulled: datetime | None = None
 
 
 class LazyTags(Collection[ListedTag]):
@@ -64,7 +65,8 @@ class ParsedPage(Generic[Entry]):
     `next_url` is None on the last page, and a `Failure` if the link is not usable.
     `unreadable` counts entries that are neither readable nor null. `total` is the size
     of the whole listing by the product's own count. It counts the entries, or, where
-    an entry may have several names or none, the items in `counted`.
+    an entry may have several names or none, the items in `counted`. An entry that
+    `repeats` comes on several pages.
     """
 
     entries: Collection[Entry]
@@ -72,6 +74,7 @@ class ParsedPage(Generic[Entry]):
     unreadable: int = 0
     total: int | None = None
     counted: Sequence[str] | None = None
+    repeats: bool = False
 
     @property
     def items(self) -> Collection[object]:

@@ -65,6 +65,15 @@ def entries_of(document: Any, key: str | None = None) -> list[Any]:
     return document
 
 
+def names(document: Any, key: str) -> tuple[list[str], int]:
+    """The strings of a listing, and how many entries are neither string nor null."""
+    entries = entries_of(document, key)
+    found = [name for name in entries if isinstance(name, str)]
+    # Some products put a null where a name was deleted.
+    nulls = sum(entry is None for entry in entries)
+    return found, len(entries) - len(found) - nulls
+
+
 def objects_of(entries: Sequence[Any]) -> Iterator[dict[str, Any]]:
     """The objects among the entries, and an empty one for each entry of another type.
 

@@ -227,7 +227,7 @@ class _Tally:
         Only where the product counts other items, of which an entry can have several on
         several pages: elsewhere a listing can be too long to remember.
         """
-        if page.total is not None and page.counted is not None:
+        if page.repeats or (page.total is not None and page.counted is not None):
             new = {hash(entry): entry for entry in page.entries}
             new = {key: new[key] for key in new if key not in self._seen_entries}
             self._seen_entries.update(new)

@@ -80,4 +80,5 @@ def _harbor_tag(name: str, tag: dict[str, Any], artifact: dict[str, Any]) -> Lis
         size=fields.integer(artifact, "size"),
         created=fields.time(fields.mapping(artifact, "extra_attrs"), "created"),
         pushed=fields.time(tag, "push_time"),
+        pulled=fields.time(tag, "pull_time"),
     )

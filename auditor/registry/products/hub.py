@@ -73,4 +73,5 @@ def _hub_tag(entry: dict[str, Any]) -> ListedTag | None:
         media_type=fields.text(entry, "media_type"),
         size=fields.integer(image, "size"),
         pushed=fields.time(entry, "tag_last_pushed"),
+        pulled=fields.time(entry, "tag_last_pulled"),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Protocol
 
+from auditor.errors import Failure
 from auditor.registry.listing.interface import ListedTag, ParsedPage
 from auditor.wire.response import Response
 
@@ -20,24 +21,33 @@ class LoginMethod(Enum):
     BEARER = "bearer"  # the password is a token
     OAUTH_TOKEN = "oauth token"  # the same, if the user name is `$oauthtoken`
     EXCHANGE = "exchange"  # the API exchanges the login for a token
+    REGISTRY = "registry"  # the same tokens as requests to the registry
 
 
 class Product(Protocol):
     """One product's API. Paths begin with `/` and include the query.
 
-    `max_page_size` is the largest page that the API grants. By default, tags are listed
-    by the registry itself.
+    `max_page_size` is the largest page that the API grants. `pages_by_last`: the
+    parameter `last` asks for the entries after one. Without `selects`, repositories are
+    listed whatever the prefix. By default, tags are listed by the registry itself.
     """
 
     name: str
     login_method: LoginMethod
     max_page_size: int
+    pages_by_last: bool = False
+    selects: bool = True
 
     def repositories_path(self, prefix: str | None, size: int) -> str | None:
         """The first page of the repositories below a prefix, or of all repositories.
 
         None if the API cannot list all repositories and needs a prefix.
         """
+
+    def other_repositories_path(self, prefix: str, size: int) -> str | None:
+        """The path to use where the first one is answered with 404; None without it."""
+        del prefix, size
+        return None
 
     def parse_repositories(self, response: Response) -> ParsedPage[str]:
         """The full names of the repositories; raises `ProtocolError` without a list."""
@@ -47,10 +57,20 @@ class Product(Protocol):
         del repository, size
         return None
 
+    def other_tags_path(self, repository: str, size: int) -> str | None:
+        """As `other_repositories_path`."""
+        del repository, size
+        return None
+
     def parse_tags(self, response: Response) -> ParsedPage[ListedTag]:
         """The tags in a response; raises the errors of `parse_repositories`."""
         del response
         return ParsedPage(entries=(), next_url=None)
+
+    def refusal(self, response: Response) -> Failure | None:
+        """What a 403 means at this API, if it is not a missing right."""
+        del response
+        return None
 
 
 def first_component(prefix: str) -> str:

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import field, replace
+from urllib.parse import urlencode
 
 import orjson
 
 from auditor.config import RegistrySettings
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.fast_dataclass import dataclass
-from auditor.model import Access, AccessState
-from auditor.registry.auth.authorization import ANONYMOUS, Authorization
+from auditor.model import SUSPICIOUS_COUNTS, Access, AccessState
+from auditor.registry.auth.authorization import (
+    ANONYMOUS,
+    Authorization,
+    Authorizer,
+)
 from auditor.registry.auth.token_service import MAX_TOKEN_RESPONSE_BYTES, basic_header
 from auditor.registry.listing.interface import (
     Entry,
@@ -33,10 +38,12 @@ from auditor.wire.challenge import Challenge
 from auditor.wire.credential import Credential, Login
 from auditor.wire.redirect import Redirects
 from auditor.wire.response import Response
+from auditor.wire.retry_policy import failure_from_response
 from auditor.wire.token import is_bearer_token
 
 # A page of 1,000 tags with digests, platforms and times, at 16 KB each.
 MAX_API_BYTES = 16 * 1024 * 1024
+_FORBIDDEN = frozenset({403})
 # Quay's user name for an OAuth token ("Using robot accounts and access tokens").
 _OAUTH_USER = "$oauthtoken"
 
@@ -44,7 +51,8 @@ _OAUTH_USER = "$oauthtoken"
 class ProductLister:
     """The listings of one registry by the API of its product.
 
-    `credential` gives the credential of a repository or namespace. Without a prefix,
+    `credential` gives the credential of a repository or namespace, `registry_auth` the
+    authorizer of the registry for a repository ("" is the catalog). Without a prefix,
     the namespaces in the settings are listed. `registry` lists the tags that the
     API does not list. If the configured login does not fit the API, repositories are
     listed anonymously and end with a failure, because private ones are missing.
@@ -58,9 +66,15 @@ class ProductLister:
         settings: RegistrySettings,
         sender: RequestSender,
         credential: Callable[[str], Awaitable[Credential | Failure | None]],
+        registry_auth: Callable[[str], Authorizer],
         registry: Lister,
     ) -> None:
         self._product = product
+        self._sender = sender
+        self._api_url = api_url
+        self._registry_auth = registry_auth
+        # The namespaces with the other path.
+        self._others: set[str] = set()
         self._page_size = min(settings.page_size, product.max_page_size)
         self._namespaces = settings.list_namespaces
         self._auth = ApiAuthorizer(
@@ -82,6 +96,7 @@ class ProductLister:
             async for page in self._pages(
                 path,
                 self._product.parse_tags,
+                other=self._product.other_tags_path(repository, self._page_size),
                 auth=replace(self._auth, name=repository),
                 listing=f"tags of {repository}",
             ):
@@ -103,6 +118,8 @@ class ProductLister:
         that cannot be listed, it continues with the next one.
         """
         prefixes = (prefix,) if prefix is not None else self._namespaces or (None,)
+        if not self._product.selects:
+            prefixes = (None,)
         number = 0
         for index, namespace in enumerate(prefixes):
             is_last = index == len(prefixes) - 1
@@ -135,11 +152,18 @@ class ProductLister:
         listing = "repositories" + (f" of {namespace}" if namespace else "")
         failed = False
         async for page in self._pages(
-            path, self._product.parse_repositories, auth=auth, listing=listing
+            path,
+            self._product.parse_repositories,
+            other=namespace
+            and self._product.other_repositories_path(namespace, self._page_size),
+            auth=auth,
+            listing=listing,
         ):
             failed = failed or isinstance(page, Failure)
             yield page
-        reason = None if failed else await auth.unused_login()
+        reason = None
+        if not failed and self._product.login_method is not LoginMethod.REGISTRY:
+            reason = await auth.unused_login()
         if reason is not None:
             yield incomplete(f"{listing}: only public ones are listed: {reason}")
 
@@ -148,27 +172,61 @@ class ProductLister:
         path: str,
         parse: Callable[[Response], ParsedPage[Entry]],
         *,
+        other: str | None,
         auth: ApiAuthorizer,
         listing: str,
     ) -> AsyncIterator[Page[Entry] | Failure]:
-        async def get(url: str) -> Response | Failure:
-            response = await auth.sender.send(
-                RequestKind.LIST,
-                "GET",
-                url,
-                headers={"Accept": "application/json"},
-                max_bytes=MAX_API_BYTES,
-                authorizer=auth,
-            )
-            if not isinstance(response, Failure):
-                return response
-            # So that a denied API is not mistaken for a denied catalog.
-            detail = f"the API of {self._product.name}: {response.detail}"
-            return replace(response, detail=detail)
+        """The pages at `path`, or at the path `other` if that is answered with 404."""
+        authorizer: Authorizer = auth
+        if self._product.login_method is LoginMethod.REGISTRY:
+            authorizer = self._registry_auth(auth.name)
 
-        first = await get(auth.api_url + path)
-        async for page in read_pages(first, get=get, parse=parse, listing=listing):
+        async def get(url: str) -> Response | Failure:
+            return await self._get(url, authorizer)
+
+        async def list_after(last: str) -> Response | Failure:
+            after = "&" if "?" in path else "?"
+            return await get(f"{self._api_url}{path}{after}{urlencode({'last': last})}")
+
+        namespace = auth.name.partition("/")[0]
+        if other is not None and namespace in self._others:
+            path, other = other, path
+        first = await get(self._api_url + path)
+        is_missing = isinstance(first, Failure) and first.status == 404
+        if is_missing and other is not None:
+            path = other
+            first = await get(self._api_url + path)
+            if not isinstance(first, Failure):
+                self._others ^= {namespace}
+        async for page in read_pages(
+            first,
+            get=get,
+            parse=parse,
+            listing=listing,
+            list_after=list_after if self._product.pages_by_last else None,
+            sizes=SUSPICIOUS_COUNTS | {self._page_size},
+        ):
             yield page
+
+    async def _get(self, url: str, authorizer: Authorizer) -> Response | Failure:
+        response = await self._sender.send(
+            RequestKind.LIST,
+            "GET",
+            url,
+            headers={"Accept": "application/json"},
+            max_bytes=MAX_API_BYTES,
+            authorizer=authorizer,
+            accepted_statuses=_FORBIDDEN,
+        )
+        if isinstance(response, Response) and response.status in _FORBIDDEN:
+            response = self._product.refusal(response) or failure_from_response(
+                response
+            )
+        if not isinstance(response, Failure):
+            return response
+        # So that a denied API is not mistaken for a denied catalog.
+        detail = f"the API of {self._product.name}: {response.detail}"
+        return replace(response, detail=detail)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

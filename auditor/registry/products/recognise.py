@@ -85,28 +85,30 @@ _GITEA = KnownProduct(
 )
 _GITHUB = KnownProduct(
     name="GitHub Container Registry",
-    hint="tokens are opaque, so their grants cannot be read; there is no catalog",
+    hint="tokens are opaque, so their grants cannot be read; there is no catalog:"
+    ' lister = "ghcr" lists the packages of an organisation or a user',
     services=("ghcr.io",),
     hosts=("ghcr.io",),
 )
 _ECR = KnownProduct(
     name="Amazon ECR",
-    hint="passwords expire after 12 hours; the credential helper ecr-login"
-    " (credHelpers) renews them",
+    hint="passwords expire after 12 hours; the extra aws logs in with this machine's"
+    ' identity, and lister = "ecr" lists tags with digests',
     services=("ecr.amazonaws.com",),
     hosts=("public.ecr.aws",),
     realm_hosts=(".amazonaws.com",),
 )
 _AZURE = KnownProduct(
     name="Azure Container Registry",
-    hint="az acr login stores an identity token in docker's config.json",
+    hint="the extra azure logs in with this machine's identity; az acr login stores an"
+    " identity token in docker's config.json",
     hosts=(".azurecr.io",),
     realm_hosts=(".azurecr.io",),
 )
 _GOOGLE = KnownProduct(
     name="Google Artifact Registry",
-    hint="the listing of tags includes digests; the credential helper gcloud"
-    " (credHelpers) logs in",
+    hint="the listing of tags includes digests; the extra google logs in with this"
+    " machine's identity",
     hosts=("gcr.io", ".gcr.io", ".pkg.dev"),
 )
 _QUAY = KnownProduct(
@@ -123,7 +125,8 @@ _ARTIFACTORY = KnownProduct(
 )
 _NEXUS = KnownProduct(
     name="Nexus",
-    hint="each docker repository has its own port or host",
+    hint='each docker repository has its own port or host; lister = "nexus" lists tags'
+    " with digests",
     fields=(("Server", "Nexus/"),),
 )
 # If several match, the first one is reported.

@@ -1,4 +1,4 @@
-"""Pages that are numbered from 1, by the query parameter `page`."""
+"""Pages by the query parameters `page`, numbered from 1, or `n` and `last`."""
 
 from __future__ import annotations
 
@@ -27,3 +27,15 @@ def linked(
         target = request.rel_url.update_query(page=following)
         headers["Link"] = f'<{target}>; rel="next"'
     return web.json_response(shown, headers=headers)
+
+
+def after_last(
+    request: web.Request, names: list[str]
+) -> tuple[list[str], dict[str, str]]:
+    """The `n` names after `last`, and the header with the link to the next ones."""
+    rest = [name for name in names if name > request.query.get("last", "")]
+    shown = rest[: int(request.query.get("n", "100"))]
+    if len(shown) == len(rest):
+        return shown, {}
+    target = request.rel_url.update_query(last=shown[-1])
+    return shown, {"Link": f'<{target}>; rel="next"'}

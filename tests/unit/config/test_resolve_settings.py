@@ -470,6 +470,17 @@ LOGIN = f'nightly.toml: registry."{HOST}"'
             ".role_arn: is for registries of Amazon ECR only",
         ),
         (
+            {"lister": "ecr"},
+            ".lister: ecr is for private registries of Amazon ECR only",
+        ),
+        (
+            {"lister": "nexus", "api_url": "https://nexus.example.com"},
+            (
+                '.lister: nexus needs api_url = "https://HOST/repository/NAME", as'
+                " Nexus shows it for the repository"
+            ),
+        ),
+        (
             {"role_arn": "audit"},
             (
                 ".role_arn: must be the ARN of a role, such as"

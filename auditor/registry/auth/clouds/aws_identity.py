@@ -14,7 +14,7 @@ import binascii
 import threading
 from typing import Any
 
-from auditor.errors import ProtocolError
+from auditor.errors import FailureKind, ProtocolError
 from auditor.registry.auth.clouds.machine_token import (
     MachineToken,
     imported,
@@ -212,7 +212,10 @@ class AwsIdentity:
                 f"AWS refused {where}: the credentials have expired; log in again"
                 " (aws sso login), or replace them"
             )
-        return refused(f"AWS refused {where} ({code})", message)
+        sentence = f"AWS refused {where} ({code})"
+        if code == "RepositoryNotFoundException":
+            return ProtocolError(sentence, FailureKind.NOT_FOUND)
+        return refused(sentence, message)
 
 
 def _boto3() -> Boto:

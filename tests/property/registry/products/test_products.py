@@ -22,7 +22,8 @@ KEYS = [
     "images", "manifest", "mediaType", "tag", "size", "owner", "login", "path",
     "version", "has_additional", "page", "next_page", "start_ts", "manifest_digest",
     "extra_attrs", "created", "push_time", "createdAt", "updatedAt", "kind",
-    "timeCreatedMs", D1,
+    "timeCreatedMs", "items", "assets", "checksum", "sha256", "metadata", "container",
+    "continuationToken", "lastUpdateTime", D1,
 ]  # fmt: skip
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none()

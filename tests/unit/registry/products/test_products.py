@@ -11,12 +11,16 @@ from multidict import CIMultiDict
 
 from auditor.errors import Failure
 from auditor.registry.listing.interface import ListedTag
+from auditor.registry.products.acr import AzureRegistry
+from auditor.registry.products.artifactory import Artifactory, split_artifactory_url
 from auditor.registry.products.dtr import Dtr
+from auditor.registry.products.ghcr import GitHub
 from auditor.registry.products.gitea import Gitea
 from auditor.registry.products.gitlab import GitLab
 from auditor.registry.products.google import children, parse_tags
 from auditor.registry.products.harbor import Harbor
 from auditor.registry.products.hub import Hub
+from auditor.registry.products.nexus import Nexus, split_repository_url
 from auditor.registry.products.product import Product
 from auditor.registry.products.quay import Quay
 from auditor.wire.response import Response
@@ -25,7 +29,18 @@ D1, D2 = (f"sha256:{digit * 64}" for digit in "12")
 URL = "https://registry.example.com/list?page=1&size=2"
 TIME = datetime(2026, 8, 5, 10, tzinfo=UTC)
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-PRODUCTS: list[Product] = [Dtr(), Gitea(), GitLab(), Harbor(), Hub(), Quay()]
+PRODUCTS: list[Product] = [
+    Artifactory(None),
+    AzureRegistry(),
+    Dtr(),
+    Gitea(),
+    GitHub(),
+    GitLab(),
+    Harbor(),
+    Hub(),
+    Nexus("docker"),
+    Quay(),
+]
 
 
 def response(body: object, url: str = URL, **headers: str) -> Response:
@@ -91,6 +106,19 @@ def test_the_path_of_the_repositories(
         ),
         (GitLab(), "a/b", None),
         (Gitea(), "a/b", None),
+        (Artifactory(None), "a/b", None),
+        (AzureRegistry(), "a/b/c", "/acr/v1/a/b/c/_tags?n=9"),
+        (
+            GitHub(),
+            "a/b/c",
+            "/orgs/a/packages/container/b%2Fc/versions?per_page=9&page=1",
+        ),
+        (GitHub(), "a", None),
+        (
+            Nexus("docker"),
+            "a/b",
+            "/service/rest/v1/search?format=docker&repository=docker&name=a%2Fb",
+        ),
     ],
 )
 def test_the_path_of_a_repository_s_tags(
@@ -319,7 +347,9 @@ def test_a_next_page_on_another_host_is_a_failure(
     body: Any = [{"name": "a/b", "path": "a/b", "owner": {"login": "a"}}]
     if isinstance(product, Hub):
         body = {"results": [], "next": "https://evil.example.com/"}
-    if isinstance(product, Dtr | Quay):
+    if isinstance(product, Artifactory | AzureRegistry):
+        body = {"repositories": []}
+    if isinstance(product, Dtr | Nexus | Quay):
         return  # their links are no URLs
     page = product.parse_repositories(response(body, Link=link))
     assert isinstance(page.next_url, Failure)
@@ -356,3 +386,90 @@ def test_google_s_manifest_map_gives_each_tag_its_digest() -> None:
         ListedTag("4"),
     ]
     assert children(document, "p/q") == (["p/q/a"], 3)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        (
+            "https://nexus.example.com/repository/docker-hosted",
+            ("https://nexus.example.com", "docker-hosted"),
+        ),
+        (
+            "https://example.com/nexus/repository/docker/",
+            ("https://example.com/nexus", "docker"),
+        ),
+        ("https://nexus.example.com", None),
+        ("https://nexus.example.com/repository/", None),
+        ("https://nexus.example.com/repository/a/b", None),
+    ],
+)
+def test_the_url_of_a_repository_of_nexus_names_server_and_repository(
+    url: str, expected: tuple[str, str] | None
+) -> None:
+    assert split_repository_url(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://a.example.com", ("https://a.example.com/artifactory", None)),
+        (
+            "https://a.example.com/artifactory/",
+            ("https://a.example.com/artifactory", None),
+        ),
+        (
+            "https://a.example.com/artifactory/docker-local",
+            ("https://a.example.com/artifactory", "docker-local"),
+        ),
+    ],
+)
+def test_the_url_of_artifactory_may_name_its_repository(
+    url: str, expected: tuple[str, str | None]
+) -> None:
+    assert split_artifactory_url(url) == expected
+
+
+def test_components_of_other_images_and_without_tag_are_no_tags_in_nexus() -> None:
+    items = [
+        {"name": "a/b", "version": "1"},
+        {"name": "a/bc", "version": "2"},
+        {"name": "a/b", "version": D1},
+        7,
+    ]
+    url = "https://registry.example.com/search?name=a%2Fb"
+    page = Nexus("docker").parse_tags(
+        Response(
+            url=url,
+            status=200,
+            headers=CIMultiDict(),
+            body=json.dumps({"items": items, "continuationToken": "x"}).encode(),
+        )
+    )
+    assert [tag.name for tag in page.entries] == ["1"]
+    assert page.unreadable == 1
+    assert page.next_url == f"{url}&continuationToken=x"
+
+
+@pytest.mark.parametrize(
+    ("headers", "detail"),
+    [
+        (
+            {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1786000000"},
+            "GitHub's rate limit for this account is used up until"
+            " 2026-08-06T07:06:40Z (403)",
+        ),
+        (
+            {"retry-after": "60"},
+            "GitHub's rate limit for this account is used up (403)",
+        ),
+        ({"x-ratelimit-remaining": "17"}, None),
+        ({}, None),
+    ],
+)
+def test_a_403_of_github_may_be_its_rate_limit(
+    headers: dict[str, str], detail: str | None
+) -> None:
+    answer = Response(url=URL, status=403, headers=CIMultiDict(headers), body=b"{}")
+    failure = GitHub().refusal(answer)
+    assert (None if failure is None else failure.detail) == detail
