@@ -176,6 +176,24 @@ async def test_a_token_check_names_the_identity(
     )
 
 
+async def test_the_public_registry_is_asked_anonymously_without_rights(
+    authority: Authority, machine: pytest.MonkeyPatch
+) -> None:
+    machine.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
+    machine.setenv("AWS_SECRET_ACCESS_KEY", "an-access-key")
+    app = web.Application()
+    app.router.add_post("/", _access_denied)
+    tokens = service(AWS, DemoAccount("", "", {"*": ("pull",)}))
+    async with (
+        serve(app) as url,
+        at_cloud(authority, "public.ecr.aws", tokens=tokens) as here,
+    ):
+        machine.setenv("AWS_ENDPOINT_URL", url)
+        assert (await here.audit(here.ref(NAMES[0]))).kinds == ["image"]
+        required = await here.audit(here.ref(NAMES[0]), cloud_login=CloudLogin.ALWAYS)
+    assert required.kinds == ["denied"]
+
+
 async def _access_denied(request: web.Request) -> web.Response:
     document = {
         "__type": "AccessDeniedException",

@@ -19,17 +19,12 @@ from auditor.oci.reference import DOCKER_HUB
 from auditor.registry.auth.scope_auth import HostAuth
 from auditor.registry.listing.distribution import DistributionLister
 from auditor.registry.listing.interface import ListedTag, Lister, Page
-from auditor.registry.products.acr import AzureRegistry
-from auditor.registry.products.artifactory import Artifactory, split_artifactory_url
 from auditor.registry.products.dtr import Dtr
-from auditor.registry.products.ecr import EcrLister
-from auditor.registry.products.ghcr import GitHub
 from auditor.registry.products.gitea import Gitea
 from auditor.registry.products.gitlab import GitLab
 from auditor.registry.products.google import google_repositories
 from auditor.registry.products.harbor import Harbor
 from auditor.registry.products.hub import Hub
-from auditor.registry.products.nexus import Nexus, split_repository_url
 from auditor.registry.products.product import Product
 from auditor.registry.products.product_lister import ProductLister
 from auditor.registry.products.quay import Quay
@@ -47,8 +42,6 @@ _PRODUCTS: dict[ListerName, type[Product]] = {
     ListerName.QUAY: Quay,
     ListerName.GITLAB: GitLab,
     ListerName.GITEA: Gitea,
-    ListerName.GHCR: GitHub,
-    ListerName.ACR: AzureRegistry,
 }
 # Registries with an API on another host.
 _KNOWN = {
@@ -121,23 +114,40 @@ def choose_lister(
 
 
 def _product_at(name: ListerName, api_url: str) -> tuple[Product, str]:
-    """The product and the URL of its API; both can be in `api_url`."""
+    """The product and the URL of its API; both can be in `api_url`.
+
+    Few runs need the modules that are imported here.
+    """
     match name:
+        case ListerName.GHCR:
+            from auditor.registry.products.ghcr import GitHub  # noqa: PLC0415
+
+            return GitHub(), api_url
+        case ListerName.ACR:
+            from auditor.registry.products.acr import AzureRegistry  # noqa: PLC0415
+
+            return AzureRegistry(), api_url
         case ListerName.NEXUS:
-            found = split_repository_url(api_url)
+            from auditor.registry.products import nexus  # noqa: PLC0415
+
+            found = nexus.split_repository_url(api_url)
             if found is None:
                 raise UsageError(
                     f"{api_url}: the lister nexus needs the URL of a repository as"
                     " api_url: https://HOST/repository/NAME"
                 )
-            return Nexus(found[1]), found[0]
+            return nexus.Nexus(found[1]), found[0]
         case ListerName.ARTIFACTORY:
-            url, key = split_artifactory_url(api_url)
-            return Artifactory(key), url
+            from auditor.registry.products import artifactory  # noqa: PLC0415
+
+            url, key = artifactory.split_artifactory_url(api_url)
+            return artifactory.Artifactory(key), url
     return _PRODUCTS[name](), api_url
 
 
-def _ecr_lister(name: str, settings: RegistrySettings, auth: HostAuth) -> EcrLister:
+def _ecr_lister(name: str, settings: RegistrySettings, auth: HostAuth) -> Lister:
+    from auditor.registry.products.ecr import EcrLister  # noqa: PLC0415
+
     host = cloud_host(name)
     if host is None or host.account is None:
         raise UsageError(f"{name}: the lister ecr is for private registries of ECR")
