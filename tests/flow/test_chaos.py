@@ -120,7 +120,7 @@ async def _killed_and_resumed(
     here: Lab, place: Path, chaos: Chaos, chance: random.Random
 ) -> int:
     """The exit code of the last run, after runs that were killed."""
-    arguments = _arguments(place, chaos, "out")
+    arguments = _arguments(place, chaos, "out.zst")
     log = here.faults.log
     for _ in range(chaos.kills):
         async with running(
@@ -157,7 +157,7 @@ async def _run(place: Path, chaos: Chaos) -> None:
         (place / "night.toml").write_text(
             f'[registry."{here.host}"]\nusername = "admin"\npassword_env = "SECRET"\n'
         )
-        whole, output = place / "whole", place / "out"
+        whole, output = place / "whole", place / "out.zst"
         settings: dict[str, Any] = {
             "lists": (str(place / "list.txt"),),
             "requests_at_once": 16,
