@@ -204,7 +204,7 @@ def _parse(
             )
         target = found[0][0]
     try:
-        return parse_reference(target)
+        return parse_reference(target, stores=True)
     except ProtocolError as error:
         raise UsageError(error.detail) from None
 

@@ -12,13 +12,14 @@ one of them entirely.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 from auditor.audit.assemble import MetadataAssembler
 from auditor.audit.content_cache import ContentCache
-from auditor.audit.image_attachments import RepositoryDataCollector
+from auditor.audit.image_attachments import BlobChecker, RepositoryDataCollector
 from auditor.audit.image_metadata import ImageOptions, status_at_mirror
 from auditor.audit.resolve import Resolver
 from auditor.cache.digest_cache import DigestCache
@@ -37,6 +38,31 @@ from auditor.util.clock import Clock, rfc3339
 Value = TypeVar("Value")
 
 
+class _Steps:
+    """The steps of an audit, and the caches that its references share."""
+
+    def __init__(
+        self,
+        cache: DigestCache,
+        *,
+        options: ImageOptions,
+        clock: Clock,
+        recheck_s: float,
+        blobs: BlobChecker,
+    ) -> None:
+        self.content = ContentCache(
+            cache,
+            clock=clock,
+            recheck_s=recheck_s,
+            for_each_repository=options.verify_blobs,
+        )
+        self.resolver = Resolver(self.content)
+        self.assembler = MetadataAssembler(self.content, options)
+        self.repository_data = RepositoryDataCollector(
+            self.content, options, self.resolver, blobs
+        )
+
+
 class ImageAuditor:
     """Audits references; owns the caches that the references of a run share."""
 
@@ -51,22 +77,21 @@ class ImageAuditor:
     ) -> None:
         self._registries = registries
         self._clock = clock
-        self.content = ContentCache(
-            cache,
-            clock=clock,
-            recheck_s=recheck_s,
-            for_each_repository=options.verify_blobs,
+        self.blobs = BlobChecker()
+        new_steps = functools.partial(
+            _Steps, options=options, clock=clock, recheck_s=recheck_s, blobs=self.blobs
         )
-        self._resolver = Resolver(self.content)
-        self._assembler = MetadataAssembler(self.content, options)
-        self.repository_data = RepositoryDataCollector(
-            self.content, options, self._resolver
-        )
+        self._steps = new_steps(cache)
+        # What a store has is read in each run: its files can change at any time.
+        self._store_steps = new_steps(DigestCache(None, now=clock.epoch))
+        self.content = self._steps.content
 
     def needs_token(self, reference: Reference) -> bool:
         """Whether `fetch_token` has anything to do."""
         place = first_source(self._registries, reference)
         if isinstance(place, Failure):
+            return False
+        if place.is_store:
             return False
         registry = self._registries.opened(place.registry)
         return registry is None or registry.pull_auth(place.repository).needs_fetch()
@@ -114,18 +139,22 @@ class ImageAuditor:
         is_mirror: bool = False,
     ) -> ImageRecord | Failure:
         """Audit an image at `place`: at its registry, or at a mirror."""
-        registry = self._registries.opened(
-            place.registry
-        ) or await self._registries.get(place.registry)
+        host = place.host
+        registry = self._registries.opened(host) or await self._registries.get(host)
         repository = place.repository
+        steps = self._store_steps if place.is_store else self._steps
         auth = registry.pull_auth(repository)
         if auth.cached() is None:
             authorization = await auth.authorization()
             if isinstance(authorization, Failure):
                 return authorization
-        verified = await self._resolver.resolve(
-            registry, place, listed_digest=listed_digest
-        )
+        if place.is_store:
+            fetched = await steps.resolver.fetch(registry, place)
+            verified = fetched if isinstance(fetched, Failure) else fetched[1]
+        else:
+            verified = await steps.resolver.resolve(
+                registry, place, listed_digest=listed_digest
+            )
         if isinstance(verified, Failure):
             return verified
         # Again, mostly from memory: some registries ask for a token only in response
@@ -133,12 +162,12 @@ class ImageAuditor:
         authorization = auth.cached() or await auth.authorization()
         if isinstance(authorization, Failure):
             return authorization
-        metadata = self._assembler.cached(
+        metadata = steps.assembler.cached(
             registry, repository, verified
-        ) or await self._assembler.assemble(registry, repository, verified)
+        ) or await steps.assembler.assemble(registry, repository, verified)
         if isinstance(metadata, Failure):
             return metadata
-        data = await self.repository_data.collect(registry, repository, metadata)
+        data = await steps.repository_data.collect(registry, repository, metadata)
         status = status_at_mirror(data.status) if is_mirror else data.status
         location = None
         if place is not reference and place != reference:
@@ -175,23 +204,29 @@ class ImageAuditor:
         return body
 
     async def _raw_manifest(self, reference: Reference) -> bytes | Failure:
-        registry = await self._registries.get(reference.registry)
+        registry = await self._registries.get(reference.host)
         authorization = await registry.pull_auth(reference.repository).authorization()
         if isinstance(authorization, Failure):
             return authorization
-        fetched = await self._resolver.fetch(registry, reference)
+        steps = self._store_steps if reference.is_store else self._steps
+        fetched = await steps.resolver.fetch(registry, reference)
         return fetched if isinstance(fetched, Failure) else fetched[0].body
 
     async def configs_of(self, record: ImageRecord) -> dict[str, ImageConfig]:
         """The configs that `record` was made from, by digest, from the cache."""
-        place = record.location or f"{record.registry}/{record.repository}"
-        name, _, repository = place.partition("/")
-        registry = await self._registries.get(name)
+        place = Reference(
+            registry=record.registry, repository=record.repository, tag="", digest=None
+        )
+        if record.location is not None:
+            name, _, repository = record.location.partition("/")
+            place = replace(place, registry=name, repository=repository)
+        registry = await self._registries.get(place.host)
+        steps = self._store_steps if place.is_store else self._steps
         configs = {}
         for platform in record.platforms:
             if platform.config is not None and platform.config_digest is not None:
-                config = await self.content.config(
-                    registry, repository, platform.config_digest
+                config = await steps.content.config(
+                    registry, place.repository, platform.config_digest
                 )
                 if isinstance(config, ImageConfig):
                     configs[platform.config_digest] = config

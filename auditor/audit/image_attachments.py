@@ -107,12 +107,16 @@ class RepositoryDataCollector:
     """
 
     def __init__(
-        self, content: ContentCache, options: ImageOptions, resolver: Resolver
+        self,
+        content: ContentCache,
+        options: ImageOptions,
+        resolver: Resolver,
+        blobs: BlobChecker,
     ) -> None:
         self._all_attachments = options.attachments is AttachmentMode.ALL
         self.content = content
         self.resolver = resolver
-        self.blobs = BlobChecker()
+        self.blobs = blobs
         self._images: Lru[_Key, RepositoryData] = Lru(MAX_IMAGES, MAX_DATA_BYTES)
         self._flights: SingleFlight[_Key, RepositoryData] = SingleFlight()
         self._tags: Lru[tuple[str, str], _DigestTags] = Lru(MAX_REPOSITORIES)

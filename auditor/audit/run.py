@@ -198,7 +198,7 @@ class AuditRun:
             rate_limits=self._registries.rate_limits(),
             unused_logins=self._registries.unused_logins(),
             registries_conf=self._registries.conf.files,
-            blobs=self._images.repository_data.blobs.counts,
+            blobs=self._images.blobs.counts,
             resumed=resumed,
         )
 

@@ -71,7 +71,7 @@ async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> i
     from auditor.util.clock import SystemClock
 
     with invalid_argument():
-        reference = parse_reference(text)
+        reference = parse_reference(text, stores=True)
     clock = SystemClock()
     async with (
         open_registries(settings, clock=clock) as registries,

@@ -170,7 +170,7 @@ def _text_line(
         return (
             f"{reference.repository}:{reference.tag}"
             if several_repositories
-            else str(reference.tag)
+            else reference.manifest_reference
         )
 
     return text_line

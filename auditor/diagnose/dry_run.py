@@ -175,8 +175,8 @@ class DryRun:
 
     async def _count(self, entry: ReferenceEntry) -> None:
         reference = first_source(self._registries, entry.reference)
-        if isinstance(reference, Failure):
-            return
+        if isinstance(reference, Failure) or reference.is_store:
+            return  # no request
         name = reference.registry
         registry = await self._registries.get(name)
         host = self._hosts.setdefault(name, RegistryForecast(registry=name))

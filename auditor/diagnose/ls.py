@@ -27,7 +27,7 @@ from auditor.oci.reference import (
     parse_registry,
     parse_selector,
 )
-from auditor.oci.reference_grammar import is_glob
+from auditor.oci.reference_grammar import is_glob, transport_of
 from auditor.registry.registries import Registries
 from auditor.util.deadline import Deadline
 
@@ -57,6 +57,16 @@ def parse_list_target(text: str) -> ListTarget:
     Raises `ProtocolError(INVALID_REFERENCE)`.
     """
     text = text.removeprefix("docker://")
+    if transport_of(text) is not None:
+        selector = parse_selector(text)
+        if isinstance(selector, Reference) and selector.tag is None:
+            selector = parse_selector(f"{text}:{EVERYTHING}")
+        if isinstance(selector, TagPattern):
+            return ListTarget(pattern=selector)
+        raise ProtocolError(
+            f'"{selector}" is one image; name the store to list its images',
+            FailureKind.INVALID_REFERENCE,
+        )
     if (registry := host_alone(text)) is not None:
         return ListTarget(
             pattern=RepositoryPattern(
@@ -77,7 +87,7 @@ def parse_list_target(text: str) -> ListTarget:
             f'"{selector}" is one image; name a repository to list its tags',
             FailureKind.INVALID_REFERENCE,
         )
-    has_tag = text.endswith(f":{selector.tag}")
+    has_tag = selector.tag is not None and text.endswith(f":{selector.tag}")
     return ListTarget(
         pattern=TagPattern(
             registry=selector.registry,

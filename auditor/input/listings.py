@@ -17,7 +17,6 @@ from auditor.input.input_items import InputEntry, ReferenceEntry, RejectedEntry
 from auditor.input.tag_filter import NewestTags, Selection
 from auditor.oci.descriptor import is_digest
 from auditor.oci.reference import (
-    Reference,
     RepositoryPattern,
     TagPattern,
     is_repository,
@@ -189,9 +188,11 @@ class TagListing:
         """The tags of a page that match and that no filter leaves out by name."""
         listing = self.listing
         _count_page(page, listing)
-        # Some products list digests among the tags.
-        names = [tag for tag in page.entries if not is_digest(tag.name)]
-        tags = [tag for tag in names if is_tag(tag.name)]
+        names = tags = list(page.entries)
+        if not self._pattern.is_store:
+            # Some products list digests among the tags.
+            names = [tag for tag in page.entries if not is_digest(tag.name)]
+            tags = [tag for tag in names if is_tag(tag.name)]
         listing.tags += len(names)
         listing.invalid += page.unreadable + len(names) - len(tags)
         tags = [tag for tag in tags if self._pattern.matches(tag.name)]
@@ -206,12 +207,7 @@ class TagListing:
                 self.listing.filtered -= 1
                 is_valid = tag.digest is not None and is_digest(tag.digest)
                 yield ReferenceEntry(
-                    reference=Reference(
-                        registry=self._pattern.registry,
-                        repository=self._pattern.repository,
-                        tag=tag.name,
-                        digest=None,
-                    ),
+                    reference=self._pattern.reference(tag.name),
                     listed_tag=tag,
                     digest=tag.digest if is_valid else None,
                     age_unknown=too_old is None,

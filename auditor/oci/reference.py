@@ -1,9 +1,14 @@
 """References to images, and patterns that select many of them.
 
     reference := [docker://] [host[:port]/] repository [:tag] [@digest]
+               | store:path [:name | @digest]
     pattern   := [docker://] [host[:port]/] repository :tag-pattern
                | [docker://] host[:port]/ path-pattern :tag-pattern
+               | store:path :name-pattern
+    store     := oci | oci-archive | docker-archive
 
+A store is a folder or file (containers-transports(5)): its kind is the `registry`, its
+path the `repository`, and the name in it, which may have slashes and colons, the `tag`.
 The grammar is that of github.com/distribution/reference: `alpine` means
 `docker.io/library/alpine:latest`, and the first component is a host if it contains a
 dot or a colon or is `localhost`. Such a component alone, which would be an image of
@@ -22,11 +27,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.oci import reference_grammar as grammar
+from auditor.oci.descriptor import is_digest
 from auditor.oci.reference_grammar import (
     CREDENTIALS,
     explain_invalid_reference,
@@ -44,6 +51,20 @@ _DOCKER_HUB_NAMES = frozenset(
 )
 ANY_DEPTH = "**"
 
+
+class StoreKind(StrEnum):
+    """The kinds of stores on disk, which stand for a registry in references.
+
+    None of them can be a registry: a host has a dot or a port, or is `localhost`.
+    """
+
+    OCI = "oci"
+    OCI_ARCHIVE = "oci-archive"
+    DOCKER_ARCHIVE = "docker-archive"
+
+
+_STORES = frozenset(map(str, StoreKind))
+
 _NAME = (
     rf"(?:{grammar.SCHEME})?"
     rf"(?:{grammar.BEGINS_WITH_HOST}(?P<host>{grammar.DOMAIN})/"
@@ -60,6 +81,11 @@ _REPOSITORY_PATTERN = LazyPattern(
     rf"{grammar.BEGINS_WITH_HOST}(?P<host>{grammar.DOMAIN})/"
     rf"(?P<path>{grammar.PATH_PATTERN}):(?P<pattern>{grammar.TAG_PATTERN})"
 )
+# Visible characters; what follows the first colon is a name.
+_STORE = LazyPattern(
+    rf"(?P<path>[^\s:\x00-\x1f\x7f]+?)"
+    rf"(?:@(?P<digest>{grammar.DIGEST})|:(?P<name>[!-~]+))?"
+)
 _PATH = LazyPattern(grammar.PATH)
 _TAG = re.compile(grammar.TAG)
 # An image ID, which distribution/reference refuses as a repository, too.
@@ -70,7 +96,8 @@ _IMAGE_ID = LazyPattern(r"[a-f0-9]{64}")
 class Reference:
     """One image by tag, by digest, or both; then the digest decides.
 
-    `str` returns the canonical text, which parses to an equal value.
+    `str` returns the canonical text, which parses to an equal value. A reference to a
+    store may have neither: it means the only image in it.
     """
 
     registry: str
@@ -82,13 +109,24 @@ class Reference:
     def manifest_reference(self) -> str:
         """The last part of the manifest's URL: the digest if there is one."""
         reference = self.digest or self.tag
-        assert reference is not None, "a reference has a tag or a digest"
-        return reference
+        assert reference is not None or self.is_store, "it has a tag or a digest"
+        return reference or ""
+
+    @property
+    def is_store(self) -> bool:
+        """Whether it names a store on disk."""
+        return self.registry in _STORES
+
+    @property
+    def host(self) -> str:
+        """What is asked for the image: the registry, or the store `oci:PATH`."""
+        return f"{self.registry}:{self.repository}" if self.is_store else self.registry
 
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""
         digest = f"@{self.digest}" if self.digest else ""
-        return f"{self.registry}/{self.repository}{tag}{digest}"
+        separator = ":" if self.registry in _STORES else "/"
+        return f"{self.registry}{separator}{self.repository}{tag}{digest}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +141,24 @@ class TagPattern:
         """Whether the whole tag matches; case-sensitive."""
         return fnmatchcase(tag, self.pattern)
 
+    @property
+    def is_store(self) -> bool:
+        """Whether it names a store on disk."""
+        return self.registry in _STORES
+
+    def reference(self, name: str) -> Reference:
+        """The reference of a listed tag; in a store it may be a digest."""
+        by_digest = self.is_store and is_digest(name)
+        return Reference(
+            registry=self.registry,
+            repository=self.repository,
+            tag=None if by_digest else name,
+            digest=name if by_digest else None,
+        )
+
     def __str__(self) -> str:
-        return f"{self.registry}/{self.repository}:{self.pattern}"
+        separator = ":" if self.is_store else "/"
+        return f"{self.registry}{separator}{self.repository}:{self.pattern}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,8 +189,13 @@ class RepositoryPattern:
 Selector = Reference | TagPattern | RepositoryPattern
 
 
-def parse_reference(text: str) -> Reference:
-    """Parse a reference. Raises `ProtocolError(INVALID_REFERENCE)`, explaining why."""
+def parse_reference(text: str, *, stores: bool = False) -> Reference:
+    """Parse a reference. Raises `ProtocolError(INVALID_REFERENCE)`, explaining why.
+
+    `stores`: it may name a store on disk. Documents of others must not.
+    """
+    if stores and isinstance(store := _store(text), Reference):
+        return store
     if (
         len(text) > grammar.MAX_REFERENCE_CHARS
         or (reference := _reference(text)) is None
@@ -149,6 +208,8 @@ def parse_selector(text: str) -> Selector:
     """Parse a reference or a pattern; raises like `parse_reference`."""
     if len(text) > grammar.MAX_REFERENCE_CHARS:
         raise _invalid(text)
+    if (store := _store(text)) is not None:
+        return store
     selector = _reference(text) or _tag_pattern(text) or _repository_pattern(text)
     if selector is None:
         raise _invalid(text)
@@ -206,6 +267,14 @@ def mirror_reference(reference: Reference, mirror: str) -> Reference:
     )
 
 
+def store_of(host: str) -> tuple[StoreKind, str] | None:
+    """The kind and path of a `Reference.host`; None for a registry."""
+    kind = grammar.transport_of(host)
+    if kind is None or kind not in _STORES:
+        return None
+    return StoreKind(kind), host[len(kind) + 1 :]
+
+
 def api_host(registry: str) -> str:
     """The `host[:port]` of a registry's API: Docker Hub's has another name."""
     return _DOCKER_HUB_API if registry == DOCKER_HUB else registry
@@ -252,7 +321,26 @@ def _components_match(parts: Sequence[str], components: Sequence[str]) -> bool:
     return all(rest == ANY_DEPTH for rest in parts[part:])
 
 
+def _store(text: str) -> Reference | TagPattern | None:
+    """A reference to a store, or a pattern of its names; None for anything else.
+
+    As in skopeo, a path has no colon. A digest is written after an @.
+    """
+    kind = grammar.transport_of(text)
+    if kind is None or kind not in _STORES:
+        return None
+    match = _STORE.fullmatch(text[len(kind) + 1 :])
+    if match is None or is_digest(match["name"] or ""):
+        return None
+    path, name, digest = match["path"], match["name"], match["digest"]
+    if name is not None and is_glob(name):
+        return TagPattern(registry=kind, repository=path, pattern=name)
+    return Reference(registry=kind, repository=path, tag=name, digest=digest)
+
+
 def _reference(text: str) -> Reference | None:
+    if grammar.transport_of(text) is not None:
+        return None
     if (match := _REFERENCE.fullmatch(text)) is None or (name := _name(match)) is None:
         return None
     tag, digest = match["tag"], match["digest"]
@@ -262,6 +350,8 @@ def _reference(text: str) -> Reference | None:
 
 
 def _tag_pattern(text: str) -> TagPattern | None:
+    if grammar.transport_of(text) is not None:
+        return None
     if (match := _TAG_PATTERN.fullmatch(text)) is None or (
         name := _name(match)
     ) is None:

@@ -43,6 +43,17 @@ ANY_DIGEST = (
 )
 MAX_DIGEST_CHARS = 255  # the longest of a supported algorithm has 135
 
+# containers-transports(5): what skopeo and podman write before a colon. None is an
+# official image of Docker Hub.
+STORES = ("oci", "oci-archive", "docker-archive")
+TRANSPORTS = frozenset(
+    {
+        *STORES,
+        *("atomic", "containers-storage", "dir", "docker-daemon", "ostree", "sif"),
+        *("tarball", "openshift"),
+    }
+)
+
 GLOB_CHARS = "*?["
 # Characters of a tag, `*`, `?` and classes such as [0-9] or [!a-z].
 TAG_PATTERN = r"(?:[A-Za-z0-9_.*?-]|\[!?[A-Za-z0-9_.-]+\])+"
@@ -83,6 +94,19 @@ CREDENTIALS = (
 _DIGEST_AND_PATTERN = (
     "a pattern cannot be combined with a digest, which names one image"
 )
+
+
+def transport_of(text: str) -> str | None:
+    """The transport that a text begins with, None if it names a registry's image.
+
+    A host may be called `oci`, too, and has a port then; `oci://host/chart` is what
+    helm calls an image of a registry.
+    """
+    name, colon, rest = text.partition(":")
+    if not colon or name not in TRANSPORTS:
+        return None
+    is_other = rest.startswith("//") or _is_port(rest.partition("/")[0])
+    return None if is_other else name
 
 
 def split_port(registry: str) -> tuple[str, str | None]:
@@ -136,6 +160,8 @@ def explain_invalid_reference(text: str) -> str:
             f"it has {len(text):,} characters, and the longest reference"
             f" {MAX_REFERENCE_CHARS:,}; expected one reference per line"
         )
+    if (transport := transport_of(text)) is not None:
+        return _error_in_transport(transport)
     if error := _error_in_characters(text):
         return error
     text = text.removeprefix(SCHEME)
@@ -163,6 +189,20 @@ def explain_invalid_reference(text: str) -> str:
         or (_error_in_digest(digest) if at else None)
         or (_error_in_tag(tag, has_digest=bool(at)) if colon else None)
         or f"write {_EXAMPLE} or {_EXAMPLE.partition(':')[0]}@sha256:..."
+    )
+
+
+def _error_in_transport(transport: str) -> str:
+    if transport in STORES:
+        name = "DIR" if transport == "oci" else "FILE"
+        return (
+            f"{transport}: names images on disk, which audit, ls and inspect read as an"
+            f" argument or from a list: {transport}:{name}, {transport}:{name}:NAME or"
+            f" {transport}:{name}:*, with a path without spaces and colons"
+        )
+    return (
+        f"{transport}: is not supported; copy the image first, and audit the copy:"
+        f" skopeo copy {transport}:... oci:DIR:NAME"
     )
 
 

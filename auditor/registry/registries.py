@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 from auditor.config import RegistrySettings, Settings
 from auditor.config.registries_conf import RegistriesConf, read_registries_conf
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage, UsageError
-from auditor.oci.reference import Reference, api_host, mirror_reference
+from auditor.oci.reference import (
+    Reference,
+    StoreKind,
+    api_host,
+    mirror_reference,
+    store_of,
+)
 from auditor.registry.auth.credentials import CloudEndpoint, CredentialStore
 from auditor.registry.auth.pull_secrets import PullSecret
 from auditor.registry.auth.scope_auth import HostAuth
@@ -42,6 +48,7 @@ from auditor.wire.rate_limit import RateLimit
 from auditor.wire.url_policy import is_loopback_host, origin_of
 
 if TYPE_CHECKING:
+    from auditor.registry.stores.store_registry import StoreRegistry
     from auditor.wire.token_keys import KeySet
 
 
@@ -95,6 +102,7 @@ class Registries:
         self._names = NameLookups(min(MAX_LOOKUPS, self._budget.max_lookups))
         self.stack = AsyncExitStack()
         self._open: dict[str, Registry] = {}
+        self._stores: dict[str, StoreRegistry] = {}
         self.counts = RequestCounts()
         self.quota: RequestQuota | None = None
         if settings.max_requests is not None:
@@ -102,18 +110,28 @@ class Registries:
 
     def opened(self, name: str) -> Registry | None:
         """The registry of that name, None if it is not open yet."""
-        return self._open.get(name)
+        return self._open.get(name) or self._stores.get(name)
 
     async def get(self, name: str) -> Registry:
         """The registry of that name, opened if needed.
 
         Raises `UsageError` for a proxy that cannot be used.
         """
-        registry = self._open.get(name)
+        registry = self._open.get(name) or self._stores.get(name)
+        if registry is None and (store := store_of(name)) is not None:
+            registry = self._stores[name] = self._new_store(name, *store)
         if registry is None:
             registry = self._open[name] = self._new_registry(name)
             self.stack.push_async_callback(registry.aclose)
         return registry
+
+    def _new_store(self, name: str, kind: StoreKind, path: str) -> StoreRegistry:
+        # Most runs have no store.
+        from auditor.registry.stores.store_registry import (  # noqa: PLC0415
+            StoreRegistry,
+        )
+
+        return StoreRegistry(name, kind, path, self._settings.default_registry)
 
     def _new_registry(self, name: str) -> Registry:
         """A registry with a transport, limits and authorizations of its own."""
@@ -254,6 +272,8 @@ class Registries:
         A mirror of the settings replaces those of registries.conf. A `Failure` stands
         for a place that registries.conf blocks.
         """
+        if reference.is_store:
+            return (reference,)
         mirror = self._settings.registry(reference.registry).mirror
         if mirror is not None:
             place = self.conf.location(reference)
@@ -267,13 +287,15 @@ class Registries:
 
         Never from a mirror, which may have only some of the tags.
         """
-        place = self.conf.location(
-            Reference(registry=name, repository=repository, tag="latest", digest=None)
+        place: Reference | Failure = Reference(
+            registry=name, repository=repository, tag="latest", digest=None
         )
+        if isinstance(place, Reference) and not place.is_store:
+            place = self.conf.location(place)
         if isinstance(place, Failure):
             yield place.at(Stage.LIST)
             return
-        registry = await self.get(place.registry)
+        registry = await self.get(place.host)
         async for page in registry.list_tags(place.repository):
             yield page
 

@@ -69,6 +69,20 @@ def audit(
 
     `written` is called after each record with their number so far.
     """
+    return audit_references(
+        *(f"{host}/{name}" for name in names),
+        written=written,
+        registries={host: registry or login(), **settings.pop("registries", {})},
+        **settings,
+    )
+
+
+def audit_references(
+    *references: str,
+    written: Callable[[int], None] = lambda _: None,
+    **settings: Any,
+) -> Audited:
+    """Audit references, in this process; `written` is as in `audit`."""
     records: list[Record] = []
 
     async def write(record: Record) -> None:
@@ -77,11 +91,7 @@ def audit(
 
     async def run() -> Summary:
         chosen = Settings(
-            references=tuple(f"{host}/{name}" for name in names),
-            registries={
-                host: registry or login(),
-                **settings.pop("registries", {}),
-            },
+            references=references,
             **{
                 "docker_config": False,
                 "registries_conf": False,
