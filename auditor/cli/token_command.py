@@ -171,9 +171,14 @@ async def _token(settings: Settings, text: str, as_json: bool, raw: bool) -> int
         reference = parse_reference(text)
     clock = SystemClock()
     async with open_registries(settings, clock=clock) as registries:
-        registry = await registries.get(reference.registry)
-        check = await check_token(registry, reference.repository)
-        keys = registries.keys(reference.registry)
+        place = registries.location(reference.registry, reference.repository)
+        check: TokenCheck | Failure
+        if isinstance(place, Failure):
+            check, keys = place, None
+        else:
+            registry = await registries.get(place.registry)
+            check = await check_token(registry, place.repository)
+            keys = registries.keys(place.registry)
     if isinstance(check, Failure):
         if as_json:
             failed = TokenFailureDocument(failure=check.kind, detail=check.detail)

@@ -8,10 +8,9 @@ not resolved: a name without a host is an image of Docker Hub, as for docker and
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -96,6 +95,9 @@ class RegistriesConf:
     """The entries of all files."""
 
     entries: tuple[RegistryEntry, ...] = ()
+    _found: dict[str, RegistryEntry | None] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -104,7 +106,14 @@ class RegistriesConf:
 
     def find(self, name: str) -> RegistryEntry | None:
         """The entry of `host/repository` or a host: that with the longest prefix."""
-        return _find(self.entries, name)
+        if name not in self._found:
+            if len(self._found) >= _MAX_FOUND:
+                self._found.clear()
+            matching = [one for one in self.entries if one.match_length(name)]
+            self._found[name] = max(
+                matching, key=lambda one: len(one.prefix), default=None
+            )
+        return self._found[name]
 
     def is_insecure(self, registry: str) -> bool:
         """Whether an endpoint on this host need not have TLS."""
@@ -160,12 +169,6 @@ def _is_insecure_at(registry: str, entry: RegistryEntry, endpoint: Endpoint) -> 
     if not endpoint.location:
         return entry.match_length(registry) is not None
     return endpoint.host == registry
-
-
-@functools.lru_cache(_MAX_FOUND)
-def _find(entries: tuple[RegistryEntry, ...], name: str) -> RegistryEntry | None:
-    matching = [one for one in entries if one.match_length(name) is not None]
-    return max(matching, key=lambda one: len(one.prefix), default=None)
 
 
 def _invalid(detail: str) -> Failure:

@@ -206,6 +206,14 @@ class PullAccessCheck:
             yield self._failed(item.text, item.failure)
             return
         selector = item.selector
+        if not isinstance(selector, RepositoryPattern) and selector.is_store:
+            failure = Failure(
+                kind=FailureKind.INVALID_REFERENCE,
+                detail="images on disk need no token",
+                attempts=0,
+            )
+            yield self._failed(str(selector), failure)
+            return
         if not isinstance(selector, RepositoryPattern):
             yield RepositoryName(
                 registry=selector.registry, repository=selector.repository
@@ -232,10 +240,13 @@ class PullAccessCheck:
     async def _check(self, job: RepositoryName | PullAccess) -> PullAccess:
         if isinstance(job, PullAccess):
             return job
-        registry = await self._registries.get(job.registry)
         text = f"{job.registry}/{job.repository}"
+        place = self._registries.location(job.registry, job.repository)
+        if isinstance(place, Failure):
+            return self._failed(text, place, job)
+        registry = await self._registries.get(place.registry)
         actions, more_refused = self._actions, False
-        check = await self._request(registry, job.repository)
+        check = await self._request(registry, place.repository)
         if (
             isinstance(check, Failure)
             and check.kind is FailureKind.DENIED
@@ -243,7 +254,7 @@ class PullAccessCheck:
         ):
             # Some services refuse the token if one of its actions is not granted.
             actions, more_refused = PULL, True
-            check = await check_token(registry, job.repository)
+            check = await check_token(registry, place.repository)
         if isinstance(check, Failure):
             return self._failed(text, check, job)
         return PullAccess(
@@ -254,7 +265,7 @@ class PullAccessCheck:
             more_refused=more_refused,
             unproven=check.token is not None
             and not check.access.verified
-            and self._registries.keys(job.registry) is not None,
+            and self._registries.keys(place.registry) is not None,
         )
 
     async def _request(

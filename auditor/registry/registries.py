@@ -280,6 +280,13 @@ class Registries:
             return mirror_reference(reference, mirror), place
         return self.conf.sources(reference) if self.conf.entries else (reference,)
 
+    def location(self, name: str, repository: str) -> Reference | Failure:
+        """Where a repository is without its mirrors; the tag is of no meaning."""
+        place = Reference(
+            registry=name, repository=repository, tag="latest", digest=None
+        )
+        return place if place.is_store else self.conf.location(place)
+
     async def list_tags(
         self, name: str, repository: str
     ) -> AsyncIterator[Page[ListedTag] | Failure]:
@@ -287,11 +294,7 @@ class Registries:
 
         Never from a mirror, which may have only some of the tags.
         """
-        place: Reference | Failure = Reference(
-            registry=name, repository=repository, tag="latest", digest=None
-        )
-        if isinstance(place, Reference) and not place.is_store:
-            place = self.conf.location(place)
+        place = self.location(name, repository)
         if isinstance(place, Failure):
             yield place.at(Stage.LIST)
             return

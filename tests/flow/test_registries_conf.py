@@ -87,6 +87,20 @@ async def test_a_catalog_below_another_path_is_refused(conf: Path) -> None:
     assert "the catalog of r.example.com is not listed" in outcome.failure.detail
 
 
+async def test_tokens_are_requested_at_the_location(conf: Path, tmp_path: Path) -> None:
+    environment = {"CONTAINERS_REGISTRIES_CONF": str(conf)}
+    names = tmp_path / "names"
+    names.write_text("r.example.com/team/app\noci:store\n")
+    async with lab(simple(NAMES)) as here:
+        write(conf, here)
+        done = await auditor("token", "r.example.com/team/app", environment=environment)
+        assert (done.code, done.stderr) == (0, [])
+        assert here.host in done.out.decode()
+        done = await auditor("token", "-f", str(names), environment=environment)
+        assert done.code == 1
+        assert b"images on disk need no token" in done.out
+
+
 async def doctor(name: str) -> tuple[DoctorReport, DoctorStep]:
     """The report of the doctor, and its first step."""
     reference = parse_reference(name)
