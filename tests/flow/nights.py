@@ -107,6 +107,15 @@ class Nights:
             await run_with_checkpoints(job.run, job.report)
 
 
+def nights_of(here: Lab, folder: Path, *asked: str, **settings: Any) -> Nights:
+    """Nights in a folder `state` that audit these names of the registry."""
+    return Nights(
+        here=here,
+        asked=tuple(here.ref(name) for name in asked),
+        settings=NightlySettings(folder=str(folder / "state"), **settings),
+    )
+
+
 def files_in(folder: Path) -> dict[str, bytes]:
     """Every file below a folder with its content, except the lock."""
     return {

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from auditor.analysis.history import show
-from auditor.config import FailOn, KeepRules, NightlySettings, NotifyOn, NotifySettings
+from auditor.config import FailOn, KeepRules, NotifyOn, NotifySettings
 from auditor.demo.demo_registry import serve
 from auditor.demo.image_builder import image, index
 from auditor.errors import LockedError, OutputError
@@ -28,7 +27,7 @@ from auditor.nightly import night_folder, night_run, notifications
 from auditor.nightly.announcer import Announcer
 from auditor.nightly.night_folder import open_night_folder
 from tests.flow.harness import MANIFESTS, Lab, lab, simple
-from tests.flow.nights import Nights, files_in, read_report
+from tests.flow.nights import Nights, nights_of, read_report
 from tests.scripted_server import respond, scripted_server
 from tests.support.fault_actions import Answer
 
@@ -46,10 +45,9 @@ immutable_tags = ["1.*"]
 
 
 def _nights(here: Lab, folder: Path, *asked: str, **settings: Any) -> Nights:
-    return Nights(
-        here=here,
-        asked=tuple(here.ref(name) for name in asked or ("team/app:*",)),
-        settings=NightlySettings(folder=str(folder / "state"), **settings),
+    """Nights without a page, which takes most of their time."""
+    return nights_of(
+        here, folder, *(asked or ("team/app:*",)), **{"page": False} | settings
     )
 
 
@@ -256,66 +254,6 @@ class _Killed(BaseException):
 
 def _killed(*_: Any) -> None:
     raise _Killed
-
-
-@contextmanager
-def _killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Raise `_Killed` instead of the file change with this number; count them."""
-    count = 0
-
-    def counting(original: Any) -> Any:
-        def changed(*arguments: Any, **options: Any) -> Any:
-            nonlocal count
-            count += 1
-            if count == step:
-                raise _Killed
-            return original(*arguments, **options)
-
-        return changed
-
-    with monkeypatch.context() as patch:
-        for owner, name in (
-            (Path, "replace"),
-            (Path, "unlink"),
-            (Path, "symlink_to"),
-            (Path, "mkdir"),
-        ):
-            patch.setattr(owner, name, counting(getattr(owner, name)))
-        yield lambda: count
-
-
-async def test_a_kill_at_every_step_is_finished_by_the_next_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    content = simple(["team/app:1", "team/app:2"])
-    async with lab(content) as here:
-        step = 0
-        first = _nights(here, tmp_path, page=False)
-        await first.night("2026-12-01")
-        while True:
-            step += 1
-            folder = tmp_path / str(step)
-            shutil.copytree(first.folder, folder / "state", symlinks=True)
-            nights = _nights(here, folder, page=False, keep=KeepRules(daily=1))
-            with _killed_at(step, monkeypatch) as count:
-                try:
-                    await nights.night("2026-12-02T02:00:00Z")
-                    break
-                except _Killed:
-                    pass
-            result = await nights.night("2026-12-02T03:00:00Z")
-            assert result is not None
-            assert result.night.complete
-            newest = nights.known[-1]
-            assert newest == result.night
-            latest = (nights.folder / "latest.jsonl.zst").resolve()
-            assert latest.name == f"{newest.name}.jsonl.zst"
-            assert len(read_report(latest)) == 2
-            left = [name for name in files_in(nights.folder) if "tonight" in name]
-            assert not left
-            assert not [n for n in files_in(nights.folder) if n.endswith(".partial")]
-    assert step > 20
-    assert count() == step - 1
 
 
 async def test_a_full_disk_leaves_the_night_to_the_next_run(
