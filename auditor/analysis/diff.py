@@ -217,8 +217,8 @@ def compare(
     `ignore_registry` references are compared without their registry; raises
     `UsageError` if a report has the same name from two registries.
     """
-    with open_reports(old, schema="old_report") as connection:
-        add_reports(connection, new, schema="new_report")
+    with open_reports(old, schema="old_report", views=()) as connection:
+        add_reports(connection, new, schema="new_report", views=())
         connection.execute("USE main")
         for side in ("old", "new"):
             connection.execute(_load(side, ignore_registry=ignore_registry))

@@ -111,7 +111,7 @@ def search_digests(
     `UsageError` for an invalid digest, and for digits that several digests begin with.
     """
     prefixes = [_prefix(digest) for digest in digests]
-    with open_reports(paths, schema="report") as connection:
+    with open_reports(paths, schema="report", views=()) as connection:
         connection.execute("USE main")
         digests = tuple(
             dict.fromkeys(_in_full(connection, prefix) for prefix in prefixes)

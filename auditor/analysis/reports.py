@@ -18,7 +18,7 @@ import glob
 import re
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -44,29 +44,39 @@ MAX_ERROR_CHARS = 400
 
 @contextmanager
 def open_reports(
-    paths: Sequence[str], *, schema: str = "main"
+    paths: Sequence[str], *, schema: str = "main", views: Collection[str] | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection with the views of reports, given as files or globs.
+
+    `views` are those that are read besides `lines`, by default all of them: DuckDB
+    needs 20 ms to create one.
 
     Temporary data is in a folder that is removed at the end. Raises `UsageError` for a
     file that is missing, is not a report, or turns out to be damaged while the views
     are read inside the `with`.
     """
     with work_database() as connection, reading_reports():
-        add_reports(connection, paths, schema=schema)
+        add_reports(connection, paths, schema=schema, views=views)
         yield connection
 
 
 def add_reports(
-    connection: duckdb.DuckDBPyConnection, paths: Sequence[str], *, schema: str
+    connection: duckdb.DuckDBPyConnection,
+    paths: Sequence[str],
+    *,
+    schema: str,
+    views: Collection[str] | None = None,
 ) -> None:
     """Create the views of reports in a schema of the connection, and `USE` it.
+
+    `views` are as in `open_reports`.
 
     Raises `UsageError` for a missing file, or a file that is not a report.
     """
     patterns = [duckdb_pattern(file) for file in report_paths(paths)]
     with reading_reports():
-        _create_views(connection, patterns, schema)
+        needed = VIEWS if views is None else views
+        _create_views(connection, patterns, schema, needed)
         connection.execute("SELECT kind FROM lines LIMIT 1").fetchall()
 
 
@@ -324,7 +334,10 @@ VIEWS = {
 
 
 def _create_views(
-    connection: duckdb.DuckDBPyConnection, patterns: Sequence[str], schema: str
+    connection: duckdb.DuckDBPyConnection,
+    patterns: Sequence[str],
+    schema: str,
+    views: Collection[str],
 ) -> None:
     connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
     connection.execute(f'USE "{schema}"')
@@ -346,7 +359,8 @@ def _create_views(
     # Only with several files is it a question which of them a row is from.
     report = "report, " if len(patterns) > 1 else ""
     for name, text in VIEWS.items():
-        connection.execute(f"CREATE VIEW {name} AS SELECT {report}{text}")
+        if name in views:
+            connection.execute(f"CREATE VIEW {name} AS SELECT {report}{text}")
 
 
 # -- errors of DuckDB --

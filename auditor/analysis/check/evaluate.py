@@ -49,7 +49,7 @@ def check_reports(
                 f"{policy.file_name}:{rule.line}: {rule.id} needs an earlier report;"
                 " give one with --previous REPORT"
             )
-    with open_reports(reports) as connection:
+    with open_reports(reports, views=()) as connection:
         _create_outcomes(connection, policy, earlier)
         _create_judged(connection, policy, today)
         yield Findings(connection, policy)
@@ -64,7 +64,7 @@ def _create_outcomes(
     connection.execute(keep_last_lines("checked", "reference"))
     connection.execute(f"CREATE TABLE outcomes AS {_LINE_OUTCOMES}")
     if any(rule.definition.subject is Subject.EARLIER for rule in policy.rules):
-        add_reports(connection, earlier, schema="before")
+        add_reports(connection, earlier, schema="before", views=("images",))
         check_not_empty(connection, "--previous has no tags to compare with")
         connection.execute("USE main")
         connection.execute(_EARLIER)

@@ -88,7 +88,7 @@ class ReportLines:
 @contextmanager
 def load_lines(paths: Sequence[str]) -> Iterator[ReportLines]:
     """Load the lines of a report, given as files or globs."""
-    with open_reports(paths, schema="report") as connection:
+    with open_reports(paths, schema="report", views=()) as connection:
         connection.execute("USE main")
         connection.execute(_LOAD)
         connection.execute(keep_last_lines("line", "reference"))
