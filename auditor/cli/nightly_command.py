@@ -136,13 +136,7 @@ def _announced(
 def _announce(
     announcer: Announcer, code: int, sentence: str, folder: NightFolder | None
 ) -> None:
-    from auditor.nightly.night_folder import failed_start
-    from auditor.util.clock import rfc3339
-
-    del announcer.warnings[:]
-    night = failed_start(rfc3339(_now()), code, sentence)
-    announcer.failed(folder.record_failure(night) if folder else night)
-    for warning in announcer.warnings:
+    for warning in announcer.failed(code, sentence, folder):
         print_message(warning)
 
 

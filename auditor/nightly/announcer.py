@@ -15,7 +15,7 @@ from auditor.analysis.diff import Change
 from auditor.config import NightlySettings, NotifyOn
 from auditor.errors import ExitCode, OutputError
 from auditor.nightly import notifications
-from auditor.nightly.night_folder import Night
+from auditor.nightly.night_folder import Night, NightFolder, failed_start
 from auditor.nightly.night_text import failure_text, headline
 from auditor.nightly.notifications import origin
 from auditor.nightly.otlp import export_metrics
@@ -26,6 +26,7 @@ from auditor.report.metrics import (
     render_textfile,
     write_textfile,
 )
+from auditor.util.clock import rfc3339
 
 # Of a person at the keyboard, or of a machine that is shut down: the night goes on.
 _INTERRUPTED = {ExitCode.HANGUP, ExitCode.INTERRUPTED, ExitCode.TERMINATED}
@@ -104,18 +105,26 @@ class Announcer:
         self._ping(event, headline(night))
         return night
 
-    def failed(self, night: Night) -> None:
-        """Announce a night that ended with an exit code of 2 or more.
+    def failed(
+        self, code: int, sentence: str, folder: NightFolder | None
+    ) -> Sequence[str]:
+        """Announce that an exit code of 2 or more ended the night; return warnings.
 
-        An interrupted one is continued: no command is run, no notification sent.
+        It is recorded in the folder, if that could be opened. An interrupted night is
+        continued: no command is run for it, no notification sent.
         """
+        del self.warnings[:]
+        night = failed_start(rfc3339(self._now()), code, sentence)
+        if folder is not None:
+            night = folder.record_failure(night)
         # The error that ended the night is told; this may be the same once more.
         self.write_metrics(night, ())
         self.push(night, ())
-        if night.exit_code in _INTERRUPTED:
+        if code in _INTERRUPTED:
             self._ping("/fail", headline(night))
         else:
             self.finished(night, failure_text(night))
+        return self.warnings
 
     def warn(self, problem: str | None) -> None:
         """Add a warning, if there is a problem."""

@@ -98,12 +98,14 @@ class NightFolder:
 
     def nights(self) -> list[Night]:
         """Every night that is known, in order. Raises `UsageError`."""
-        nights = [_read_night(file) for file in self._nights.glob("*.json")]
+        names = [name for name in _entries(self._nights) if name.endswith(".json")]
+        nights = [_read_night(self._nights / name) for name in names]
         return sorted(nights, key=lambda night: night.number)
 
     def unfinished(self) -> Night | None:
         """The night that a run left unfinished, or None."""
-        return _read_night(self._tonight) if self._tonight.exists() else None
+        has_one = self._tonight.name in _entries(self.path)
+        return _read_night(self._tonight) if has_one else None
 
     def begin(self, started_at: str, options: Mapping[str, Any]) -> Night:
         """Begin a night now (RFC 3339), whose records depend on these options."""
@@ -243,8 +245,13 @@ def read_nights(path: str) -> list[Night]:
     Reads only: another process may work in the folder. Raises `UsageError`.
     """
     folder = NightFolder(Path(path))
-    if not folder.path.is_dir():
-        raise UsageError(f"{safe_text(path)}: no such folder; no night was run yet")
+    try:
+        os.listdir(folder.path)  # noqa: PTH208  (raises at once)
+    except FileNotFoundError:
+        sentence = f"{safe_text(path)}: no such folder; no night was run yet"
+        raise UsageError(sentence) from None
+    except OSError as error:
+        raise _cannot_be_read(folder.path, error) from None
     nights = folder.nights()
     unfinished = folder.unfinished()
     if unfinished is not None and unfinished.name not in {n.name for n in nights}:
@@ -298,6 +305,21 @@ def write_bytes(file: Path, content: bytes) -> None:
         stream.write(content)
 
 
+def _entries(folder: Path) -> list[str]:
+    """The names in a folder, none if it does not exist. Raises `UsageError`."""
+    try:
+        return os.listdir(folder)  # noqa: PTH208  (names only)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _cannot_be_read(folder, error) from None
+
+
+def _cannot_be_read(file: Path, error: OSError) -> UsageError:
+    reason = error.strerror or error
+    return UsageError(f"{safe_text(str(file))}: cannot be read: {reason}")
+
+
 def _whole_lines(file: Path) -> int:
     with suppress(OSError), file.open("rb") as stream:
         return sum(line.endswith(b"\n") for line in stream)
@@ -320,9 +342,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     try:
         document = orjson.loads(file.read_bytes())
     except OSError as error:
-        raise UsageError(
-            f"{safe_text(str(file))}: cannot be read: {error.strerror}"
-        ) from None
+        raise _cannot_be_read(file, error) from None
     except orjson.JSONDecodeError:
         document = None
     if not isinstance(document, dict):

@@ -171,6 +171,7 @@ class NightRun:
                 violations=violations,
                 warnings=self._warnings,
                 page=str(self._folder.latest_page) if page else None,
+                report=report,
             )
         return NightResult(night=night, lines=tuple(lines))
 

@@ -74,13 +74,14 @@ def action_lines(
     violations: Sequence[str],
     warnings: Sequence[str],
     page: str | None,
+    report: str,
 ) -> list[str]:
     """At most `MAX_LINES` lines to act on.
 
     `failures` are those of the audit's summary; `changes` and `violations` have one
     sentence for each example, `warnings` are about the steps after the audit.
     """
-    footer = [f"page: {page}" if page else f"report: {night.report}"]
+    footer = [f"page: {page}" if page else f"report: {report}"]
     lines = [headline(night), *warnings]
     groups = [list(_failure_lines(failures)), list(violations), list(changes)]
     room = MAX_LINES - len(lines) - len(footer)

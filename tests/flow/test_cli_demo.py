@@ -71,10 +71,15 @@ async def test_the_demo_shows_what_changed_and_commands_that_work(
     ):
         assert part in told
     _, _, commands = told.partition("Try next:\n")
-    tried = [shlex.split(line)[1:] for line in commands.splitlines()]
+    tried = [shlex.split(line, comments=True)[1:] for line in commands.splitlines()]
     assert [words[0] for words in tried] == ["query", "layers", "demo"]
     for words in tried[:2]:
         assert (await auditor(*words, place=tmp_path)).code == 0
+    async with running(*tried[2], "--port", "0", place=tmp_path) as process:
+        assert process.stdout is not None
+        assert b"runs on 127.0.0.1:" in await process.stdout.receive()
+        process.send_signal(signal.SIGINT)
+        assert (await finish(process)).code == 130
 
 
 async def test_the_demo_touches_no_other_files(tmp_path: Path) -> None:

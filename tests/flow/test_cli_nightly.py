@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -10,9 +12,9 @@ import anyio
 import orjson
 import pytest
 
-from auditor.nightly.night_folder import read_nights
+from auditor.nightly.night_folder import open_night_folder, read_nights
 from auditor.nightly.night_text import status_lines
-from tests.flow.commands import auditor, running
+from tests.flow.commands import PROGRAM, auditor, running
 from tests.flow.harness import Lab, lab, simple
 from tests.flow.nights import files_in, read_report
 from tests.support.fault_actions import Answer, Hold
@@ -39,10 +41,11 @@ def _config(here: Lab, folder: Path, more: str = "", nightly: str = "") -> str:
 async def test_a_good_night_of_cron_prints_nothing_and_status_shows_it(
     tmp_path: Path,
 ) -> None:
-    # As cron: hardly any environment, no home folder, no terminal.
+    # As cron: a shell, hardly any environment, no home folder, no terminal.
+    command = shlex.join((sys.executable, "-W", "error", "-m", "auditor"))
     program = (
         *("/usr/bin/env", "-i", f"PYTHONPATH={Path(__file__).parents[2]}"),
-        *(sys.executable, "-W", "error", "-m", "auditor"),
+        *("PATH=/usr/bin:/bin", "sh", "-c", f'{command} "$@"', "sh"),
     )
     async with lab(simple(["team/app:1", "team/app:2"])) as here:
         config = _config(here, tmp_path)
@@ -249,3 +252,64 @@ async def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -
     assert done.code == 3
     (message,) = done.messages
     assert message.startswith(f"{tmp_path / 'state'}: cannot be written: ")
+
+
+@pytest.mark.parametrize(
+    ("unreadable", "sentence"),
+    [
+        ("state", "state: cannot be read: Permission denied"),
+        ("state/nights", "state/nights: cannot be read: Permission denied"),
+        ("gone/state", "gone/state: cannot be read: Permission denied"),
+    ],
+)
+async def test_a_folder_that_may_not_be_read_is_no_folder_without_nights(
+    unreadable: str, sentence: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "night.toml"
+    state = "gone/state" if unreadable.startswith("gone") else "state"
+    config.write_text(
+        f'reference = ["registry.example.com/app"]\n[nightly]\nfolder = "{state}"\n'
+    )
+    (tmp_path / "state" / "nights").mkdir(parents=True)
+    (tmp_path / "gone" / "state").mkdir(parents=True)
+    folder = tmp_path / unreadable.replace("gone/state", "gone")
+    folder.chmod(0)
+    program: tuple[str, ...] = PROGRAM
+    if os.geteuid() == 0:  # root may read everything, but not without this right
+        rights = "-dac_override,-dac_read_search"
+        program = ("setpriv", f"--bounding-set={rights}", *PROGRAM)
+    done = await auditor("nightly", "status", "-c", str(config), program=program)
+    folder.chmod(0o700)
+    assert done.code == 2
+    assert done.messages == [f"{tmp_path}/{sentence}"]
+
+
+async def test_a_run_after_that_kills_auditor_leaves_the_night_to_the_next_start(
+    tmp_path: Path,
+) -> None:
+    async with lab(simple(["team/app:1", "team/app:2"])) as here:
+        nightly = 'run_after = ["sh", "-c", "kill -9 $PPID"]\n'
+        config = _config(here, tmp_path, nightly=nightly)
+        killed = await auditor("nightly", "-c", config)
+        assert killed.code == -signal.SIGKILL
+        requests = len(here.faults.log)
+        text = Path(config).read_text()
+        Path(config).write_text(text[: text.index("run_after")])
+        done = await auditor("nightly", "-c", config)
+        assert len(here.faults.log) > requests
+    assert (done.code, done.out, done.stderr) == (0, b"", [])
+    nights = read_nights(str(tmp_path / "state"))
+    assert [night.complete for night in nights] == [True, True]
+    assert not [name for name in files_in(tmp_path / "state") if "tonight" in name]
+
+
+async def test_a_second_night_at_the_same_time_ends_with_5(tmp_path: Path) -> None:
+    async with lab(simple(["team/app:1"])) as here:
+        config = _config(
+            here, tmp_path, nightly=f'ping_url = "http://{here.host}/ping"\n'
+        )
+        with open_night_folder(str(tmp_path / "state")):
+            done = await auditor("nightly", "-c", config)
+        assert not here.faults.log  # also no ping: the other one pings at its end
+    assert done.code == 5
+    assert "another auditor nightly works in this folder" in done.messages[0]
