@@ -18,6 +18,7 @@ import zstandard
 
 from auditor.audit.run import AuditJob, open_job, run_with_checkpoints
 from auditor.config import NightlySettings, Settings
+from auditor.errors import AuditorError
 from auditor.nightly.announcer import Announcer
 from auditor.nightly.night_folder import Night, open_night_folder, read_nights
 from auditor.nightly.night_run import NightResult, NightRun
@@ -58,28 +59,35 @@ class Nights:
             self.here.settings(*self.asked, **self.audit),
             metrics=str(self.metrics) if self.metrics else None,
         )
+        announcer = Announcer(
+            self.settings,
+            metrics=audit.metrics,
+            environment=self.environment,
+            now=self.here.clock.epoch,
+        )
         with open_night_folder(self.settings.folder) as folder:
             run = NightRun(
                 folder,
                 self.settings,
                 audit=audit,
-                announcer=Announcer(
-                    self.settings,
-                    metrics=audit.metrics,
-                    environment=self.environment,
-                    now=self.here.clock.epoch,
-                ),
+                announcer=announcer,
                 now=self.here.clock.epoch,
             )
-            night = run.begin()
-            self.earlier = run.earlier
-            settings = replace(audit, **run.audit_options())
-            self.resumed = settings.resume
-            summary = await self._audit(settings, stop=stop)
-            if summary is None:
-                return None
-            # In a thread: what it sends may arrive at a server of this event loop.
-            return await anyio.to_thread.run_sync(run.finish, night, summary)
+            # In threads: what they send may arrive at a server of this event loop.
+            try:
+                night = await anyio.to_thread.run_sync(run.begin)
+                self.earlier = run.earlier
+                settings = replace(audit, **run.audit_options())
+                self.resumed = settings.resume
+                summary = await self._audit(settings, stop=stop)
+                if summary is None:
+                    return None
+                return await anyio.to_thread.run_sync(run.finish, night, summary)
+            except AuditorError as error:
+                await anyio.to_thread.run_sync(
+                    announcer.failed, error.exit_code, str(error), folder
+                )
+                raise
 
     async def _audit(self, settings: Settings, *, stop: bool) -> dict[str, Any] | None:
         def silent(_: str) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +11,19 @@ import anyio
 import anyio.to_thread
 import orjson
 import pytest
-from aiohttp import web
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
 from auditor.analysis.history import show
-from auditor.config import FailOn, KeepRules, NotifyOn, NotifySettings
-from auditor.demo.demo_registry import serve
-from auditor.demo.image_builder import image, index
+from auditor.config import FailOn, NotifyOn, NotifySettings
+from auditor.demo.image_builder import image
 from auditor.errors import LockedError, OutputError
 from auditor.nightly import night_folder, night_run, notifications
 from auditor.nightly.announcer import Announcer
 from auditor.nightly.night_folder import open_night_folder
 from tests.flow.harness import MANIFESTS, Lab, lab, simple
+from tests.flow.http_sink import http_sink
 from tests.flow.nights import Nights, nights_of, read_report
 from tests.scripted_server import respond, scripted_server
 from tests.support.fault_actions import Answer
@@ -367,7 +364,7 @@ async def test_only_a_night_that_is_continued_resumes_its_audit(tmp_path: Path) 
 async def test_metrics_that_cannot_be_written_do_not_hold_up_the_nights_to_come(
     tmp_path: Path,
 ) -> None:
-    async with lab(simple(["team/app:1.0"])) as here, _sink() as sink:
+    async with lab(simple(["team/app:1.0"])) as here, http_sink() as sink:
         nights = _nights(here, tmp_path, push_url=sink.url)
         nights.metrics = tmp_path / "none" / "registry.prom"
         for day in ("2026-12-01", "2026-12-02"):
@@ -406,35 +403,9 @@ async def test_a_latest_file_that_cannot_be_replaced_holds_up_nothing(
 # -- others are told ---------------------------------------------------------------
 
 
-@dataclass
-class Sink:
-    """An HTTP server that records what it is sent."""
-
-    url: str = ""
-    seen: list[tuple[str, str, bytes]] = field(default_factory=list)
-
-    def paths(self) -> list[str]:
-        return [path for _, path, _ in self.seen]
-
-
-@asynccontextmanager
-async def _sink(status: int = 200) -> AsyncIterator[Sink]:
-    sink = Sink()
-
-    async def receive(request: web.Request) -> web.Response:
-        sink.seen.append((request.method, request.path_qs, await request.read()))
-        return web.Response(status=status)
-
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", receive)
-    async with serve(app) as url:
-        sink.url = url
-        yield sink
-
-
 async def test_a_notification_has_the_markdown_and_no_secret(tmp_path: Path) -> None:
     content = simple(["team/app:1.0"])
-    async with lab(content) as here, _sink() as sink:
+    async with lab(content) as here, http_sink() as sink:
         host = sink.url.removeprefix("http://")
         nights = _nights(
             here,
@@ -465,7 +436,7 @@ async def test_a_notification_has_the_markdown_and_no_secret(tmp_path: Path) -> 
 async def test_a_good_night_without_changes_notifies_only_always(
     on: NotifyOn, tmp_path: Path
 ) -> None:
-    async with lab(simple(["team/app:1.0"])) as here, _sink() as sink:
+    async with lab(simple(["team/app:1.0"])) as here, http_sink() as sink:
         host = sink.url.removeprefix("http://")
         nights = _nights(here, tmp_path, notify=NotifySettings(urls_env="URLS", on=on))
         nights.environment["URLS"] = f"json://{host}"
@@ -480,7 +451,7 @@ async def test_a_good_night_without_changes_notifies_only_always(
 
 
 async def test_a_notification_that_fails_is_a_warning(tmp_path: Path) -> None:
-    async with lab(simple(["team/app:1.0"])) as here, _sink(500) as sink:
+    async with lab(simple(["team/app:1.0"])) as here, http_sink(500) as sink:
         host = sink.url.removeprefix("http://")
         urls = tmp_path / "urls"
         urls.write_text(f"# our chat\njson://secret@{host}\nnonsense\n")
@@ -539,7 +510,7 @@ async def test_the_switch_the_push_and_the_command_get_the_night(
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "night.json"
-    async with lab(simple(["team/app:1.0"])) as here, _sink() as sink:
+    async with lab(simple(["team/app:1.0"])) as here, http_sink() as sink:
         nights = _nights(
             here,
             tmp_path,
@@ -578,7 +549,7 @@ async def test_the_switch_the_push_and_the_command_get_the_night(
     ],
 )
 async def test_the_event_is_part_of_the_path_of_a_ping(url: str, path: str) -> None:
-    async with _sink() as sink:
+    async with http_sink() as sink:
         await anyio.to_thread.run_sync(notifications.ping, f"{sink.url}{url}", "/start")
     assert sink.paths() == [path]
 
@@ -593,65 +564,3 @@ async def test_an_answer_that_is_not_http_is_a_warning(answer: bytes) -> None:
     assert problem is not None
     assert problem.startswith(f"ping_url: {url} ")
     assert "secret" not in problem
-
-
-# -- a month -----------------------------------------------------------------------
-
-
-async def test_a_month_of_nights(tmp_path: Path) -> None:
-    """Thirty nights with everything that happens in a month, told exactly by status."""
-    content = simple(f"team/app:1.{n}" for n in range(4))
-    both = [image("x", platform=one) for one in ("linux/amd64", "linux/arm64")]
-    content.add("team/multi", index(both), "1.0")
-    async with lab(content) as here:
-        nights = _nights(
-            here,
-            tmp_path,
-            "team/app:*",
-            "team/multi:*",
-            keep=KeepRules(daily=7, weekly=4, monthly=1),
-            page=False,
-        )
-        for day in range(1, 31):
-            at = f"2026-12-{day:02}T02:00:00Z"
-            match day:
-                case 5:  # a tag moves
-                    content.add("team/app", image("moved"), "1.1")
-                case 9:  # a platform is lost
-                    content.add("team/multi", index(both[:1]), "1.0")
-                case 13:  # an outage of a whole night
-                    here.faults.on("*", "/v2/*", Answer(403), forever=True)
-                case 14:
-                    here.faults.rules.clear()
-                case 18:  # a kill, continued an hour later
-                    assert await nights.night(at, stop=True) is None
-                    at = "2026-12-18T03:00:00Z"
-                case 20:  # the clock is set back by an hour
-                    await nights.night("2026-12-20T02:00:00Z")
-                    at = "2026-12-20T01:00:00Z"
-            await nights.night(at)
-    told = {
-        night.name: (night.complete, night.changes, night.compared_with)
-        for night in nights.known
-    }
-    # Weekly: the newest complete nights of the weeks that end on 13, 20 and 27
-    # December and of the last; daily: the last seven.
-    assert list(told) == [
-        "2026-12-12",
-        "2026-12-13",  # the outage: newer than the oldest night that is kept
-        "2026-12-20-2",
-        *(f"2026-12-{day}" for day in range(24, 31)),
-    ]
-    assert told["2026-12-20-2"] == (True, {}, "2026-12-20")
-    assert [name for name, (complete, _, _) in told.items() if not complete] == [
-        "2026-12-13"
-    ]
-    reports = sorted(file.name for file in (nights.folder / "reports").iterdir())
-    assert reports == sorted(f"{name}.jsonl.zst" for name in told)
-    with show(nights.folder / "history", here.ref("team/app:1.1")) as result:
-        periods = [row[:3] for row in result.rows()]
-    # 29 complete nights of 30, one of them twice.
-    assert periods == [
-        ("2026-12-01", "2026-12-04", "4"),
-        ("2026-12-05", "2026-12-30", "26"),
-    ]
