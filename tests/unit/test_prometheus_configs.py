@@ -64,7 +64,7 @@ def check_expression(expression: str) -> None:
 
 
 def rules() -> list[dict[str, Any]]:
-    document = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())
+    document = yaml.safe_load((DEPLOY / "alertmanager" / "alerts.yml").read_text())
     (group,) = document["groups"]
     assert group.keys() == {"name", "rules"}
     found: list[dict[str, Any]] = group["rules"]
