@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import AsyncIterator
@@ -211,7 +212,12 @@ def _print_changes(nightly: NightlySettings) -> None:
 
 def _program() -> str:
     """The command to type: `make demo` uses an environment that is not on the PATH."""
-    return "auditor" if shutil.which("auditor") else sys.argv[0]
+    if shutil.which("auditor"):
+        return "auditor"
+    program = Path(sys.argv[0])
+    if program.name == "__main__.py":  # as `python -m auditor`
+        return f"{shlex.quote(sys.executable)} -m auditor"
+    return shlex.quote(str(program))
 
 
 def _print_next_steps(folder: Path) -> None:

@@ -71,11 +71,14 @@ async def test_the_demo_shows_what_changed_and_commands_that_work(
     ):
         assert part in told
     _, _, commands = told.partition("Try next:\n")
-    tried = [shlex.split(line, comments=True)[1:] for line in commands.splitlines()]
-    assert [words[0] for words in tried] == ["query", "layers", "demo"]
-    for words in tried[:2]:
-        assert (await auditor(*words, place=tmp_path)).code == 0
-    async with running(*tried[2], "--port", "0", place=tmp_path) as process:
+    query, layers, serve = (line.strip() for line in commands.splitlines())
+    for line in (query, layers):
+        pasted = await auditor(program=("sh", "-c", line), place=tmp_path)
+        assert (pasted.code, pasted.stderr) == (0, [])
+        assert pasted.out
+    words = shlex.split(serve, comments=True)
+    assert words[-2:] == ["demo", "--serve"]
+    async with running("--port", "0", program=words, place=tmp_path) as process:
         assert process.stdout is not None
         assert b"runs on 127.0.0.1:" in await process.stdout.receive()
         process.send_signal(signal.SIGINT)
