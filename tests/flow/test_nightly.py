@@ -56,7 +56,7 @@ def _policy(folder: Path) -> str:
 
 async def test_a_good_night_prints_nothing_and_is_published(tmp_path: Path) -> None:
     async with lab(simple(["team/app:1.0", "team/app:1.1"])) as here:
-        nights = _nights(here, tmp_path)
+        nights = _nights(here, tmp_path, page=True)
         result = await nights.night("2026-12-01")
     assert result is not None
     assert result.exit_code == 0
@@ -102,7 +102,8 @@ async def test_a_moved_tag_breaks_the_policy_and_fills_ten_lines_at_most(
         result.lines[0]
         == "night 2026-12-02: 0 of 30 references failed; 30 moved; 30 policy violations"
     )
-    assert result.lines[-1] == f"page: {nights.folder / 'latest.html'}"
+    report = nights.folder / "reports" / "2026-12-02.jsonl.zst"
+    assert result.lines[-1] == f"report: {report}"
 
 
 @pytest.mark.parametrize(
@@ -372,7 +373,7 @@ async def test_metrics_that_cannot_be_written_do_not_hold_up_the_nights_to_come(
             assert result is not None
             assert result.exit_code == 3
             assert any("registry.prom: the metrics" in line for line in result.lines)
-            assert result.lines[-1].startswith("page: ")
+            assert result.lines[-1].startswith("report: ")
             assert not list(nights.folder.glob("tonight*"))
     assert [night.exit_code for night in nights.known] == [3, 3]
     assert b'auditor_night_exit_code{audit="registry"} 3.0' in sink.seen[-1][2]
@@ -384,7 +385,7 @@ async def test_a_latest_file_that_cannot_be_replaced_holds_up_nothing(
 ) -> None:
     monkeypatch.setattr(night_run, "make_page", lambda *_, **__: "<!DOCTYPE html>")
     async with lab(simple(["team/app:1.0"])) as here:
-        nights = _nights(here, tmp_path)
+        nights = _nights(here, tmp_path, page=True)
         (nights.folder / name).mkdir(parents=True)
         result = await nights.night("2026-12-01")
         assert result is not None
