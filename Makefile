@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint types unit real programs image docs fuzz lowest format bench clean
+.PHONY: help demo test lint types unit real programs image docs picture fuzz lowest format bench clean
 
 help:
 	@echo "make demo   two nights of a local registry, and what changed"
@@ -16,6 +16,7 @@ help:
 	@echo "make docs   the documentation as a site, in site/"
 	@echo "make thorough  the properties with forty times as many examples (an hour)"
 	@echo "make image  the container image of deploy/container/, with docker or podman"
+	@echo "make picture  the picture of the README, from a real run"
 	@echo "make fuzz   coverage-guided fuzzing of every parser, one minute each"
 	@echo "make lowest make unit with the lowest supported versions of the dependencies"
 	@echo "make bench  measure auditor and other tools on a local registry (takes minutes)"
@@ -42,6 +43,7 @@ programs: $(VENV)/.dev
 	$(BIN)/python -m tests.real.go_programs
 
 docs: $(VENV)/.dev
+	$(BIN)/python -m scripts.reference_pages
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 	@echo "site/index.html: open it in a browser"
 
@@ -50,6 +52,10 @@ IMAGE ?= registry.example.com/auditor:0.1.0
 
 image:
 	$(ENGINE) build -f deploy/container/Dockerfile -t $(IMAGE) .
+
+# The terminal of the README, from a real run.
+picture: $(VENV)/.dev
+	$(BIN)/python -m scripts.terminal_picture
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -1,9 +1,8 @@
-"""The documented commands of query, export and history run."""
+"""The documentation of query has the columns and examples of the code."""
 
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
 import pytest
@@ -16,34 +15,6 @@ from tests.records import RECORDS
 from tests.reports import write_report
 
 DOCS = Path(__file__).parents[2] / "docs" / "guide"
-PAGES = ("query.md", "export.md", "history.md")
-
-
-def commands(page: str) -> list[list[str]]:
-    text = (DOCS / page).read_text(encoding="utf-8")
-    blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    words = [shlex.split(block, comments=True) for block in blocks]
-    found: list[list[str]] = []
-    for word in (word for block in words for word in block):
-        if word == "auditor":
-            found.append([])
-        else:
-            found[-1].append(word)
-    return found
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_every_documented_command_runs(
-    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_report(Path("report.jsonl"), RECORDS)
-    Path("nightly").mkdir()
-    write_report(Path("nightly/2026-11-24.jsonl.gz"), RECORDS)
-    found = commands(page)
-    assert found
-    for arguments in found:
-        assert run(arguments) == 0, arguments
 
 
 def test_the_documentation_has_every_column_of_the_views(tmp_path: Path) -> None:

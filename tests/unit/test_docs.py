@@ -32,12 +32,16 @@ _LINK = re.compile(r"\]\((?![a-z]+:)([^)\s#]*)(?:#([^)\s]+))?\)")
 _FILE = re.compile(r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|toml|md|yml|json))`")
 _INLINE = re.compile(r"`(auditor [a-z][^`\n]+)`")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
-# Options of other programs: bench, node_exporter, pip, skopeo, docker, click.
+# Options of other programs: bench, node_exporter, pip, skopeo, crane, regctl, cosign,
+# docker, click.
 OTHER_OPTIONS = frozenset(
     {
-        "--all", "--children", "--clusterrole", "--collector", "--from", "--help",
-        "--mount", "--official", "--repositories", "--rounds", "--serviceaccount",
-        "--src", "--synthetic", "--version", "--warm",
+        "--all", "--cert-dir", "--children", "--clusterrole", "--collector",
+        "--constraint", "--creds", "--find-links", "--from", "--help", "--host",
+        "--insecure", "--key", "--mount", "--no-index", "--official",
+        "--override-arch", "--override-os", "--repositories", "--rounds",
+        "--serviceaccount", "--src", "--synthetic", "--tls-verify", "--version",
+        "--warm", "--yes",
     }
 )  # fmt: skip
 
@@ -99,7 +103,7 @@ def _commands(document: str) -> Iterator[str]:
         for line in re.sub(r"\\\n\s*", "", block).splitlines()
     ]
     for code in (*lines, *_INLINE.findall(_text(document))):
-        for part in re.split(r" (?:\||&&|\|\|) ", code):
+        for part in re.split(r" (?:\||&&|\|\|)(?: |$)", code):
             line = re.sub(r"\s#.*| >.*", "", part).strip()
             words = line.split()
             if words[:1] != ["auditor"] or len(words) < 3 or "  " in line:
@@ -109,7 +113,10 @@ def _commands(document: str) -> Iterator[str]:
 
 
 COMMAND_LINES = [
-    (document, line) for document in DOCUMENTS for line in _commands(document)
+    (document, line)
+    for document in DOCUMENTS
+    if not document.startswith("docs/reference/")  # usage lines, made from the code
+    for line in _commands(document)
 ]
 
 
@@ -132,8 +139,9 @@ def test_every_command_line_is_valid(document: str, line: str) -> None:
         command.make_context(command.name, arguments)  # `UsageError` if invalid
 
 
-def test_the_readme_has_command_lines() -> None:
-    assert sum(document == "README.md" for document, _ in COMMAND_LINES) > 15
+def test_there_are_many_command_lines() -> None:
+    assert len(COMMAND_LINES) > 100
+    assert "README.md" in dict(COMMAND_LINES)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

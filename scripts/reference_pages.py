@@ -1,0 +1,374 @@
+"""Writes the pages of `docs/reference/`: everything in them comes from the code.
+
+    python -m scripts.reference_pages          # write them
+    python -m scripts.reference_pages --check  # exit code 1 if they are out of date
+
+`make docs` writes them; a test compares.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from auditor.analysis.check.rules import RULES
+from auditor.cli.main import COMMANDS, cli
+from auditor.cli.schema_command import SCHEMAS, _schema
+from auditor.config import nightly_settings
+from auditor.config.option_table import OPTIONS, Option, OptionGroup, OptionScope
+from auditor.config.values import ValueType
+from auditor.errors import ExitCode, FailureKind
+from auditor.model import WarningCode
+from auditor.report import metrics
+
+FOLDER = Path(__file__).parent.parent / "docs" / "reference"
+_NOTE = "<!-- Written by scripts/reference_pages.py; change the code instead. -->\n"
+_UNITS = ((86_400, "d"), (3600, "h"), (60, "m"))
+
+
+def pages() -> dict[str, str]:
+    """The text of each page, by file name."""
+    texts = {
+        "commands.md": _commands(),
+        "configuration.md": _configuration(),
+        "report.md": _report(),
+        "failures.md": _failures(),
+        "policy-rules.md": _policy_rules(),
+        "metrics.md": _metrics(),
+        "exit-codes.md": _exit_codes(),
+    }
+    return {name: f"{_NOTE}\n{text.strip()}\n" for name, text in texts.items()}
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table in Markdown."""
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"\s+", " ", text).replace("|", "\\|").strip()
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+# -- commands --------------------------------------------------------------------
+
+
+def _commands() -> str:
+    parts = [
+        "# Commands and options\n",
+        "Every command with its options. `auditor COMMAND --help` prints the same.\n",
+        table(
+            ("command", "what it does"),
+            (
+                (f"[`auditor {name}`](#auditor-{name})", COMMANDS[name])
+                for name in COMMANDS
+            ),
+        ),
+    ]
+    for name in COMMANDS:
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        parts += _command(command, f"auditor {name}")
+    return "\n".join(parts)
+
+
+def _command(command: click.Command, name: str) -> Iterator[str]:
+    context = click.Context(command, info_name=name)
+    usage = command.get_usage(context).removeprefix("Usage: ")
+    yield f"## {name}\n"
+    yield f"```text\n{' '.join(usage.split())}\n```\n"
+    yield _prose(command.help or "")
+    rows = [
+        (_flags(parameter), _option_help(parameter))
+        for parameter in command.params
+        if isinstance(parameter, click.Option)
+    ]
+    if rows:
+        yield table(("option", "meaning"), rows)
+    if command.epilog:
+        yield _prose(command.epilog)
+    if isinstance(command, click.Group):
+        for sub in command.list_commands(context):
+            child = command.get_command(context, sub)
+            assert child is not None
+            yield from _command(child, f"{name} {sub}")
+
+
+def _prose(text: str) -> str:
+    """Help text as Markdown; what click must not wrap is a block."""
+    parts = []
+    for paragraph in re.sub(
+        r"[ ]+$", "", text.replace("\r", ""), flags=re.MULTILINE
+    ).split("\n\n"):
+        if paragraph.startswith("\b"):
+            parts.append(
+                "```text\n" + paragraph.removeprefix("\b").strip("\n") + "\n```\n"
+            )
+        elif paragraph.strip():
+            parts.append(" ".join(paragraph.split()).replace("<", "&lt;") + "\n")
+    return "\n".join(parts)
+
+
+def _flags(option: click.Option) -> str:
+    flags = [*option.opts, *option.secondary_opts]
+    shown = ", ".join(map(_code, flags))
+    if option.is_flag:
+        return shown
+    choices = getattr(option.type, "choices", None)
+    metavar = "\\|".join(map(str, choices)) if choices else option.metavar
+    return (
+        f"{shown} {_code((metavar or option.type.name.upper()).replace(chr(92), ''))}"
+    )
+
+
+def _option_help(option: click.Option) -> str:
+    text = (option.help or "").replace("<", "&lt;")
+    if option.show_default and option.default not in (None, (), ""):
+        text += f" Default: `{option.default}`."
+    # Settings have their default in brackets at the end.
+    return re.sub(r"\s*\[default: (.*)\]$", r" Default: `\1`.", text)
+
+
+# -- configuration ---------------------------------------------------------------
+
+
+def _configuration() -> str:
+    parts = [
+        "# Configuration keys and variables\n",
+        "Every option has one name: the key in the TOML file (`-c FILE`), the variable"
+        " and the flag. Defaults < file < environment < flags. A list is `[...]` in"
+        " the file, has commas in a variable, and is a repeated flag. Durations are"
+        " seconds or `30s`, `15m`, `5h30m`, `7d`.\n",
+        "Where a key can be set: **run**, at the top of the file, by its variable and"
+        " by its flag; **registry**, in a section"
+        ' `[registry."registry.example.com"]`.\n',
+    ]
+    for group in OptionGroup:
+        parts.append(f"## {group.value}\n")
+        parts.append(
+            table(
+                ("key", "value", "default", "variable, flag", "set for", "meaning"),
+                map(_option_row, (one for one in OPTIONS if one.group is group)),
+            )
+        )
+    parts.append("## The table [nightly]\n")
+    parts.append(
+        "For [`auditor nightly`](../how-to/nightly.md), which explains each key.\n"
+    )
+    parts.append(table(("key", "value"), _nightly_rows()))
+    return "\n".join(parts)
+
+
+def _option_row(option: Option) -> tuple[str, ...]:
+    scopes = {
+        OptionScope.COMMAND_LINE: "command line",
+        OptionScope.RUN: "run",
+        OptionScope.RUN_AND_REGISTRY: "run, registry",
+        OptionScope.REGISTRY: "registry",
+    }
+    names = [option.variable or "", *_option_flags(option)]
+    return (
+        "" if option.scope is OptionScope.COMMAND_LINE else _code(option.name),
+        option.value.expected,
+        _code(_default(option)),
+        " ".join(map(_code, filter(None, names))),
+        scopes[option.scope],
+        option.help.replace("<", "&lt;"),
+    )
+
+
+def _option_flags(option: Option) -> list[str]:
+    if option.positional:
+        return ["REFERENCE..."]
+    return [flag for flags in option.flags for flag in flags.split("/")]
+
+
+def _default(option: Option) -> str:
+    value = option.default
+    if value in (None, (), ""):
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if option.field.endswith("_s") and isinstance(value, float):
+        return _duration(value)
+    return str(value)
+
+
+def _duration(seconds: float) -> str:
+    for unit, letter in _UNITS:
+        if seconds >= unit and seconds % unit == 0:
+            return f"{seconds / unit:g}{letter}"
+    return f"{seconds:g}s"
+
+
+def _nightly_rows() -> Iterator[tuple[str, str]]:
+    def rows(keys: dict[str, ValueType], prefix: str = "") -> Iterator[tuple[str, str]]:
+        for key, value in keys.items():
+            yield _code(prefix + key), value.expected
+
+    yield from rows(nightly_settings._NIGHTLY)
+    for name, keys in nightly_settings._TABLES.items():
+        yield from rows(keys, f"{name}.")
+
+
+# -- report ----------------------------------------------------------------------
+
+
+def _report() -> str:
+    parts = [
+        "# Fields of records and documents\n",
+        "One JSON object per line, UTF-8, keys always in this order. Within a schema"
+        " number no field is renamed or dropped, and an unknown value is `null`."
+        " `auditor schema NAME` prints the JSON Schema of each document;"
+        " [The report](../guide/report.md) explains the values.\n",
+    ]
+    described: set[str] = set()
+    for name, (title, _) in SCHEMAS.items():
+        schema = _schema(name)
+        parts.append(f"## {title}\n")
+        parts.append(f"`auditor schema {name}`\n")
+        for class_name, definition in schema["$defs"].items():
+            if class_name in described:
+                parts.append(f"{class_name}: see above.\n")
+                continue
+            described.add(class_name)
+            parts.append(f"### {class_name}\n")
+            parts.append(_prose(definition["description"]))
+            parts.append(
+                table(
+                    ("field", "value"),
+                    (
+                        (_code(field), _schema_type(value))
+                        for field, value in definition["properties"].items()
+                    ),
+                )
+            )
+    return "\n".join(parts)
+
+
+def _schema_type(schema: dict[str, Any]) -> str:
+    """A JSON Schema in words."""
+    if "const" in schema:
+        return _code(str(schema["const"]))
+    if "enum" in schema:
+        return ", ".join(_code(str(one)) for one in schema["enum"])
+    if "$ref" in schema:
+        return str(schema["$ref"]).rpartition("/")[2]
+    if "anyOf" in schema:
+        return " or ".join(map(_schema_type, schema["anyOf"]))
+    kind = schema.get("type")
+    if kind == "array":
+        if "prefixItems" in schema:
+            return "list: " + ", ".join(map(_schema_type, schema["prefixItems"]))
+        return f"list of {_schema_type(schema['items'])}"
+    if kind == "object":
+        return f"map of {_schema_type(schema['additionalProperties'])}"
+    return str(kind or "anything")
+
+
+# -- failures, rules, metrics, exit codes ----------------------------------------
+
+
+def _failures() -> str:
+    fixers = {
+        "user": "you",
+        "registry": "the registry's operator",
+        "network": "the network",
+        "nobody": "nobody: run again",
+    }
+    return "\n".join(
+        [
+            "# Failures and warnings\n",
+            "A reference that could not be audited is a line with `failure`; a problem"
+            " that did not prevent the record is in `warnings`."
+            " [The report](../guide/report.md#failure-record) says what each means.\n",
+            "## Failures\n",
+            table(
+                ("failure", "retried", "who can fix it"),
+                (
+                    (
+                        _code(kind.value),
+                        "yes" if kind.retryable else "no",
+                        fixers[kind.blame],
+                    )
+                    for kind in FailureKind
+                ),
+            ),
+            "## Warnings\n",
+            table(("warning",), ((_code(code.value),) for code in WarningCode)),
+        ]
+    )
+
+
+def _policy_rules() -> str:
+    rows = (
+        (_code(name), rule.value_type.expected, rule.summary)
+        for name, rule in RULES.items()
+    )
+    return "\n".join(
+        [
+            "# Rules of a policy\n",
+            "The rules of [`auditor check`](../guide/check.md), which a section"
+            " `[rules.NAME]` of a policy can have.\n",
+            table(("rule", "value", "requirement"), rows),
+        ]
+    )
+
+
+def _metrics() -> str:
+    return "\n".join(
+        [
+            "# Metrics\n",
+            "The metrics that `--metrics FILE` writes, all of them gauges with the"
+            " label `audit`. How to use them: [Metrics and"
+            " alerts](../how-to/monitoring.md).\n",
+            table(
+                ("metric", "meaning"),
+                ((_code(name), text) for name, text in metrics._HELP.items()),
+            ),
+        ]
+    )
+
+
+def _exit_codes() -> str:
+    return "\n".join(
+        [
+            "# Exit codes\n",
+            table(
+                ("code", "meaning"),
+                ((_code(str(int(code))), code.meaning) for code in ExitCode),
+            ),
+        ]
+    )
+
+
+def main() -> int:
+    """Write the pages, or compare them with `--check`."""
+    texts = pages()
+    if "--check" in sys.argv[1:]:
+        stale = [
+            name
+            for name, text in texts.items()
+            if not (FOLDER / name).is_file() or (FOLDER / name).read_text() != text
+        ]
+        for name in stale:
+            click.echo(f"docs/reference/{name} is out of date: make docs", err=True)
+        return 1 if stale else 0
+    FOLDER.mkdir(exist_ok=True)
+    for name, text in texts.items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
