@@ -53,6 +53,7 @@ VIEW_HELP: dict[str, ViewHelp] = {
             "size": "compressed bytes of all distinct layers",
             "annotations": "a map of those of the manifest",
             "access": "a structure: what the token grants",
+            "location": "what was asked instead, such as a mirror",
             "warnings": "as structures; see the view warnings",
             **_AUDITED,
         },
