@@ -27,7 +27,7 @@ DOCUMENTS = sorted(
         *(ROOT / "docs").rglob("*.md"),
     )
 )
-_BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_BLOCK = re.compile(r"^```[^`\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\((?![a-z]+:)([^)\s#]*)(?:#([^)\s]+))?\)")
 _FILE = re.compile(r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|toml|md|yml|json))`")
 _INLINE = re.compile(r"`(auditor [a-z][^`\n]+)`")
