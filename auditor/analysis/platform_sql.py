@@ -53,21 +53,37 @@ def normalized_names(names: str) -> str:
 
 
 def _platform_text(os: str, architecture: str, variant: str) -> str:
-    given = f"lower({architecture})"
-    name = _renamed(given, {old: new for old, (new, _) in ARCHITECTURE_NAMES.items()})
-    number = f"regexp_replace(lower(coalesce({variant}, '')), '^([0-9]+)$', 'v\\1')"
+    names = {old: new for old, (new, _) in ARCHITECTURE_NAMES.items()}
     implied = {old: new for old, (_, new) in ARCHITECTURE_NAMES.items() if new}
     others = {f"{of}/{old}": new for (of, old), new in VARIANT_NAMES.items()}
-    number = f"CASE {name} || '/' || {number} {_cases(others)} ELSE {number} END"
-    written = f"CASE {given} {_cases(implied)} ELSE {number} END"
+    number = f"regexp_replace(lower(coalesce({variant}, '')), '^([0-9]+)$', 'v\\1')"
+    other = f"CASE _name || '/' || _number {_cases(others)} ELSE _number END"
+    written = f"CASE _given {_cases(implied)} ELSE {other} END"
     default = ", ".join(f"'{name}/{variant}'" for name, variant in DEFAULT_VARIANTS)
     without = ", ".join(f"'{name}'" for name in WITHOUT_VARIANTS)
     suffix = f"""
-        CASE WHEN {written} = '' THEN CASE {name} {_cases(IMPLIED_VARIANTS)} END
-             WHEN {name} IN ({without}) THEN NULL
-             WHEN {name} || '/' || {written} IN ({default}) THEN NULL
-             ELSE {written} END"""
-    return f"concat_ws('/', {_renamed(f'lower({os})', OS_NAMES)}, {name}, {suffix})"
+        CASE WHEN _written = '' THEN CASE _name {_cases(IMPLIED_VARIANTS)} END
+             WHEN _name IN ({without}) THEN NULL
+             WHEN _name || '/' || _written IN ({default}) THEN NULL
+             ELSE _written END"""
+    text = f"concat_ws('/', {_renamed(f'lower({os})', OS_NAMES)}, _name, {suffix})"
+    for name, value in (
+        ("_written", written),
+        ("_number", number),
+        ("_name", _renamed("_given", names)),
+        ("_given", f"lower({architecture})"),
+    ):
+        text = _with_name(name, value, text)
+    return text
+
+
+def _with_name(name: str, value: str, expression: str) -> str:
+    """An expression in which a value has a name.
+
+    Writing the value wherever it is used makes an expression of thousands of nodes,
+    which DuckDB binds again in every query of a report.
+    """
+    return f"[{expression} FOR {name} IN [{value}]][1]"
 
 
 def _renamed(name: str, names: Mapping[str, str]) -> str:
