@@ -34,7 +34,7 @@ BYTES = """
     FROM (SELECT DISTINCT repository, digest, size FROM layers)
     GROUP BY repository ORDER BY bytes DESC LIMIT 10
 """
-POLICY = Path(__file__).parent.parent / "configs" / "policy-baseline.toml"
+POLICY = Path(__file__).parent.parent / "auditor" / "examples" / "policy-baseline.toml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

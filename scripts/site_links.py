@@ -1,7 +1,7 @@
 """A hook of MkDocs: pages may link to files of the repository outside of `docs/`.
 
-`[...](../../configs/nightly.toml)` works on GitHub and in an editor. For the site, the
-file is copied to `repository/configs/nightly.toml`, and the link leads there. A
+`[...](../../deploy/cron/README.md)` works on GitHub and in an editor. For the site, the
+file is copied to `repository/deploy/cron/README.md`, and the link leads there. A
 Markdown file becomes a page, whose own links are treated in the same way.
 """
 

@@ -24,6 +24,7 @@ from auditor.cli.help_text import (
 from auditor.config import Option, OptionGroup, Settings, load_settings, options_of
 from auditor.config.values import ValueType
 from auditor.errors import ProtocolError, UsageError
+from auditor.util.missing_package import how_to_install
 
 if TYPE_CHECKING:
     from auditor.util.clock import Clock
@@ -270,6 +271,5 @@ def extras(what: str = "this command") -> Iterator[None]:
         if module not in EXTRAS:
             raise
         raise UsageError(
-            f"{what} needs {module}, which is not installed:"
-            f" install auditor with its extra {EXTRAS[module]}"
+            f"{what} needs {module}, which is not installed: {how_to_install(module)}"
         ) from None

@@ -44,6 +44,7 @@ COMMANDS = {
     "history": "Keep nightly reports and show when a tag moved.",
     "html": "Make one self-contained page of a report.",
     "cache": "Manage the digest cache: info, prune, verify.",
+    "config": "Print example configurations and policies to start from.",
     "schema": "Print the JSON Schema of report lines and other documents.",
     "completion": "Print the completion script for bash, zsh or fish.",
     "man": "Show the manual page of a command.",

@@ -43,7 +43,7 @@ _BY_KIND = {
     " -servername {host}",
     FailureKind.DENIED: "log in with an account that can pull: docker login {name} (or"
     ' podman login), or username and password_env in a section [registry."{name}"] of'
-    " the configuration",
+    " the configuration (auditor config example accounts)",
     FailureKind.NO_PULL_GRANT: "ask the owner of the repository to grant pull to this"
     " account, or configure another account for it in a section"
     ' [registry."{name}/NAMESPACE"]',

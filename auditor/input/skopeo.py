@@ -44,6 +44,7 @@ from auditor.input.input_items import (
 )
 from auditor.oci.reference import TagPattern, parse_selector
 from auditor.util.lazy_regex import LazyPattern
+from auditor.util.missing_package import how_to_install
 from auditor.util.text import safe_text
 
 log = logging.getLogger("auditor.input")
@@ -294,8 +295,8 @@ def _read_rule(key: str, image: str, rule: object, place: str) -> InputItem:
         return malformed_line(image, place, error.detail)
     except ModuleNotFoundError:
         raise UsageError(
-            f"{place}: {key} needs google-re2; install it:"
-            " pip install 'manifest-auditor[regex]'"
+            f"{place}: {key} needs google-re2, which is not installed:"
+            f" {how_to_install('google-re2')}"
         ) from None
 
 

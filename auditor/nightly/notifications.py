@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from auditor.config import NotifySettings
+from auditor.util.missing_package import how_to_install
 from auditor.util.text import format_count, safe_text, safe_url
 
 # A service that is asked at the end of a night has this long to answer, in seconds.
@@ -37,8 +38,8 @@ def send_notification(
         refused, failed = _send(urls, title=title, markdown=markdown)
     except ModuleNotFoundError:
         return (
-            "no notification was sent: apprise is not installed; install auditor with"
-            " the extra notify"
+            "no notification was sent: apprise is not installed:"
+            f" {how_to_install('apprise')}"
         )
     source = settings.urls_env or settings.urls_file
     if refused:

@@ -32,7 +32,7 @@ TYPES = {
     "nydus": "application/vnd.oci.image.layer.nydus.blob.v1",
     "erofs": "application/vnd.erofs",  # registered with IANA
 }
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[2] / "auditor" / "examples"
 MIGRATION = (CONFIGS / "policy-migration.toml").read_text(encoding="utf-8")
 
 

@@ -94,7 +94,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         (files / "nightly/2026-11-24.jsonl.gz").write_bytes(gzip.compress(report))
         (files / "references.txt").write_text(f"{host}/team/app:1.1\n{host}/team/web\n")
         (files / "policy.toml").write_text('[rules.types]\nallowed_grants = ["pull"]\n')
-        shutil.copytree(ROOT / "configs", files / "configs")
+        for policy in (ROOT / "auditor" / "examples").glob("policy-*.toml"):
+            shutil.copy(policy, files)
         yield Place(
             path=path,
             names={

@@ -16,7 +16,7 @@ from auditor.config import (
 from auditor.model import Shape
 from auditor.util.secret import Secret
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[2] / "auditor" / "examples"
 ENVIRONMENT = {
     "DEMO_PASSWORD": "demo",
     "DTR_PASSWORD": "dtr",

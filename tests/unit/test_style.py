@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("auditor", "bench", "configs", "deploy", "docs", "scripts", "tests")
+FOLDERS = ("auditor", "bench", "deploy", "docs", "scripts", "tests")
 SUFFIXES = {".md", ".py", ".sh", ".toml", ".txt", ".yaml", ".yml"}
 
 

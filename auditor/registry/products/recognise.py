@@ -63,7 +63,7 @@ _HARBOR = KnownProduct(
 _DTR = KnownProduct(
     name="Docker Trusted Registry (MSR)",
     hint='lister = "dtr" lists the repositories and tags that the account can'
-    " see; start from configs/dtr.toml",
+    " see; start from: auditor config example dtr",
     realm_paths=("/auth/token", "/auth/v2/token"),  # old and new releases
 )
 _GITLAB = KnownProduct(

@@ -10,6 +10,7 @@ import pytest
 from auditor.cli.command_support import EXTRAS, extras
 from auditor.cli.main import run
 from auditor.errors import ExitCode, UsageError
+from auditor.util.missing_package import how_to_install
 
 
 @pytest.mark.parametrize("module", EXTRAS)
@@ -20,8 +21,7 @@ def test_a_missing_extra_is_one_message(
     with pytest.raises(UsageError) as caught, extras():
         __import__(module)
     assert str(caught.value) == (
-        f"this command needs {module}, which is not installed:"
-        f" install auditor with its extra {EXTRAS[module]}"
+        f"this command needs {module}, which is not installed: {how_to_install(module)}"
     )
 
 
@@ -52,6 +52,6 @@ def test_dask_without_its_extra_is_one_message_and_leaves_no_files(
     assert code == ExitCode.USAGE
     assert capsys.readouterr().err == (
         f"auditor: this command needs {module}, which is not installed:"
-        " install auditor with its extra dask\n"
+        f" {how_to_install(module)}\n"
     )
     assert list(tmp_path.iterdir()) == []

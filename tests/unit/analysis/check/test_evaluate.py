@@ -15,7 +15,7 @@ from tests.policies import TODAY, findings_of, violations_of
 from tests.records import failure, image, layer, platform
 from tests.reports import write_report
 
-CONFIGS = Path(__file__).parents[4] / "configs"
+CONFIGS = Path(__file__).parents[4] / "auditor" / "examples"
 
 
 def at(registry: str, repository: str, tag: str | None = "1") -> ImageRecord:

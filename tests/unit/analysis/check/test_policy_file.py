@@ -14,7 +14,7 @@ from auditor.errors import ConfigError
 from tests.manifests import digest
 from tests.policies import policy
 
-CONFIGS = Path(__file__).parents[4] / "configs"
+CONFIGS = Path(__file__).parents[4] / "auditor" / "examples"
 
 
 def errors(text: str) -> list[str]:
@@ -236,7 +236,7 @@ def test_the_rules_of_an_example_policy_have_their_lines(path: Path) -> None:
 
 
 def test_the_documentation_has_every_rule_and_its_policy_is_valid() -> None:
-    page = (CONFIGS.parent / "docs" / "guide" / "check.md").read_text()
+    page = (Path(__file__).parents[4] / "docs" / "guide" / "check.md").read_text()
     rules = page.partition("### Rules")[2].partition("###")[0]
     assert set(re.findall(r"^\| `(\w+)`", rules, re.MULTILINE)) == RULES.keys()
     (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
