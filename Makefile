@@ -5,8 +5,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# A worker of pytest that has no tests left takes some of another's.
+PYTEST := $(BIN)/pytest -n auto --dist worksteal
+# Some images of Docker set it. Without bytecode, each start of Python compiles everything again.
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test lint types unit real programs image docs picture fuzz lowest format bench clean
+.PHONY: help demo test lint types unit real thorough programs image docs picture dist sbom fuzz lowest format bench clean
 
 help:
 	@echo "make demo   two nights of a local registry, and what changed"
@@ -17,6 +21,7 @@ help:
 	@echo "make thorough  the properties with forty times as many examples (an hour)"
 	@echo "make image  the container image of deploy/container/, with docker or podman"
 	@echo "make picture  the picture of the README, from a real run"
+	@echo "make dist   wheel and source distribution, checked, in dist/; make sbom adds an SBOM"
 	@echo "make fuzz   coverage-guided fuzzing of every parser, one minute each"
 	@echo "make lowest make unit with the lowest supported versions of the dependencies"
 	@echo "make bench  measure auditor and other tools on a local registry (takes minutes)"
@@ -93,10 +98,24 @@ lowest:
 	$(VENV)-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable '.[dev]'
 	$(VENV)-lowest/bin/pytest -n auto --dist worksteal tests/unit tests/property tests/flow
 
+# What a release publishes.
+dist: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
+
+# Of an environment with the wheel and the packages that it needs, in their tested versions.
+sbom: $(VENV)/.dev
+	rm -rf $(VENV)-sbom
+	$(PYTHON) -m venv --without-pip $(VENV)-sbom
+	$(BIN)/python -m pip --python $(VENV)-sbom/bin/python install --quiet --constraint constraints.txt dist/*.whl
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt cyclonedx-bom
+	$(BIN)/cyclonedx-py environment --of JSON -o dist/sbom.cdx.json $(VENV)-sbom/bin/python
+
 # wrk, skopeo and docker-registry come from the system, the rest is built by Go; missing programs
 # are named and skipped. See bench/README.md.
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench.throughput --install
 
 clean:
-	rm -rf $(VENV) .venv-* .go site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-* .go dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
