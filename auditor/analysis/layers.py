@@ -199,7 +199,7 @@ def open_layer_inventory(paths: Sequence[str]) -> Iterator[LayerInventory]:
 
     If the report has several lines of a reference, the last one counts.
     """
-    with open_reports(paths, schema="report") as connection:
+    with open_reports(paths, schema="report", views=("images",)) as connection:
         connection.execute("USE main")
         connection.execute(_LOAD_LINES)
         connection.execute(keep_last_lines("line", "reference"))
