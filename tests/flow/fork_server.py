@@ -86,7 +86,11 @@ class ForkServer:
             length = _LENGTH.pack(len(message))
             socket.send_fds(self.control, [length], [*streams, theirs.fileno()])
             self.control.sendall(message)
-        return _receive_number(ours), ours
+        try:
+            return _receive_number(ours), ours
+        except EOFError:
+            ours.close()
+            raise
 
     def close(self) -> None:
         self.control.close()
