@@ -29,12 +29,12 @@ from auditor.registry.registries import open_registries
 from auditor.report.summary import Summary
 from auditor.util.secret import Secret
 from tests.clock import LATE_S, FakeClock
+from tests.patience import HANG_S
 from tests.support.faults import Faults, Seen
 from tests.support.registry import Behaviour, registry_app
 from tests.support.token_service import FakeTokenService
 
-# Much longer than any command here takes on a busy machine: one that hangs fails.
-PATIENCE_S = 180.0
+PATIENCE_S = HANG_S
 
 ADMIN = DemoAccount("admin", "secret", {"*": ("*",)})
 TAGS = "/v2/*/tags/list"

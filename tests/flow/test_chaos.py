@@ -28,6 +28,7 @@ from auditor.demo.image_builder import image, index
 from tests.flow.commands import auditor, finish, running
 from tests.flow.harness import ADMIN, Lab, lab, service
 from tests.flow.reporting import files_next_to, lines_of, report_to
+from tests.patience import HANG_S
 from tests.support.fault_mix import HOSTILE, TRANSIENT, Mix, Weighted
 from tests.support.faults import Faults
 
@@ -35,7 +36,6 @@ pytestmark = pytest.mark.anyio
 
 SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(2**32))
 # All three runs together take half a minute on two cores.
-PATIENCE_S = 120.0
 REPOSITORIES = 30
 TAGS = 50
 MALFORMED = ("Team/App", "a b", "x@sha256:0")
@@ -128,7 +128,7 @@ async def _killed_and_resumed(
         ) as process:
             # Between the first request and some hundred later.
             enough = len(log) + chance.choice([0, 1, 30, 200, 400, 600])
-            with anyio.move_on_after(PATIENCE_S):
+            with anyio.move_on_after(HANG_S):
                 # Poll for its requests, or its end.
                 while process.returncode is None and len(log) < enough:  # noqa: ASYNC110
                     await anyio.sleep(0.01)

@@ -29,6 +29,7 @@ from auditor.wire.redirect import Redirects
 from auditor.wire.response import Response
 from auditor.wire.url_policy import origin_of
 from tests.flow.harness import ADMIN, MANIFESTS, TAGS, TOKENS, lab, service, simple
+from tests.patience import HANG_S
 from tests.scripted_server import (
     LONG_TIMEOUTS,
     OK,
@@ -61,7 +62,7 @@ async def _ask(
     max_bytes: int = CAP,
 ) -> Response | Failure:
     """The outcome of one request, to the registry or to a host that it names."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(HANG_S):
         async with (
             scripted_server(script) as server,
             transport_to(

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.patience import HANG_S
+
 _LINE = re.compile(r'"([A-Z]+) (\S+) HTTP/[\d.]+" (\d{3}) \d+ "[^"]*" "([^"]*)"$')
-# A line is written some milliseconds after its response.
-_WRITTEN_WITHIN_S = 20.0
 _POLL_S = 0.01
 
 
@@ -76,7 +76,7 @@ def _parsed(line: str) -> Logged | None:
 
 
 def wait_until(
-    condition: Callable[[], bool], what: str, *, within_s: float = _WRITTEN_WITHIN_S
+    condition: Callable[[], bool], what: str, *, within_s: float = HANG_S
 ) -> None:
     """Poll until the condition holds; AssertionError at the deadline."""
     deadline = time.monotonic() + within_s

@@ -23,6 +23,7 @@ from auditor.registry.registries import open_registries
 from auditor.report.summary import Summary
 from auditor.util.clock import SystemClock
 from auditor.util.secret import Secret
+from tests.patience import HANG_S
 from tests.real.filled_registry import FilledRegistry
 from tests.real.images import names
 from tests.real.token_server import AUDITOR, PUSHER
@@ -31,8 +32,6 @@ from tests.real.token_server import AUDITOR, PUSHER
 Lines = dict[str, dict[str, Any]]
 
 OF_THE_REGISTRY = ("ping", "list", "head", "manifest", "blob")
-# A command takes seconds; a loaded machine may be much slower.
-_COMMAND_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +138,7 @@ def command(
         env=_environment(place, environment),
         capture_output=True,
         check=False,
-        timeout=_COMMAND_TIMEOUT_S,
+        timeout=HANG_S,
     )
 
 

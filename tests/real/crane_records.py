@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.manifests import DOCKER_CONFIG, OCI_INDEX, OCI_MANIFEST
+from tests.patience import HANG_S
 from tests.real.corpus_entry import Entry
 from tests.real.go_programs import CRANE, REGCTL
 from tests.real.layouts import CONFIG, sha256
@@ -17,7 +18,6 @@ from tests.real.other_registries import Running
 from tests.real.programs import built
 
 # They take some 20 ms each; a loaded machine may be much slower.
-_TIMEOUT_S = 60.0
 _CONFIGS = {CONFIG, DOCKER_CONFIG}
 Described = Mapping[str, Any]
 
@@ -79,7 +79,7 @@ class Reader:
             env=self._environment,
             capture_output=True,
             check=False,
-            timeout=_TIMEOUT_S,
+            timeout=HANG_S,
         )
         assert done.returncode == 0, f"{command[1:]}: {done.stderr.decode()}"
         return done.stdout

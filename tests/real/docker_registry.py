@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.patience import HANG_S
 from tests.real.access_log import AccessLog, wait_until
 from tests.real.go_programs import DISTRIBUTION
 from tests.real.programs import built, required
@@ -17,7 +18,6 @@ from tests.support.token_service import FakeTokenService, certificate_pem, jwks
 
 _HOST = "127.0.0.1"
 # It listens some 50 ms after its start, and much later on a loaded machine.
-_START_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 10.0
 _LISTENING = re.compile(r"listening on ([\d.]+:\d+)")
 
@@ -158,7 +158,7 @@ def _host(process: subprocess.Popen[bytes], log: Path) -> str:
         assert process.poll() is None, f"the registry stopped: {log.read_text()}"
         return _LISTENING.search(log.read_text()) is not None
 
-    wait_until(known, "the registry listens", within_s=_START_TIMEOUT_S)
+    wait_until(known, "the registry listens", within_s=HANG_S)
     match = _LISTENING.search(log.read_text())
     assert match is not None
     return match[1]

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from auditor.config import RegistrySettings
 from auditor.demo.demo_tokens import DemoAccount
+from tests.patience import HANG_S
 from tests.real.access_log import wait_until
 from tests.real.audits import login
 from tests.real.basic_login import LINE, USER
@@ -33,7 +34,6 @@ from tests.real.memory_folder import memory_folder
 from tests.real.programs import built
 from tests.real.token_server import PUSHER, TokenServer
 
-_START_TIMEOUT_S = 20.0
 # The corpus is some 600 small files.
 _STORE_BYTES = 64 * 1024**2
 _PORT = re.compile(r"(?:serving on port |listening on 127\.0\.0\.1:)(\d+)")
@@ -211,7 +211,7 @@ def _started(
         wait_until(
             lambda: known() is not None,
             f"{command[0]} listens",
-            within_s=_START_TIMEOUT_S,
+            within_s=HANG_S,
         )
         found = known()
         assert found is not None

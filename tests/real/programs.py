@@ -16,12 +16,12 @@ from typing import NoReturn
 
 import pytest
 
+from tests.patience import HANG_S
 from tests.real.go_programs import DISTRIBUTION, GoProgram
 
 NO_SKIPS = "NO_TEST_SKIPS"
 ALLOWED_SKIPS = "ALLOWED_TEST_SKIPS"
 # `--version` and `go env` take milliseconds; a loaded machine may be much slower.
-_QUESTION_TIMEOUT_S = 30.0
 
 
 def required(name: str) -> str:
@@ -67,6 +67,6 @@ def _answer(*command: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=_QUESTION_TIMEOUT_S,
+        timeout=HANG_S,
     )
     return done.stdout.strip()

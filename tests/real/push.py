@@ -13,10 +13,10 @@ import json
 import urllib.parse
 from typing import Any
 
+from tests.patience import HANG_S
 from tests.real.layouts import INDEX, Descriptor, Layout
 from tests.real.other_registries import Running
 
-_TIMEOUT_S = 60.0
 # What is pushed to `/manifests/`; everything else is a blob.
 _MANIFESTS = (
     "application/vnd.oci.image.manifest.",
@@ -41,7 +41,7 @@ class Pusher:
     def __init__(self, running: Running, layout: Layout) -> None:
         self._running = running
         self._layout = layout
-        self._connection = http.client.HTTPConnection(running.host, timeout=_TIMEOUT_S)
+        self._connection = http.client.HTTPConnection(running.host, timeout=HANG_S)
         self._pushed: set[tuple[str, str]] = set()
         self._fallbacks: dict[tuple[str, str], list[Descriptor]] = {}
 

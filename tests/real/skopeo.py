@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from auditor.demo.demo_tokens import DemoAccount
+from tests.patience import HANG_S
 from tests.real.programs import required
 
 # Its pushes and inspections take a tenth of a second here.
-_TIMEOUT_S = 60.0
 _WOULD_COPY = re.compile(r'Would have copied image .*from="?docker://([^\s"]+)')
 
 
@@ -88,7 +88,7 @@ class Skopeo:
             env=self._environment,
             capture_output=True,
             check=False,
-            timeout=_TIMEOUT_S,
+            timeout=HANG_S,
         )
         assert done.returncode == 0, f"skopeo {arguments}: {done.stderr.decode()}"
         return done

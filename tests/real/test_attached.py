@@ -24,6 +24,7 @@ from auditor.demo.image_builder import (
 )
 from auditor.model import Layer
 from auditor.oci.descriptor import sha256_digest
+from tests.patience import HANG_S
 from tests.real.audits import audit, login, only
 from tests.real.docker_registry import FLAVOURS, RunningRegistry, running_registry
 from tests.real.go_programs import REGCTL
@@ -45,7 +46,6 @@ from tests.support.store import write_store
 pytestmark = pytest.mark.real
 
 PLATFORMS = ("linux/amd64", "linux/arm64")
-_REGCTL_TIMEOUT_S = 60.0
 
 
 def with_bytes(name: str, platform: str) -> BuiltImage:
@@ -197,7 +197,7 @@ def test_attachments_of_regctl_are_found(tmp_path: Path) -> None:
                 env={"HOME": str(tmp_path), "PATH": str(Path(regctl).parent)},
                 check=True,
                 capture_output=True,
-                timeout=_REGCTL_TIMEOUT_S,
+                timeout=HANG_S,
             )
         audited = audit(
             host, "app:1", registry=login(None), attachments=AttachmentMode.ALL

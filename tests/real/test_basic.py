@@ -14,6 +14,7 @@ import pytest
 from auditor.config import RegistrySettings
 from auditor.demo.demo_tokens import DemoAccount
 from auditor.demo.image_builder import PlacedImage, image
+from tests.patience import HANG_S
 from tests.real.audits import Audited, audit, login, only
 from tests.real.basic_login import LINE, USER
 from tests.real.programs import required
@@ -90,7 +91,7 @@ def test_the_login_that_skopeo_stores_is_used(
         input=USER.password.encode(),
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=HANG_S,
     )
     assert list(json.loads(path.read_text())["auths"]) == [host + part]
     line = only(by_file(host, path))
@@ -132,7 +133,7 @@ def test_credential_files_are_found_where_skopeo_finds_them(
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), **variables},
         check=False,
         capture_output=True,
-        timeout=60,
+        timeout=HANG_S,
     )
     assert (skopeo.returncode != 0) == is_denied, skopeo.stderr
     for name in ("DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR"):

@@ -18,6 +18,7 @@ import pytest
 
 from auditor.config import ImageConfigMode, RegistrySettings
 from auditor.demo.image_builder import PlacedImage, image, index
+from tests.patience import HANG_S
 from tests.real.access_log import wait_until
 from tests.real.audits import Audited, audit
 from tests.real.go_programs import TOXIPROXY
@@ -202,6 +203,6 @@ def _post(url: str, document: dict[str, Any]) -> dict[str, Any]:
     request = urllib.request.Request(  # noqa: S310
         url, json.dumps(document).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=HANG_S) as answer:  # noqa: S310
         found: dict[str, Any] = json.load(answer)
     return found

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import HANG_S
 from tests.real.diagnoses import ls
 from tests.real.docker_registry import running_registry
 from tests.real.filled_registry import FilledRegistry
@@ -35,7 +36,7 @@ def crane(*arguments: str, home: Path) -> list[str]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=HANG_S,
     )
     return done.stdout.split()
 

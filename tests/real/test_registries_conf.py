@@ -11,6 +11,7 @@ import pytest
 
 from auditor.model import ImageRecord
 from tests.flow.harness import MANIFESTS, Lab, lab, simple
+from tests.patience import HANG_S
 from tests.real.programs import required
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
@@ -129,7 +130,7 @@ def skopeo(program: str, conf: Path, reference: str) -> bytes | None:
         env={"HOME": str(conf.parent), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=HANG_S,
     )
     return done.stdout if done.returncode == 0 else None
 

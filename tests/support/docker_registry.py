@@ -20,11 +20,10 @@ from typing import Any
 
 from auditor.demo.demo_registry import HOST
 from auditor.fast_dataclass import dataclass
+from tests.patience import HANG_S
 from tests.support.token_service import FakeTokenService, certificate_pem
 
 PROGRAM = "docker-registry"
-# It listens some 50 ms after its start, and up to 5 s on a loaded machine.
-_START_TIMEOUT_S = 10.0
 _POLL_S = 0.02
 _STOP_TIMEOUT_S = 5.0
 
@@ -137,7 +136,7 @@ def _free_port() -> int:
 def _wait_until_it_listens(
     process: subprocess.Popen[bytes], port: int, log: Path
 ) -> None:
-    deadline = time.monotonic() + _START_TIMEOUT_S
+    deadline = time.monotonic() + HANG_S
     while time.monotonic() < deadline and process.poll() is None:
         with socket.socket() as probe:
             if probe.connect_ex((HOST, port)) == 0:

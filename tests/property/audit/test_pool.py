@@ -17,6 +17,7 @@ from auditor.audit.lane_queue import CHUNK_JOBS, LaneQueue
 from auditor.audit.pool import Pool
 from tests.clock import settle
 from tests.examples import examples
+from tests.patience import HANG_S
 from tests.support.spilled_values import note_spilled
 
 Size = tuple[int, int]  # workers, window
@@ -216,7 +217,7 @@ def test_silent_hosts_hold_up_no_other_host(
             assert saved >= set(healthy)
             harness.released.set()
 
-        with anyio.fail_after(60):
+        with anyio.fail_after(HANG_S):
             async with anyio.create_task_group() as group:
                 group.start_soon(watch)
                 await pool.run(harness.jobs)

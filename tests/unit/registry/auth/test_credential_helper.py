@@ -19,6 +19,7 @@ from auditor.registry.auth.credentials import CredentialStore
 from auditor.registry.auth.docker_config import CredentialHelper, FoundCredential
 from auditor.util.secret import Secret
 from auditor.wire.credential import Login
+from tests.patience import HANG_S
 from tests.unit.registry.auth.test_credentials import HOST, auth, docker
 
 pytestmark = pytest.mark.anyio
@@ -98,7 +99,7 @@ async def test_a_helper_runs_with_this_program_s_environment(
         ("""echo '{"Username":"a","Secret":""}'""", "an empty Secret"),
         ("""echo '{"Username":"a:b","Secret":"hunter2"}'""", "control characters"),
         ("""echo '{"Username":"<token>","Secret":"hunter 2"}'""", "visible ASCII"),
-        ("head -c 100000 /dev/zero; sleep 60", "more than 65536 bytes"),
+        ("head -c 100000 /dev/zero; sleep 6000", "more than 65536 bytes"),
     ],
 )
 async def test_a_failing_helper_is_a_failure_and_not_an_anonymous_request(
@@ -132,7 +133,7 @@ async def test_a_helper_that_hangs_is_killed_with_its_children(
     tmp_path: Path,
 ) -> None:
     child = tmp_path / "child"
-    helper(tmp_path, "slow", f"sleep 60 & echo $! > {child}; wait")
+    helper(tmp_path, "slow", f"sleep 6000 & echo $! > {child}; wait")
     runner = HelperRunner(with_helpers(tmp_path), timeout_s=0.3)
     found = await runner.get(
         CredentialHelper(name="slow", server=HOST, location="config.json")
@@ -157,7 +158,7 @@ async def test_concurrent_callers_share_one_run_of_a_helper(tmp_path: Path) -> N
 
 async def test_cancellation_leaves_no_helper_running(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pid")
-    helper(tmp_path, "slow", f"echo $$ > {tmp_path}/pid; exec sleep 60")
+    helper(tmp_path, "slow", f"echo $$ > {tmp_path}/pid; exec sleep 6000")
     credentials = CredentialStore(Settings(), with_helpers(tmp_path, credsStore="slow"))
     async with anyio.create_task_group() as group:
         group.start_soon(credentials.find, HOST)
@@ -169,11 +170,11 @@ async def test_cancellation_leaves_no_helper_running(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "leaves",
     [
-        "sleep 60 &",  # holds standard output
-        "(sleep 60; echo late) &",
-        "sleep 60 >/dev/null 2>&1 &",
-        "trap '' TERM HUP; sleep 60 &",
-        "sleep 60 & sleep 60 &",
+        "sleep 6000 &",  # holds standard output
+        "(sleep 6000; echo late) &",
+        "sleep 6000 >/dev/null 2>&1 &",
+        "trap '' TERM HUP; sleep 6000 &",
+        "sleep 6000 & sleep 6000 &",
     ],
 )
 async def test_a_child_that_a_helper_leaves_is_not_waited_for_and_killed(
@@ -181,8 +182,8 @@ async def test_a_child_that_a_helper_leaves_is_not_waited_for_and_killed(
 ) -> None:
     pids = tmp_path / "pids"
     helper(tmp_path, "keeper", f"{leaves} echo $! >{pids}; echo '{KNOWN}'")
-    runner = HelperRunner(with_helpers(tmp_path), timeout_s=30.0)
-    with anyio.fail_after(20):  # less than the child lives
+    runner = HelperRunner(with_helpers(tmp_path), timeout_s=HANG_S)
+    with anyio.fail_after(HANG_S):  # less than the child lives
         found = await runner.get(
             CredentialHelper(name="keeper", server=HOST, location="config.json")
         )
@@ -212,7 +213,7 @@ async def test_a_helper_leaves_no_descriptor_open(tmp_path: Path) -> None:
 
 async def _until_dead(pid: int) -> None:
     """Wait until a killed process is gone, or a zombie of another parent."""
-    with anyio.fail_after(20), suppress(FileNotFoundError, ProcessLookupError):
+    with anyio.fail_after(HANG_S), suppress(FileNotFoundError, ProcessLookupError):
         while (
             Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
         ):
