@@ -89,3 +89,11 @@ def test_every_target_of_make_exists_and_no_job_runs_for_ever(job: str) -> None:
     for target in re.findall(r"^make (\w+)", _commands(job), re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
     assert JOBS[job]["timeout-minutes"] <= 60
+
+
+def test_every_variable_of_make_is_defined() -> None:
+    """An undefined one is empty: `$(PYTEST) tests` would run nothing and succeed."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    used = set(re.findall(r"\$\((\w+)\)", makefile))
+    defined = set(re.findall(r"^(\w+) *[:?]?=", makefile, re.MULTILINE))
+    assert used - defined == set()
