@@ -15,11 +15,7 @@ def command() -> None:
     """Start a configuration from an example."""
 
 
-@command.command(
-    "example",
-    epilog="Examples: auditor config example; auditor config example nightly >"
-    " nightly.toml",
-)
+@command.command("example")
 @click.argument("name", required=False)
 def example_command(*, name: str | None) -> int:
     """List the example configurations and policies, or print one.

@@ -156,6 +156,13 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ),
     ),
     "cache verify": (("auditor cache verify", "Check every entry."),),
+    "config example": (
+        ("auditor config example", "List the examples."),
+        (
+            "auditor config example nightly > nightly.toml",
+            "Start the configuration of `auditor nightly`.",
+        ),
+    ),
     "schema": (("auditor schema", "Print the schema of report lines."),),
     "explain": (
         ("auditor explain not_found", "Say what a failure means and what to do."),

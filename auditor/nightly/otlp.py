@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterable
 
 from auditor.report.metrics import NAME_LABEL, Metric
+from auditor.util.missing_package import how_to_install
 from auditor.util.text import safe_text
 from auditor.version import __version__
 
@@ -36,7 +37,8 @@ def export_metrics(url: str, metrics: Iterable[Metric], *, name: str) -> str | N
             )
             from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
         except ModuleNotFoundError:
-            return "opentelemetry is not installed; install auditor with the extra otlp"
+            package = "opentelemetry-exporter-otlp-proto-http"
+            return f"opentelemetry is not installed: {how_to_install(package)}"
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # it logs URLs
         reader = InMemoryMetricReader()
         provider = MeterProvider(

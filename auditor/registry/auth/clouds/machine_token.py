@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
+from auditor.util.missing_package import how_to_install
 from auditor.util.secret import Secret, mask_secrets
 from auditor.util.text import safe_text
 from auditor.wire.cloud_hosts import Cloud
@@ -42,13 +43,21 @@ class MachineToken:
         return " ".join(words)
 
 
+# What the extras aws, google and azure of pyproject.toml install.
+_PACKAGES = {
+    Cloud.AWS: "boto3",
+    Cloud.GOOGLE: "google-auth requests",
+    Cloud.AZURE: "azure-identity",
+}
+
+
 class MissingExtraError(Exception):
     """A cloud's library is not installed."""
 
     def __init__(self, cloud: Cloud) -> None:
         super().__init__(
-            f"auditor's extra for {cloud.display_name} is not installed (pip install"
-            f" 'manifest-auditor[{cloud.value}]')"
+            f"the library of {cloud.display_name} is not installed:"
+            f" {how_to_install(_PACKAGES[cloud])}"
         )
 
 
