@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
+from auditor.cli.help_text import help_group
 from auditor.errors import ExitCode, UsageError
 from auditor.util.text import safe_text
 
 _SUFFIX = ".toml"
 
 
-@click.group("config")
+@help_group("config")
 def command() -> None:
     """Start a configuration from an example."""
 
