@@ -302,12 +302,22 @@ def rendered(
     with console.capture() as captured:
         console.print(renderable)
     for line in captured.get().splitlines():
-        end = _LINE_END.search(line)
-        yield line if end is None else line[: end.start()] + end[0].replace(" ", "")
+        yield _without_trailing_blanks(line)
 
 
-# Blanks and changes of style at the end of a line.
-_LINE_END = LazyPattern(r"(?: |\x1b\[[0-9;]*m)+$")
+_STYLE = LazyPattern(r"(\x1b\[[0-9;]*m)")
+
+
+def _without_trailing_blanks(line: str) -> str:
+    """The line without the blanks at its end, also between changes of style."""
+    parts = _STYLE.split(line)  # text, style, text, ...
+    for at in range(len(parts) - 1, -1, -2):
+        parts[at] = parts[at].rstrip(" ")
+        if parts[at]:
+            break
+    return "".join(parts)
+
+
 # Longer than every line that rich draws for a pipe.
 _ANY_WIDTH = 100_000
 
