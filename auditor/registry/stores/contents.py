@@ -19,7 +19,11 @@ from auditor.oci.descriptor import OCI_INDEX, Descriptor, is_digest, sha256_dige
 from auditor.oci.encoding import parse_json
 from auditor.oci.manifest import ImageIndex, parse_manifest
 from auditor.oci.reference import parse_reference
-from auditor.registry.stores.store_files import StoreError, StoreFiles
+from auditor.registry.stores.store_files import (
+    ArchiveFiles,
+    StoreError,
+    StoreFiles,
+)
 from auditor.util.text import safe_text
 
 # OCI image-spec annotations.md, "Pre-Defined Annotation Keys".
@@ -129,11 +133,12 @@ class LayoutContents:
 class DockerArchiveContents:
     """The images of docker save. Raises `StoreError` if it is no such archive."""
 
-    def __init__(self, files: StoreFiles, where: str, max_bytes: int) -> None:
+    def __init__(self, files: ArchiveFiles, where: str, max_bytes: int) -> None:
         self._files = files
         self._where = where
         self._documents: dict[str, bytes] = {}
         self._sizes: dict[str, int] = {}
+        self._layer_sizes: dict[str, int] = {}
         raw = files.read("manifest.json", max_bytes)
         if raw is None:
             raise StoreError(
@@ -198,10 +203,12 @@ class DockerArchiveContents:
 
     def _layer_size(self, path: str) -> int:
         """The uncompressed bytes of a layer."""
-        size = self._files.size(path)
-        if size is None:
-            raise self._broken(f"it has no layer {safe_text(path, 100)}")
-        return size
+        if path not in self._layer_sizes:  # images share layers
+            size = self._files.unpacked_size(path)
+            if size is None:
+                raise self._broken(f"it has no layer {safe_text(path, 100)}")
+            self._layer_sizes[path] = size
+        return self._layer_sizes[path]
 
     def _broken(self, reason: str) -> StoreError:
         return StoreError(f"{self._where}: {reason}", FailureKind.PROTOCOL_VIOLATION)

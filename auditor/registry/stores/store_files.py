@@ -8,13 +8,14 @@ outside its root are not read.
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import stat
 import tarfile
 import zlib
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
-from typing import BinaryIO, Protocol
+from typing import IO, BinaryIO, Protocol
 
 from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
@@ -26,6 +27,9 @@ MAX_MEMBERS = 20_000
 MAX_KEPT_BYTES = 256 * 1024 * 1024
 # A gzip member begins with these bytes (RFC 1952).
 GZIP = b"\x1f\x8b"
+# zstd (RFC 8878), xz and bzip2, which containers/image also unpacks.
+_OTHER_COMPRESSIONS = (b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\x00", b"BZh")
+_CHUNK_BYTES = 1024 * 1024
 # What tarfile and gzip raise for damaged archives.
 _DAMAGED = (
     tarfile.TarError,
@@ -56,22 +60,13 @@ class StoreFiles(Protocol):
         """The bytes of a file; None if it does not exist."""
 
 
-def open_store(path: Path, *, is_archive: bool, max_bytes: int) -> StoreFiles:
-    """The files of the folder or archive at `path`. Raises `StoreError`.
-
-    `max_bytes` is the size of the largest document that will be read.
-    """
-    if is_archive:
-        return ArchiveFiles(path, max_bytes)
-    if not path.is_dir():
-        raise _unreadable(path, "not a folder" if path.exists() else "no such folder")
-    return FolderFiles(path)
-
-
 class FolderFiles:
     """The files below a folder."""
 
     def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            reason = "not a folder" if folder.exists() else "no such folder"
+            raise _unreadable(folder, reason)
         self._folder = folder
 
     def read(self, name: str, max_bytes: int) -> bytes | None:
@@ -93,11 +88,15 @@ class FolderFiles:
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """A member: its bytes are in the file at `offset`, or `data` if they were kept."""
+    """A member: its bytes are in the file at `offset`, or `data` if they were kept.
+
+    `unpacked` is the size without its own compression, if it is known already.
+    """
 
     size: int
     offset: int | None
     data: bytes | None
+    unpacked: int | None
 
 
 class ArchiveFiles:
@@ -143,10 +142,13 @@ class ArchiveFiles:
                 self._links[name] = target
             if name is None or not member.isreg() or member.issparse():
                 continue
-            data = None
-            if not is_plain and member.size <= max_bytes:
-                extracted = tar.extractfile(member)
-                data = extracted.read() if extracted else b""
+            data = unpacked = None
+            extracted = None if is_plain else tar.extractfile(member)
+            if extracted is not None and member.size > max_bytes:
+                unpacked = _unpacked_size(extracted, name, member.size)
+            elif extracted is not None:
+                data = extracted.read()
+                unpacked = _unpacked_size(io.BytesIO(data), name, member.size)
                 if data.lstrip()[:1] not in (b"{", b"["):
                     data = None  # no document
             kept += len(data or b"")
@@ -157,7 +159,7 @@ class ArchiveFiles:
                     FailureKind.TOO_LARGE,
                 )
             offset = member.offset_data if is_plain else None
-            self._members[name] = _Member(member.size, offset, data)
+            self._members[name] = _Member(member.size, offset, data, unpacked)
 
     def read(self, name: str, max_bytes: int) -> bytes | None:
         """See `StoreFiles`."""
@@ -186,8 +188,56 @@ class ArchiveFiles:
         member = self._member(name)
         return None if member is None else member.size
 
+    def unpacked_size(self, name: str) -> int | None:
+        """The bytes of a file without its compression; None if it does not exist.
+
+        A file that is compressed is read to its end. Raises `StoreError`.
+        """
+        member = self._member(name)
+        if member is None or member.offset is None:
+            return None if member is None else member.unpacked
+        stream = _open_regular(self._path)
+        if stream is None:
+            raise _unreadable(self._path, "it was removed")
+        with stream:
+            stream.seek(member.offset)
+            return _unpacked_size(stream, name, member.size)
+
     def _member(self, name: str) -> _Member | None:
         return self._members.get(self._links.get(name, name))
+
+
+def _unpacked_size(stream: IO[bytes], name: str, size: int) -> int:
+    """The bytes of the next `size` bytes without their compression."""
+    head = stream.read(min(size, 6))
+    if head.startswith(_OTHER_COMPRESSIONS):
+        raise StoreError(
+            f"{safe_text(name, 200)}: compressed, and not with gzip",
+            FailureKind.PROTOCOL_VIOLATION,
+        )
+    if not head.startswith(GZIP):
+        return size
+    unpacker, total, left = zlib.decompressobj(wbits=31), 0, size - len(head)
+    chunk = head
+    try:
+        while chunk:
+            while chunk:
+                total += len(unpacker.decompress(chunk, _CHUNK_BYTES))
+                chunk = unpacker.unconsumed_tail
+            if unpacker.eof and unpacker.unused_data:
+                # Another gzip member (RFC 1952 section 2.2).
+                chunk = unpacker.unused_data
+                unpacker = zlib.decompressobj(wbits=31)
+                continue
+            chunk = stream.read(min(left, _CHUNK_BYTES))
+            left -= len(chunk)
+    except zlib.error:
+        total = -1
+    if total < 0 or not unpacker.eof:
+        raise StoreError(
+            f"{safe_text(name, 200)}: damaged gzip", FailureKind.PROTOCOL_VIOLATION
+        )
+    return total
 
 
 def _member_name(name: str) -> str | None:

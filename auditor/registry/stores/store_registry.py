@@ -27,7 +27,11 @@ from auditor.registry.stores.contents import (
     LayoutContents,
     NamedManifest,
 )
-from auditor.registry.stores.store_files import StoreError, open_store
+from auditor.registry.stores.store_files import (
+    ArchiveFiles,
+    FolderFiles,
+    StoreError,
+)
 from auditor.util.text import safe_text
 from auditor.wire.response import Response
 
@@ -66,15 +70,14 @@ class StoreRegistry(Registry):
 
     def _open(self) -> Contents | Failure:
         max_bytes = self.settings.max_manifest_bytes
-        is_docker = self._kind is StoreKind.DOCKER_ARCHIVE
+        path, where = Path(self._path), safe_text(self._path, 200)
         try:
-            files = open_store(
-                Path(self._path),
-                is_archive=self._kind is not StoreKind.OCI,
-                max_bytes=max_bytes,
-            )
-            make = DockerArchiveContents if is_docker else LayoutContents
-            return make(files, safe_text(self._path, 200), max_bytes)
+            if self._kind is StoreKind.OCI:
+                return LayoutContents(FolderFiles(path), where, max_bytes)
+            files = ArchiveFiles(path, max_bytes)
+            if self._kind is StoreKind.OCI_ARCHIVE:
+                return LayoutContents(files, where, max_bytes)
+            return DockerArchiveContents(files, where, max_bytes)
         except StoreError as error:
             return error.failure
 
