@@ -16,7 +16,7 @@ from auditor.cli.command_support import (
     settings_options,
 )
 from auditor.cli.help_text import help_command
-from auditor.cli.main import information, print_message
+from auditor.cli.main import information, print_message, print_summary
 from auditor.cli.output import print_line
 from auditor.cli.side_outputs import check_file, check_side_outputs, write_side_outputs
 from auditor.config import (
@@ -149,8 +149,8 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
     summary = run.summary().to_json()
     # The table has shown the failures.
     shown = summary if table is None else {**summary, "failures": {}}
-    for line in summary_lines(shown):
-        say(line)
+    failed = summary["references"]["failed"] > 0
+    print_summary(settings, summary_lines(shown), failed=failed)
     if (hint := report.resume_hint) is not None:
         say(hint)
     elif settings.shard is None and (sentence := empty_input_sentence(summary)):
@@ -161,7 +161,7 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
     write_side_outputs(settings, summary)
     if interruption.code is not None:
         return interruption.code
-    return ExitCode.FAILED if summary["references"]["failed"] else ExitCode.OK
+    return ExitCode.FAILED if failed else ExitCode.OK
 
 
 def _table(settings: Settings) -> AuditTable | None:

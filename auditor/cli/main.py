@@ -197,24 +197,36 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def print_message(sentence: str) -> None:
+def print_message(sentence: str, style: str | None = None) -> None:
     """Print one line for a person on stderr; ignore a closed or full stderr.
 
-    On a terminal, a long line is broken between words.
+    On a terminal, a long line is broken between words; `style` is a colour.
     """
     text = _format_message(sentence)
     with suppress(OSError):
-        if sys.stderr.isatty():
-            from auditor.util.terminal import screen_of, wrapped
+        if sys.stderr.isatty() and _format_message is _plain:
+            from auditor.util.terminal import screen_of, styled, wrapped
 
+            screen = screen_of(sys.stderr)
             indent = _PREFIX_CHARS + len(sentence) - len(sentence.lstrip()) + 2
-            text = "\n".join(wrapped(text, screen_of(sys.stderr), indent=indent))
+            lines = wrapped(text, screen, indent=indent)
+            if style is not None:
+                lines = [styled(line, style, screen) for line in lines]
+            text = "\n".join(lines)
         click.echo(_line_start + text, err=True)
 
 
 def information(settings: Settings) -> Callable[[str], None]:
     """The function that prints what is neither a result nor an error."""
     return (lambda _: None) if settings.quiet else print_message
+
+
+def print_summary(settings: Settings, lines: Sequence[str], *, failed: bool) -> None:
+    """Print the lines of a summary, the first in colour."""
+    if not settings.quiet:
+        colours = ["red" if failed else "green", *[None] * (len(lines) - 1)]
+        for line, colour in zip(lines, colours, strict=True):
+            print_message(line, colour)
 
 
 def set_message_format(format_message: Callable[[str], str]) -> None:

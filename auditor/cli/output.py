@@ -112,7 +112,8 @@ def print_pieces(pieces: Iterable[str], output: str) -> None:
         iterator = iter(pieces)
         with allow_broken_pipe():
             while batch := tuple(itertools.islice(iterator, LINES_PER_BATCH)):
-                click.echo("".join(batch), nl=False)
+                # The lines have colours only where they are wanted (`screen_of`).
+                click.echo("".join(batch), nl=False, color=True)
         return
     try:
         with atomic_file(Path(output)) as stream:

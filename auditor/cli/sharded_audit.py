@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -12,14 +13,18 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from auditor.cli import early_signals
-from auditor.cli.main import information, print_message
+from auditor.cli.main import information, print_message, print_summary
 from auditor.cli.side_outputs import check_side_outputs, write_side_outputs
 from auditor.cli.signals import EXIT_CODES, interrupted_text, receive_signals
 from auditor.config import EngineName, Settings, sharded_run_settings
 from auditor.errors import ExitCode, UsageError, unwrap_exception_group
 from auditor.input.list_reader import STANDARD_INPUT
 from auditor.input.lists import check_lists
-from auditor.report.summary_text import empty_input_sentence, summary_lines
+from auditor.report.summary_text import (
+    empty_input_sentence,
+    next_commands,
+    summary_lines,
+)
 from auditor.scale.process_engine import ProcessEngine
 from auditor.scale.shard_dir import LocalShardDir, RemoteShardDir, ShardDir, is_url
 from auditor.scale.sharded_run import (
@@ -104,12 +109,15 @@ async def _audit(
     output.is_complete = summary is not None
     totals = run.unfinished_summary() if summary is None else summary
     say = information(run.settings)
-    for line in summary_lines(totals):
-        say(line)
+    failed = totals["references"]["failed"] > 0
+    print_summary(run.settings, summary_lines(totals), failed=failed)
     if summary is None:
         _print_resume_hint(run)
     elif sentence := empty_input_sentence(summary):
         (say if run.settings.allow_empty else print_message)(sentence)
+    elif sys.stderr.isatty():
+        for line in next_commands(run.settings.output):
+            say(line)
     write_side_outputs(run.settings, totals)
     if summary is None:
         return interrupted or _failed_code(run)

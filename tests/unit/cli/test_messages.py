@@ -1,0 +1,82 @@
+"""Messages on standard error: wrapped and in colour on a terminal only."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from auditor.cli import main
+from auditor.cli.main import print_message, print_summary
+from auditor.config import Settings
+from auditor.util.terminal import ERASE_LINE
+
+LONG = "  requests: " + ", ".join(f"{number} manifests" for number in range(9))
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def _terminal(monkeypatch: pytest.MonkeyPatch) -> _Terminal:
+    """Make standard error a terminal; in the test, as pytest replaces it before."""
+    stream = _Terminal()
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    main.set_message_format(main._plain)
+    return stream
+
+
+def test_a_long_message_is_wrapped_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = _terminal(monkeypatch)
+    print_message(LONG)
+    first, *others = terminal.getvalue().splitlines()
+    assert first.startswith("auditor:   requests: 0 manifests")
+    assert others
+    assert all(line.startswith(" " * 13) and len(line) <= 60 for line in others)
+
+
+def test_a_message_is_one_line_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
+    main.set_message_format(main._plain)
+    print_message(LONG, "red")
+    assert capsys.readouterr().err == f"auditor: {LONG}\n"
+
+
+def test_a_json_message_is_never_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _terminal(monkeypatch)
+    main.set_message_format(lambda sentence: f'{{"message":"{sentence}"}}')
+    try:
+        print_message(LONG, "red")
+    finally:
+        main.set_message_format(main._plain)
+    assert terminal.getvalue() == f'{{"message":"{LONG}"}}\n'
+
+
+@pytest.mark.parametrize(("failed", "code"), [(True, "31"), (False, "32")])
+def test_the_first_line_of_a_summary_has_a_colour(
+    failed: bool, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = _terminal(monkeypatch)
+    print_summary(Settings(), ["2 of 3 audited", "  requests: none"], failed=failed)
+    assert terminal.getvalue() == (
+        f"\x1b[{code}mauditor: 2 of 3 audited\x1b[0m\nauditor:   requests: none\n"
+    )
+
+
+def test_a_quiet_run_has_no_summary(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _terminal(monkeypatch)
+    print_summary(Settings(quiet=True), ["2 of 3 audited"], failed=True)
+    assert terminal.getvalue() == ""
+
+
+def test_a_message_erases_the_line_of_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _terminal(monkeypatch)
+    with main.messages_over_progress():
+        print_message("interrupted")
+    print_message("done")
+    assert terminal.getvalue() == (f"{ERASE_LINE}auditor: interrupted\nauditor: done\n")
