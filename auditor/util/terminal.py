@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from auditor.fast_dataclass import dataclass
 from auditor.util.lazy_regex import LazyPattern
@@ -150,7 +150,7 @@ class ScreenColumn:
 
     A column that `folds` gets narrower when the table is wider than the terminal, and
     its cells take several lines; names, such as references, only if that is not enough.
-    `style` is a style of rich.
+    `style` is a key of `_SGR`, or empty.
     """
 
     title: str
@@ -210,27 +210,41 @@ class TableLayout:
         self, rows: Iterable[Sequence[str]], *, with_header: bool = True
     ) -> Iterator[str]:
         """The lines of a table with these rows."""
+        if with_header:
+            titles = [column.title for column in self._columns]
+            yield from self._row_lines(titles, ["bold"] * len(titles))
+        styles = [column.style for column in self._columns]
+        for row in rows:
+            yield from self._row_lines(row, styles)
+
+    def _row_lines(self, row: Sequence[str], styles: Sequence[str]) -> Iterator[str]:
+        """One row. rich draws only what must be folded: it takes half a millisecond."""
+        pairs = list(zip(row, self._widths, strict=True))
+        if not all(cell.isascii() and len(cell) <= width for cell, width in pairs):
+            yield from self._folded_lines(row, styles)
+            return
+        cells = []
+        for (cell, width), column, style in zip(
+            pairs, self._columns, styles, strict=True
+        ):
+            blanks = " " * (width - len(cell))
+            text = styled(cell, style, self._screen) if style else cell
+            cells.append(blanks + text if column.is_number else text + blanks)
+        yield " " * self._indent + (" " * GAP).join(cells).rstrip()
+
+    def _folded_lines(self, row: Sequence[str], styles: Sequence[str]) -> Iterator[str]:
         from rich.padding import Padding
         from rich.table import Table
         from rich.text import Text
 
         table = Table(
-            box=None,
-            pad_edge=False,
-            padding=(0, GAP, 0, 0),
-            show_header=with_header,
-            header_style="bold",
+            box=None, pad_edge=False, padding=(0, GAP, 0, 0), show_header=False
         )
         for column, width in zip(self._columns, self._widths, strict=True):
-            table.add_column(
-                Text(column.title),
-                justify="right" if column.is_number else "left",
-                width=width,
-                style=column.style,
-                overflow="fold",
-            )
-        for row in rows:
-            table.add_row(*map(Text, row))
+            justify: Literal["left", "right"] = "right" if column.is_number else "left"
+            table.add_column(justify=justify, width=width, overflow="fold")
+        cells = zip(row, styles, strict=True)
+        table.add_row(*(Text(cell, style=style) for cell, style in cells))
         padded = Padding(table, (0, 0, 0, self._indent))
         width = self._indent + sum(self._widths) + GAP * len(self._widths)
         yield from rendered(padded, self._screen, width=width)
@@ -276,8 +290,6 @@ def record_lines(
     indent: int = 0,
 ) -> Iterator[str]:
     """Each row as a block of lines `TITLE  VALUE`, as psql's expanded display."""
-    from rich.text import Text
-
     lead = " " * indent
     title_width = max((_cells_width(column.title) for column in columns), default=0)
     value_width = None
@@ -288,10 +300,19 @@ def record_lines(
         yield lead + styled(title.ljust(title_width + GAP + 20, "-"), "dim", screen)
         for column, cell in zip(columns, row, strict=True):
             name = styled(column.title.ljust(title_width), "bold", screen)
-            text = Text(cell, style=column.style, overflow="fold")
-            for value in rendered(text, screen, width=value_width):
+            for value in _folded(cell, column.style, screen, value_width):
                 yield f"{lead}{name}{' ' * GAP}{value}".rstrip()
                 name = " " * title_width
+
+
+def _folded(cell: str, style: str, screen: Screen, width: int | None) -> Iterator[str]:
+    """The lines of a value; an empty one is an empty line."""
+    if cell.isascii() and (width is None or len(cell) <= width):
+        yield styled(cell, style, screen) if style else cell
+        return
+    from rich.text import Text
+
+    yield from rendered(Text(cell, style=style, overflow="fold"), screen, width=width)
 
 
 def rendered(
