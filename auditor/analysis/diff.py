@@ -149,8 +149,13 @@ class DiffTotals:
         )
 
 
-_GROWTH = re.compile(r"(\d{1,15}(?:\.\d{1,3})?)\s*(%|[kMGT]?B)")
-_UNIT_BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_GROWTH = re.compile(r"(\d{1,15}(?:\.\d{1,3})?)\s*(%|[kMGT]?B|[KMGT])")
+_UNIT_BYTES = {
+    "B": 1,
+    **{f"{prefix}B": 1000**power for power, prefix in enumerate("kMGT", 1)},
+    # As in the options of an audit.
+    **{prefix: 1024**power for power, prefix in enumerate("KMGT", 1)},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +171,7 @@ DEFAULT_GROWTH = GrowthThreshold(percent=10.0)
 
 
 def parse_growth_threshold(text: str) -> GrowthThreshold:
-    """`10%` or `50MB` (powers of 1,000); raises `UsageError`."""
+    """`10%`, `50MB` (powers of 1,000) or `50M` (of 1,024); raises `UsageError`."""
     match = _GROWTH.fullmatch(text.strip())
     if match is None:
         raise UsageError(

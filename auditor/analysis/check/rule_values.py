@@ -21,17 +21,19 @@ ANY = "*"
 # The largest number of JSON (RFC 8259 section 6); DuckDB's integers end, too.
 _MAX_NUMBER = 2**53 - 1
 
-# SI prefixes are powers of 1000, IEC prefixes (IEC 80000-13) of 1024.
+# SI prefixes are powers of 1000, IEC prefixes (IEC 80000-13) of 1024; so are prefixes
+# alone (1G), as in the options of an audit.
 _BYTES = {
     "B": 1,
     **{f"{prefix}B": 1000**power for power, prefix in enumerate("kMGT", 1)},
     **{f"{prefix}iB": 1024**power for power, prefix in enumerate("KMGT", 1)},
+    **{prefix: 1024**power for power, prefix in enumerate("KMGT", 1)},
 }
 _UNIT_BYTES = {unit.lower(): size for unit, size in _BYTES.items()}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]+)")
 _DAY_S = 24 * 60 * 60
-_UNIT_S = {"hour": _DAY_S // 24, "day": _DAY_S, "week": 7 * _DAY_S}
-_AGE = re.compile(r"([0-9]+) (hour|day|week)s?")
+_UNIT_S = {"h": _DAY_S // 24, "d": _DAY_S, "w": 7 * _DAY_S}
+_AGE = re.compile(r"([0-9]+) ?(hours?|days?|weeks?|[hdw])")
 # image-index.md, "platform": os/architecture[/variant], values of GOOS and GOARCH.
 _PLATFORM = re.compile(r"[A-Za-z0-9]+/[A-Za-z0-9_-]+(?:/[A-Za-z0-9.]+)?")
 _DIGEST = re.compile(ANY_DIGEST)
@@ -79,7 +81,7 @@ def _size(value: object) -> int:
 
 def _age_s(value: object) -> int:
     number, unit = _groups(_AGE, value)
-    age_s = int(number) * _UNIT_S[unit]
+    age_s = int(number) * _UNIT_S[unit[0]]
     require(age_s <= _MAX_NUMBER)
     return age_s
 

@@ -116,6 +116,7 @@ def test_a_mention_is_escaped() -> None:
         ("50MB", GrowthThreshold(minimum_bytes=50e6)),
         ("1 GB", GrowthThreshold(minimum_bytes=1e9)),
         ("1.5kB", GrowthThreshold(minimum_bytes=1500.0)),
+        ("50M", GrowthThreshold(minimum_bytes=50 * 1024**2)),
         ("7B", GrowthThreshold(minimum_bytes=7.0)),
     ],
 )

@@ -37,6 +37,7 @@ def value_of(line: str) -> object:
         ('"500MB"', 500_000_000),
         ('"1.5 GB"', 1_500_000_000),
         ('"2 GiB"', 2 * 1024**3),
+        ('"2G"', 2 * 1024**3),
         ('"3 kB"', 3000),
         ('"3 KB"', 3000),
         ('"1 TB"', 10**12),
@@ -48,7 +49,15 @@ def test_sizes_are_bytes(written: str, size_bytes: int) -> None:
 
 @pytest.mark.parametrize(
     ("written", "age_s"),
-    [("1 hour", 3600), ("36 hours", 129_600), ("2 days", 172_800), ("1 week", 604_800)],
+    [
+        ("1 hour", 3600),
+        ("36 hours", 129_600),
+        ("2 days", 172_800),
+        ("1 week", 604_800),
+        ("12h", 43_200),
+        ("7d", 604_800),
+        ("2w", 1_209_600),
+    ],
 )
 def test_ages_are_seconds(written: str, age_s: int) -> None:
     assert value_of(f'max_age = "{written}"') == age_s
