@@ -19,7 +19,7 @@ from auditor.cli.command_support import (
 )
 from auditor.cli.help_text import complete_references, help_command
 from auditor.cli.main import print_message
-from auditor.cli.output import json_text, print_lines
+from auditor.cli.output import json_text
 from auditor.config import ImageConfigMode, OptionGroup, Settings
 from auditor.errors import ExitCode, Failure, UsageError
 from auditor.model import (
@@ -101,7 +101,8 @@ async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> i
             tree = _image_tree(record, configs)
             if screen.width is not None:
                 _fit_screen(tree)
-            print_lines(rendered(tree, screen, width=screen.width or TREE_WIDTH))
+            lines = rendered(tree, screen, width=screen.width or TREE_WIDTH)
+            click.echo("\n".join(lines), color=True)
     return ExitCode.FAILED if isinstance(record, FailureRecord) else ExitCode.OK
 
 

@@ -18,7 +18,7 @@ from auditor.cli.command_support import (
 )
 from auditor.cli.help_text import help_command
 from auditor.cli.main import print_message
-from auditor.cli.output import json_text, print_lines
+from auditor.cli.output import json_text
 from auditor.config import OptionGroup, Settings
 from auditor.errors import ExitCode, Failure, ProtocolError, UsageError
 from auditor.model import AccessState
@@ -150,7 +150,7 @@ def _print_wrapped(lines: Iterable[str], *, passed: bool | None = None) -> None:
     if passed is not None:
         colour = "green" if passed else "red"
         shown[-1] = [styled(line, colour, screen) for line in shown[-1]]
-    print_lines(chain.from_iterable(shown))
+    click.echo("\n".join(chain.from_iterable(shown)), color=True)
 
 
 def _read_stdin() -> str:

@@ -205,7 +205,8 @@ async def test_progress_is_shown_on_a_terminal_only() -> None:
         terminal = {"TERM": "xterm-256color"}
         out, shown = await _on_a_terminal(*_arguments(here), environment=terminal)
         _, quiet = await _on_a_terminal(
-            *_arguments(here, "--progress", "never"), environment=terminal
+            *_arguments(here, "--progress", "never"),
+            environment=terminal | {"NO_COLOR": "1"},
         )
     assert _tags(out) == list("012345")
     assert b"auditing" in shown
