@@ -9,7 +9,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import click
 
@@ -25,9 +25,6 @@ from auditor.config import Option, OptionGroup, Settings, load_settings, options
 from auditor.config.values import ValueType
 from auditor.errors import ProtocolError, UsageError
 from auditor.util.missing_package import how_to_install
-
-if TYPE_CHECKING:
-    from auditor.util.clock import Clock
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Parameters = ParamSpec("Parameters")
@@ -157,7 +154,7 @@ def settings_from(flags: dict[str, Any]) -> Settings:
     return load_settings(environment=os.environ, flags=given)
 
 
-def name_files(settings: Settings, *, clock: Clock | None = None) -> Settings:
+def name_files(settings: Settings) -> Settings:
     """The settings of a run that starts now: its files have their paths.
 
     A resumed run gets the names of the unfinished report that it continues.
@@ -166,7 +163,7 @@ def name_files(settings: Settings, *, clock: Clock | None = None) -> Settings:
     from auditor.config.file_names import has_placeholders, placeholder_values
     from auditor.util.clock import SystemClock, rfc3339
 
-    now_s = (clock or SystemClock()).epoch()
+    now_s = SystemClock().epoch()
     values = placeholder_values(rfc3339(now_s), socket.gethostname())
     if settings.resume and has_placeholders(settings.output):
         from auditor.cli.main import information

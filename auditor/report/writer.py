@@ -14,7 +14,7 @@ report next to files that look unfinished.
 
 Until then the partial file has plain lines, also of a compressed report: a torn line
 can be cut off, records can be read by their offset, and `tail -f` works. It takes the
-disk space of the plain report, and its compressed copy a tenth of that for a moment.
+disk space of the plain report, and its compressed copy a fifth of that for a moment.
 
 `ReportWriter` appends bytes to the partial file or to a stream; `Report` encodes
 records, keeps the journal and finishes both; `open_report` puts them together.
