@@ -50,7 +50,7 @@ programs: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/python -m scripts.reference_pages
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
-	@echo "site/index.html: open it in a browser"
+	@echo "to read it, with search: $(PYTHON) -m http.server --directory site"
 
 ENGINE ?= docker
 IMAGE ?= registry.example.com/auditor:0.1.0

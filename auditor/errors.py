@@ -39,25 +39,6 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
     TERMINATED = 143
 
-    @property
-    def meaning(self) -> str:
-        """What the code says, in a few words."""
-        return _MEANINGS[self]
-
-
-_MEANINGS = {
-    ExitCode.OK: "all references audited",
-    ExitCode.FAILED: "finished with failed references; or the answer is no (`token`,"
-    " `doctor`, `check`, `diff --exit-code`)",
-    ExitCode.USAGE: "the command line, the configuration or the input is wrong",
-    ExitCode.OUTPUT: "the report or another output could not be written",
-    ExitCode.LOCKED: "another run is writing the same report",
-    ExitCode.BUG: "a bug in auditor",
-    ExitCode.HANGUP: "interrupted by SIGHUP",
-    ExitCode.INTERRUPTED: "interrupted by SIGINT (Ctrl-C)",
-    ExitCode.TERMINATED: "interrupted by SIGTERM",
-}
-
 
 class Stage(StrEnum):
     """The step in the audit of a reference at which it failed."""

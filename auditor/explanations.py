@@ -1,7 +1,7 @@
 """What each code means and what to do about it: the only place of these texts.
 
-`auditor explain` prints them, and a test holds the tables of docs/guide/report.md equal
-to them. Rules of a policy are explained where they are defined
+`auditor explain` prints them, and docs/reference/failures.md is written from them.
+Rules of a policy are explained where they are defined
 (`analysis/check/rules.py`).
 """
 
@@ -23,7 +23,7 @@ class Explanation:
     steps: tuple[str, ...]
 
 
-# Who can fix a failure, in the table of docs/guide/report.md.
+# Who can fix a failure, in the table of docs/reference/failures.md.
 WHO = {
     Blame.USER: "you",
     Blame.REGISTRY: "registry",

@@ -22,8 +22,14 @@ from auditor.cli.schema_command import SCHEMAS, _schema
 from auditor.config import nightly_settings
 from auditor.config.option_table import OPTIONS, Option, OptionGroup, OptionScope
 from auditor.config.values import ValueType
-from auditor.errors import ExitCode, FailureKind
-from auditor.model import WarningCode
+from auditor.explanations import (
+    EXIT_CODES,
+    FAILURES,
+    REASONS,
+    WARNINGS,
+    WHO,
+    Explanation,
+)
 from auditor.report import metrics
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
@@ -280,34 +286,43 @@ def _schema_type(schema: dict[str, Any]) -> str:
 
 
 def _failures() -> str:
-    fixers = {
-        "user": "you",
-        "registry": "the registry's operator",
-        "network": "the network",
-        "nobody": "nobody: run again",
-    }
-    return "\n".join(
-        [
-            "# Failures and warnings\n",
-            "A reference that could not be audited is a line with `failure`; a problem"
-            " that did not prevent the record is in `warnings`."
-            " [The report](../guide/report.md#failure-record) says what each means.\n",
-            "## Failures\n",
-            table(
-                ("failure", "retried", "who can fix it"),
-                (
-                    (
-                        _code(kind.value),
-                        "yes" if kind.retryable else "no",
-                        fixers[kind.blame],
-                    )
-                    for kind in FailureKind
-                ),
-            ),
-            "## Warnings\n",
-            table(("warning",), ((_code(code.value),) for code in WarningCode)),
-        ]
+    parts = [
+        "# Failures and warnings\n",
+        "A reference that could not be audited is a line with `failure`; a problem"
+        " that did not prevent the record is in `warnings`."
+        " `auditor explain CODE` prints the same.\n",
+        "## Failures\n",
+    ]
+    failures = (
+        (
+            _code(kind.value),
+            one.meaning,
+            "yes" if kind.retryable else "no",
+            WHO[kind.blame],
+            _steps(one),
+        )
+        for kind, one in FAILURES.items()
     )
+    parts.append(
+        table(
+            ("failure", "meaning", "retried", "who can fix it", "what to do"), failures
+        )
+    )
+    for title, codes in (("Warnings", WARNINGS), ("Reasons", REASONS)):
+        parts.append(f"## {title}\n")
+        if codes is REASONS:
+            parts.append(
+                "Why a connection failed, in more detail; `auditor doctor` shows it.\n"
+            )
+        rows = (
+            (_code(str(code)), one.meaning, _steps(one)) for code, one in codes.items()
+        )
+        parts.append(table((title[:-1].lower(), "meaning", "what to do"), rows))
+    return "\n".join(parts)
+
+
+def _steps(explanation: Explanation) -> str:
+    return "<br>".join(one.replace("<", "&lt;") for one in explanation.steps)
 
 
 def _policy_rules() -> str:
@@ -345,8 +360,11 @@ def _exit_codes() -> str:
         [
             "# Exit codes\n",
             table(
-                ("code", "meaning"),
-                ((_code(str(int(code))), code.meaning) for code in ExitCode),
+                ("code", "meaning", "what to do"),
+                (
+                    (_code(str(int(code))), one.meaning, _steps(one))
+                    for code, one in EXIT_CODES.items()
+                ),
             ),
         ]
     )

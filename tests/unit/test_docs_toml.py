@@ -1,0 +1,51 @@
+"""Every configuration and policy in the documentation is read without an error."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from auditor.analysis.check.policy_file import load_policy
+from auditor.config import read_toml, resolve_settings
+from tests.support.doc_pages import Block, blocks
+
+ROOT = Path(__file__).parents[2]
+TOML = [
+    pytest.param(block, id=f"{path.relative_to(ROOT)}:{block.line}")
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    for block in blocks(path)
+    if block.language == "toml"
+]
+_VARIABLE = re.compile(r"_env = \"(?!AUDITOR_)(\w+)\"")
+_POLICY = re.compile(r"^\[(?:rules|\[waivers)", re.MULTILINE)
+_LOGIN = re.compile(r"^password_(?:env|file)\b", re.MULTILINE)
+
+
+@pytest.mark.parametrize("block", TOML)
+def test_the_file_is_read(block: Block, tmp_path: Path) -> None:
+    file = tmp_path / "example.toml"
+    file.write_text(block.text)
+    if "[[registry]]" in block.text:  # containers-registries.conf(5)
+        return
+    if _POLICY.search(block.text):
+        assert load_policy(str(file)).rules
+        return
+    settings = resolve_settings(
+        file=read_toml(str(file)).document,
+        file_name=str(file),
+        environment=dict.fromkeys(_VARIABLE.findall(block.text), "value"),
+        flags={},
+        read_file=lambda _: "secret\n",
+    )
+    assert settings.registries or not _LOGIN.search(block.text)
+
+
+def test_every_page_of_a_registry_has_a_configuration() -> None:
+    pages = {
+        path.name
+        for path in (ROOT / "docs" / "registries").glob("*.md")
+        if not any(block.language == "toml" for block in blocks(path))
+    }
+    assert pages == {"index.md"}
