@@ -225,7 +225,8 @@ def view_columns(
             described = connection.execute(f"DESCRIBE {view}").fetchall()
             meanings = dict([REPORT_COLUMN]) | explained.columns
             columns = [
-                (row[0], _short_type(row[1]), meanings[row[0]]) for row in described
+                (row[0], _short_type(row[1]), meanings.get(row[0], ""))
+                for row in described
             ]
             found.append((view, explained.row, columns))
     return found

@@ -93,6 +93,7 @@ async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> i
             print_message(
                 f"{safe_text(record.reference)}: {record.failure}: {record.detail}"
             )
+            print_message(f"what to do: auditor explain {record.failure}")
         else:
             configs = await images.configs_of(record)
             from auditor.util.terminal import rendered, screen_of
@@ -111,6 +112,7 @@ async def _raw(images: ImageAuditor, reference: Reference) -> int:
     if isinstance(manifest, Failure):
         name = safe_text(str(reference))
         print_message(f"{name}: {manifest.kind}: {manifest.detail}")
+        print_message(f"what to do: auditor explain {manifest.kind}")
         return ExitCode.FAILED
     sys.stdout.buffer.write(manifest)
     sys.stdout.buffer.flush()

@@ -184,6 +184,7 @@ async def _token(settings: Settings, text: str, as_json: bool, raw: bool) -> int
             failed = TokenFailureDocument(failure=check.kind, detail=check.detail)
             click.echo(json_text(failed, indent=True))
         print_message(f"{safe_text(str(reference))}: {check.kind}: {check.detail}")
+        print_message(f"what to do: auditor explain {check.kind}")
         return ExitCode.FAILED
     token = None if check.token is None else check.token.reveal()
     explanation = None

@@ -106,11 +106,12 @@ async def test_a_reference_by_digest() -> None:
 
 
 @pytest.mark.parametrize("flags", [[], ["--raw"]])
-async def test_a_failure_is_one_message_and_exit_1(flags: list[str]) -> None:
+async def test_a_failure_is_a_message_and_exit_1(flags: list[str]) -> None:
     async with lab(_content()) as here:
         done = await auditor("inspect", here.ref("team/app:gone"), *flags)
     assert (done.code, done.out) == (1, b"")
-    (message,) = done.messages
+    message, explained = done.messages
+    assert explained.startswith("what to do: auditor explain ")
     assert message.startswith(
         here.ref("team/app:gone") + ": not_found: not found, or not visible"
     )
@@ -177,4 +178,4 @@ async def test_the_tree_shows_attachments_and_platforms_that_are_not_selected() 
 async def test_an_invalid_platform_is_a_usage_error() -> None:
     done = await auditor("inspect", "registry.example.com/app", "--platform", "amd64")
     assert done.code == 2
-    assert any("linux/arm64 or linux/arm/v7" in line for line in done.stderr)
+    assert any("did you mean linux/amd64?" in line for line in done.stderr)

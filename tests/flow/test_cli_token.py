@@ -205,7 +205,8 @@ async def test_a_wrong_password_is_one_message(tmp_path: Path) -> None:
     )
     assert (plain.code, json.code) == (1, 1)
     assert plain.out == b""
-    assert plain.messages == json.messages == [sentence]
+    explained = "what to do: auditor explain denied"
+    assert plain.messages == json.messages == [sentence, explained]
     assert orjson.loads(json.out)["failure"] == "denied"
 
 

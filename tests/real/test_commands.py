@@ -192,4 +192,5 @@ def test_a_wrong_password_is_one_message_and_exit_1(
     assert message.endswith(
         " rejected the login of 'auditor' (401); check the credential in password_env"
         f" REGISTRY_PASSWORD ({config}:6)\n"
+        "auditor: what to do: auditor explain denied\n"
     )
