@@ -142,7 +142,7 @@ def test_what_no_image_is_has_no_unknown_values(
     ]
     report = write_report(tmp_path / "r.jsonl", records)
     assert run(["query", report, question, "--format", "csv"]) == 0
-    (line,) = capsys.readouterr().err.splitlines()
+    *_, line = capsys.readouterr().err.splitlines()  # after the number of rows
     assert re.match(f"auditor: {notice}", line), line
 
 
@@ -151,7 +151,7 @@ def test_a_question_on_an_empty_report_says_so(
 ) -> None:
     report = write_report(tmp_path / "r.jsonl", [])
     assert run(["query", report, "SELECT * FROM failures", "--format", "jsonl"]) == 0
-    assert capsys.readouterr().err == "auditor: the report is empty\n"
+    assert capsys.readouterr().err.endswith("auditor: the report is empty\n")
 
 
 def test_json_lines_and_csv_formats(
