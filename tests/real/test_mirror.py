@@ -58,8 +58,10 @@ def test_images_through_the_cache_have_the_same_records(
         assert here["warnings"] == []
         assert here["access"]["subject"] == USER.name
         assert there["access"]["state"] == "anonymous"
+        assert here["location"] == f"{cache}/{here['repository']}"
+        assert there["location"] is None
         for line in (there, here):
-            del line["access"], line["audited_at"]
+            del line["access"], line["audited_at"], line["location"]
         assert here == there
 
 
