@@ -99,6 +99,10 @@ class _Help(click.Command):
         more["context_settings"] = settings | (more.get("context_settings") or {})
         super().__init__(name, **more)
 
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:
+        """Both names, also for a context that was made without its settings."""
+        return ["-h", "--help"]
+
     def get_help(self, ctx: click.Context) -> str:
         return bold_headings(super().get_help(ctx))
 
