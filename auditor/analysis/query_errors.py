@@ -18,28 +18,30 @@ from auditor.util.text import safe_text
 _NAME_CHARS = 80
 
 _COLUMN = re.compile(
-    r'Referenced column "(?P<name>.*?)" not found'
-    r'|does not have a column named "(?P<of_table>.*?)"'
+    r'Referenced column "(?P<name>[^"]*)" not found'
+    r'|does not have a column named "(?P<of_table>[^"]*)"'
 )
 _TABLE = re.compile(
-    r"Table with name (?P<name>.+?) does not exist"
-    r'|Referenced table "(?P<of_column>.*?)" not found'
+    r"Table with name (?P<name>[^ ]+) does not exist"
+    r'|Referenced table "(?P<of_column>[^"]*)" not found'
 )
 _FUNCTION = re.compile(
     r"Function with name (?P<name>\w+) does not exist!"
     r'(?:\s+Did you mean "(?P<near>\w+)")?'
 )
-_ARGUMENTS = re.compile(r"given name and argument types '(?P<call>.*?)'\.", re.DOTALL)
-_NO_LIST = re.compile(r"value '(?P<value>.*?)' can't be cast to .*\[\]$", re.MULTILINE)
-_NO_TIME = re.compile(r'invalid (?:timestamp|date) field format: "(?P<value>.*?)"')
+_ARGUMENTS = re.compile(r"given name and argument types '(?P<call>[^']*)'\.")
+_NO_LIST = re.compile(
+    r"value '(?P<value>[^']*)' can't be cast to [^\n'\[]*\[\]$", re.MULTILINE
+)
+_NO_TIME = re.compile(r'invalid (?:timestamp|date) field format: "(?P<value>[^"]*)"')
 _NO_NUMBER = re.compile(
-    r"Could not convert string '(?P<value>.*?)' to U?(?:INT|DOUBLE)"
+    r"Could not convert string '(?P<value>[^']*)' to U?(?:INT|DOUBLE)"
 )
 _COMPARED = re.compile(
     r"Cannot compare values of type (?P<left>\S+) and type (?P<right>\S+)"
 )
-_SYNTAX = re.compile(r'syntax error at or near "(?P<token>.*?)"', re.DOTALL)
-_GROUP = re.compile(r'column "(?P<name>.*?)" must appear in the GROUP BY')
+_SYNTAX = re.compile(r'syntax error at or near "(?P<token>[^"]*)"')
+_GROUP = re.compile(r'column "(?P<name>[^"]*)" must appear in the GROUP BY')
 _WORD = re.compile(r"\w+")
 # What follows is a value, not a name: `tag = latest`.
 _BEFORE_VALUE = r"(?:[=<>]|\blike|\bglob|\bin\s*\()\s*"

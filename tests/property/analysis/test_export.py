@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.analysis.csv_formula_guard import escape_formula
+from auditor.analysis.csv_lines import csv_text
 from auditor.analysis.export import ExportFormat, export
 from auditor.analysis.query import RowFormat, run_query, write_result
 from auditor.util.compressed_file import is_complete_zstd
@@ -45,7 +46,7 @@ def test_csv_preserves_every_text_and_has_no_formula(texts: list[str]) -> None:
         with run_query([report], "SELECT detail FROM failures") as result:
             write_result(result, RowFormat.CSV, out)
         again = csv.reader(io.StringIO(out.getvalue(), newline=""), strict=True)
-        assert [cell for (cell,) in again][1:] == found
+        assert [cell for (cell,) in again][1:] == [csv_text(text) for text in texts]
 
 
 @examples(25)

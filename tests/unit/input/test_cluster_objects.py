@@ -320,7 +320,7 @@ def test_what_is_not_looked_into_is_said(
         "metrics.k8s.io/v1": ["pods"],
     }
     resource = ClusterResource(api="argoproj.io/v1alpha1", resource="rollouts")
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="auditor.input")
     reader.read(resources=(resource,))
     (message,) = caplog.messages
     assert message == (
