@@ -50,6 +50,7 @@ def expected_record(skopeo: Skopeo, host: str, image: str) -> dict[str, Any]:
         "has_provenance": None,
         "size": _size(layers),
         "annotations": document.get("annotations", {}),
+        "location": None,
         "warnings": [],
     }
 
