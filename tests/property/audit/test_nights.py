@@ -206,7 +206,7 @@ async def _night(here: Lab, night: Night, case: Case, cache: str) -> None:
     assert _without_time(warm) == _without_time(cold)
 
 
-@examples(60, derandomize=True)
+@examples(60)
 @given(case=_cases())
 def test_a_warm_night_reports_what_a_cold_run_reports(case: Case) -> None:
     async def main(cache: str) -> None:
