@@ -18,7 +18,7 @@ help:
 	@echo "make unit   the tests that need no other program (unit, property, flow)"
 	@echo "make real   the tests against real registries, skopeo and a browser; Go builds some"
 	@echo "make docs   the documentation as a site, in site/"
-	@echo "make thorough  the properties with forty times as many examples (an hour)"
+	@echo "make thorough  forty times as many examples of the properties, every official image (an hour)"
 	@echo "make image  the container image of deploy/container/, with docker or podman"
 	@echo "make picture  the picture of the README, from a real run"
 	@echo "make dist   wheel and source distribution, checked, in dist/; make sbom adds an SBOM"
@@ -41,7 +41,8 @@ real: programs
 
 # The number of examples is at each property; other tests try a quarter of it, and this ten times.
 thorough: $(VENV)/.dev
-	$(PYTEST) tests/property tests/flow/test_resume.py --hypothesis-profile thorough
+	$(PYTEST) tests/property tests/flow/test_resume.py tests/real/test_official_images.py \
+	  --hypothesis-profile thorough
 
 # The registries and clients that Go builds, into .go/; what cannot be had is named.
 programs: $(VENV)/.dev

@@ -18,6 +18,11 @@ settings.register_profile("thorough", deadline=None, max_examples=1000)
 FEWEST = 5
 
 
+def thorough() -> bool:
+    """Whether this is `make thorough`, for tests that have more to try in it."""
+    return settings().max_examples >= 1000
+
+
 def examples(number: int, **more: Any) -> settings:
     """Settings with the profile's part of `number` examples."""
     percent = settings().max_examples
