@@ -8,6 +8,9 @@ gets the same failure. Four observations cause this:
   probe) finds out. If the host responds within `PATIENCE_S`, no reference fails: the
   requests that failed meanwhile get all their attempts again. If not, no request is
   sent for `DEAD_HOST_S`; then the host is probed again.
+- No contact. A host that has not responded in this run, and refuses the connection or
+  whose name is unknown, hardly ever is a restart: a few quick attempts decide. While
+  the run has other hosts to ask, the attempts go on for `PATIENCE_S`.
 - Silence. A host that answers its probe can still let every request time out (its
   storage hangs). After `SILENCE_PATIENCE_S` of waiting without a response no requests
   are sent to the repository, or to the host if several repositories are silent.
@@ -25,7 +28,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import field, replace
 from enum import Enum
 
-from auditor.errors import Failure, FailureKind
+from auditor.errors import Failure, FailureKind, FailureReason
 from auditor.fast_dataclass import dataclass
 from auditor.util.clock import Clock
 from auditor.util.single_flight import SingleFlight
@@ -48,6 +51,19 @@ PATIENCE_S = 30.0
 # The pause after the first probe; it doubles. Nine probes fit into `PATIENCE_S`.
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 5.0
+# The pauses between the attempts of a first contact: doubled up to `LONGEST_...`.
+FIRST_CONTACT_PAUSE_S = 0.5
+LONGEST_CONTACT_PAUSE_S = 2.0
+# How long a host that never responded is probed, after the attempts of the requests
+# that failed: all together some 2 s.
+FIRST_CONTACT_S = 1.0
+# After this time a ping has no more attempts than other requests: three of a default
+# connection timeout are `PATIENCE_S`.
+LONG_PING_S = PATIENCE_S / 2
+# The answers that nothing is there. A timeout is not an answer.
+ABSENT_REASONS = frozenset(
+    {FailureReason.UNKNOWN_HOST, FailureReason.CONNECTION_REFUSED}
+)
 # Ten times the default read timeout, and longer than storage takes to fail over.
 SILENCE_PATIENCE_S = 300.0
 # Failures that suggest that the host is down, not that one request is refused.
@@ -123,6 +139,10 @@ class HostHealth:
     called before each request, and `responded` and `succeeded` after each response.
     `is_suspected`: call `wait_for_probe` before a request. `budget` bounds the retries.
 
+    `has_responded`: to any request. `sent_elsewhere` returns the number of requests
+    that the run has sent, pings left out: while it grows, the run goes on without this
+    host.
+
     `name` is used in messages. `probe_url` is probed; without one, the URL of the
     request that failed last.
     """
@@ -136,8 +156,14 @@ class HostHealth:
         max_in_flight: int,
         tries: int,
         clock: Clock,
+        sent_elsewhere: Callable[[], int] = lambda: 0,
     ) -> None:
         self._name = name
+        self._tries = tries
+        self._sent_elsewhere = sent_elsewhere
+        self._sent_before = 0
+        self._out_of_contact_since: float | None = None
+        self.has_responded = False
         self._probe = probe
         self._probe_url = probe_url
         self._clock = clock
@@ -222,6 +248,7 @@ class HostHealth:
                 return HostState.UP
             self.is_suspected = True
             self._suspected_at = self._clock.monotonic()
+            self._sent_before = self._sent_elsewhere()
             self._suspected_url = self._probe_url or url
             self._probe_at = self._suspected_at + wait_s
             log.info(
@@ -231,6 +258,41 @@ class HostHealth:
                 failure.detail,
             )
         return await self.wait_for_probe()
+
+    def ping_tries(self, failure: Failure, attempt: int, most: int) -> int:
+        """The attempts of a ping whose attempt number `attempt` failed, at most `most`.
+
+        More than `most` while other hosts of the run are asked.
+        """
+        now = self._clock.monotonic()
+        if self._out_of_contact_since is None:
+            self._out_of_contact_since = now
+        since_s = now - self._out_of_contact_since
+        is_busy = self._is_run_busy()
+        if self.has_responded or self._tries == 1:
+            return most
+        if not self._is_absent(failure):
+            return self._tries if since_s >= LONG_PING_S else most
+        is_patient = is_busy and since_s < PATIENCE_S
+        return max(self._tries, attempt + 1) if is_patient else self._tries
+
+    def contact_pause_s(self, failure: Failure, attempt: int) -> float | None:
+        """The pause after an attempt of a first contact; None for the usual one."""
+        if not self._is_absent(failure):
+            return None
+        doubled_s = FIRST_CONTACT_PAUSE_S * 2.0 ** min(attempt - 1, 10)
+        jitter = 0.5 + self._clock.random() / 2
+        return jitter * min(doubled_s, LONGEST_CONTACT_PAUSE_S)
+
+    def _is_absent(self, failure: Failure) -> bool:
+        """Whether it is an answer that there is no such host, and none contradicts."""
+        return not self.has_responded and failure.reason in ABSENT_REASONS
+
+    def _is_run_busy(self) -> bool:
+        """Whether the run has sent requests since the last call."""
+        sent, before = self._sent_elsewhere(), self._sent_before
+        self._sent_before = sent
+        return sent > before
 
     def timed_out(self, url: str, failure: Failure, *, sent_at: float) -> None:
         """Record that a request to `url`, sent at `sent_at`, timed out."""
@@ -287,12 +349,20 @@ class HostHealth:
             state = HostState.RECOVERED
             asked_s = self._retry_after_s(outcome)
             down_s = self._clock.monotonic() - self._suspected_at
-            if down_s + asked_s >= self._patience_s:
+            is_absent = self._is_absent(failure)
+            patience_s = self._patience_s
+            if is_absent and not self._is_run_busy():
+                patience_s = min(patience_s, FIRST_CONTACT_S)
+            if down_s + asked_s >= patience_s:
                 return self._give_up(failure, down_s, asked_s)
             # Half of the pause is fixed, so that probes never follow at once.
             jitter = 0.5 + self._clock.random() / 2
             await self._clock.sleep(max(asked_s, pause_s * jitter))
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            longest_s = LONGEST_PAUSE_S
+            if is_absent:
+                is_first = down_s < FIRST_CONTACT_S
+                longest_s = FIRST_PAUSE_S if is_first else LONGEST_CONTACT_PAUSE_S
+            pause_s = min(2 * pause_s, longest_s)
         if state is HostState.RECOVERED:
             log.warning("%s: responds again", self._name)
         return state

@@ -24,6 +24,7 @@ from auditor.wire.url_policy import origin_of
 MAX_PING_BYTES = 64 * 1024
 # All references of the host depend on its ping, so it has twice as many attempts as
 # other requests: by default up to 16 s, about the time a registry takes to restart.
+# Fewer if there seems to be no such host (`HostHealth.ping_tries`).
 PING_TRIES_FACTOR = 2
 # Every final status is an answer: 401 is the usual one, and some products answer 403
 # or 404 and serve manifests all the same.
@@ -82,6 +83,7 @@ class HostPlan:
         return await self._pings.run(None, self._ping)
 
     async def _ping(self) -> AuthPlan | Failure:
+        tries = self._settings.tries
         response = await self._sender.send(
             RequestKind.PING,
             "GET",
@@ -89,7 +91,7 @@ class HostPlan:
             headers={},
             max_bytes=MAX_PING_BYTES,
             accepted_statuses=_PING_STATUSES,
-            max_attempts=PING_TRIES_FACTOR * self._settings.tries,
+            max_attempts=1 if tries == 1 else PING_TRIES_FACTOR * tries,
         )
         if isinstance(response, Failure):
             return response

@@ -54,6 +54,7 @@ from auditor.wire.retry_policy import (
     REGISTRY,
     TOKEN_SERVICE,
     Authenticate,
+    Decision,
     Fail,
     SentRequest,
     Wait,
@@ -181,6 +182,7 @@ class RequestSender:
             max_in_flight=max_in_flight,
             tries=settings.tries,
             clock=clock,
+            sent_elsewhere=lambda: counts.sent.total() - counts.sent[_PING],
         )
 
     async def send(
@@ -243,6 +245,7 @@ class RequestSender:
             if self._observer is not None:
                 self._observer(kind, outcome)
             if isinstance(outcome, Response):
+                health.has_responded = True
                 self._limits.observe(outcome)
                 if not health.is_well and not request.is_ping:
                     health.responded(url)
@@ -264,13 +267,16 @@ class RequestSender:
         try:
             self._health.excuse(self._clock.monotonic() - asked_at)
             self._counts.sent[_PING] += 1
-            return await self._transport.request(
+            outcome = await self._transport.request(
                 "GET",
                 url,
                 headers={},
                 max_bytes=MAX_PROBE_BYTES,
                 redirects=Redirects.REFUSED,
             )
+            if isinstance(outcome, Response):
+                self._health.has_responded = True
+            return outcome
         finally:
             self._budget.requests.release()
 
@@ -382,14 +388,7 @@ class RequestSender:
             and not request.is_ping
         ):
             self._health.timed_out(request.url, outcome, sent_at=request.sent_at)
-        decision = decide(
-            outcome,
-            attempt=request.attempts,
-            tries=request.max_attempts,
-            sent=_sent_request(request, outcome),
-            now=self._clock.epoch(),
-            random=self._clock.random(),
-        )
+        decision = self._decide(outcome, request)
         if isinstance(decision, Authenticate):
             return await self._authenticate(decision, request)
         if decision.failure.kind in _DISTRESS:
@@ -428,6 +427,23 @@ class RequestSender:
             return replace(decision.failure, detail=detail)
         await self._wait(decision, request)
         return None
+
+    def _decide(self, outcome: Response | Failure, request: _Request) -> Decision:
+        tries, pause_s = request.max_attempts, None
+        if isinstance(outcome, Failure) and request.is_ping:
+            tries = self._health.ping_tries(outcome, request.attempts, tries)
+            pause_s = self._health.contact_pause_s(outcome, request.attempts)
+        decision = decide(
+            outcome,
+            attempt=request.attempts,
+            tries=tries,
+            sent=_sent_request(request, outcome),
+            now=self._clock.epoch(),
+            random=self._clock.random(),
+        )
+        if isinstance(decision, Wait) and pause_s is not None:
+            return replace(decision, seconds=pause_s)
+        return decision
 
     async def _authenticate(
         self, decision: Authenticate, request: _Request

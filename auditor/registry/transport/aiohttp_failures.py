@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-from errno import ECONNREFUSED
 
 import aiohttp
 
@@ -78,7 +77,7 @@ def failure_of_aiohttp(
         where,
         timeouts,
         cause=message,
-        is_refused=getattr(error, "errno", None) == ECONNREFUSED,
+        errno=getattr(error, "errno", None),
     )
     if failure.reason is None and is_proxy_unreachable:
         return with_reason(failure, FailureReason.PROXY_UNREACHABLE)

@@ -49,7 +49,7 @@ def failure_of(error: Exception, where: str, timeouts: Timeouts) -> Failure:
         where,
         timeouts,
         cause=system_message(error),
-        is_refused=getattr(error, "errno", None) == ECONNREFUSED,
+        errno=getattr(error, "errno", None),
     )
 
 
@@ -59,17 +59,19 @@ def failure_of_type(
     timeouts: Timeouts,
     *,
     cause: str,
-    is_refused: bool = False,
+    errno: int | None = None,
 ) -> Failure:
     """The failure of an exception of this type, which must not be one of TLS.
 
-    `cause` is the system's message, `is_refused` whether it is ECONNREFUSED.
+    `cause` is the system's message, `errno` its number.
     """
     ancestors = error_type.__mro__
     known = next(one for one in ancestors if one in _DETAILS)
     reason = _REASONS.get(known)
-    if is_refused and known is http1_parser.NoConnectionError:
+    if errno == ECONNREFUSED and known is http1_parser.NoConnectionError:
         reason = FailureReason.CONNECTION_REFUSED
+    if errno == socket.EAI_AGAIN and known is socket.gaierror:
+        reason = FailureReason.LOOKUP_TIMEOUT  # no answer about the name
     detail = _DETAILS[known].format(
         where=where,
         cause=cause,

@@ -183,6 +183,7 @@ def test_the_detail_of_a_failure_says_what_happened(
         ),
         (_alert("UNEXPECTED_EOF"), None),
         (socket.gaierror(-2, "Name unknown"), FailureReason.UNKNOWN_HOST),
+        (socket.gaierror(-3, "Try again"), FailureReason.LOOKUP_TIMEOUT),
         (
             http1_parser.NoConnectionError(111, "refused"),
             FailureReason.CONNECTION_REFUSED,
