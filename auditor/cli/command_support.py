@@ -6,9 +6,11 @@ import gc
 import os
 import resource
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
@@ -270,3 +272,17 @@ def extras(what: str = "this command") -> Iterator[None]:
         raise UsageError(
             f"{what} needs {module}, which is not installed: {how_to_install(module)}"
         ) from None
+
+
+def absolute_program() -> list[str]:
+    """What starts this auditor from anywhere: its path, or Python's and `-m auditor`.
+
+    Started by `python -m auditor`, it is the program beside Python, if there is one.
+    """
+    program = Path(sys.argv[0]).absolute()
+    if program.name != "__main__.py":
+        return [str(program)]
+    program = Path(sys.executable).with_name("auditor")
+    if program.is_file():
+        return [str(program)]
+    return [sys.executable, "-m", "auditor"]

@@ -14,6 +14,7 @@ import click
 
 from auditor.cli import early_signals
 from auditor.cli.command_support import (
+    absolute_program,
     json_option,
     name_file,
     name_files,
@@ -320,8 +321,6 @@ def install_command(
     parent_config: str | None, *, scheduler: str, config: str | None
 ) -> int:
     """Print the files that run this configuration every night; nothing is written."""
-    import sys
-
     from auditor.nightly.install_files import INSTALL_TEXTS, InstallPlan
 
     given = config or parent_config or os.environ.get("AUDITOR_CONFIG")
@@ -329,7 +328,7 @@ def install_command(
     settings, nightly, variables = _settings_without_logins(given)
     policy = [nightly.policy] if nightly.policy else []
     plan = InstallPlan(
-        program=str(Path(sys.argv[0]).absolute()),
+        program=absolute_program(),
         config=given or "",
         settings=nightly,
         variables=variables,

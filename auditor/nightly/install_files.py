@@ -18,13 +18,14 @@ from auditor.version import __version__
 class InstallPlan:
     """What the files are made for.
 
-    `program` is the absolute path of auditor, `config` that of its configuration,
+    `program` starts auditor (an absolute path, and arguments of an interpreter),
+    `config` is the absolute path of its configuration,
     `files` are those of the other files that it names, without `password_files`.
     `variables` are the environment variables that the configuration reads, `writable`
     the folders of files that it writes outside of its own folder.
     """
 
-    program: str
+    program: Sequence[str]
     config: str
     settings: NightlySettings
     variables: Sequence[str]
@@ -67,7 +68,7 @@ def systemd_text(plan: InstallPlan) -> str:
         "",
         "[Service]",
         "Type=oneshot",
-        f"ExecStart={_systemd_path(plan.program)} nightly -c"
+        f"ExecStart={' '.join(map(_systemd_path, plan.program))} nightly -c"
         f" {_systemd_path(plan.config)}",
         *settings,
         *_credentials(plan.password_files),
@@ -160,7 +161,7 @@ _HARDENING = (
 
 def cron_text(plan: InstallPlan) -> str:
     """A file for /etc/cron.d; cron mails what a night prints."""
-    command = f"{shlex.quote(plan.program)} nightly -c {shlex.quote(plan.config)}"
+    command = f"{shlex.join(plan.program)} nightly -c {shlex.quote(plan.config)}"
     source = "set -a; . /etc/auditor/environment; " if plan.variables else ""
     lines = [
         *_variables_comment(

@@ -241,6 +241,7 @@ async def test_install_prints_files_for_this_configuration(
     assert "NIGHT_PASSWORD" in text
     assert Path(config).name in text
     assert "# Enable it:" in text
+    assert "__main__.py" not in text  # these tests start it by `python -m auditor`
     assert files_in(tmp_path) == before
 
 

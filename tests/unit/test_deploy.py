@@ -30,7 +30,7 @@ from auditor.version import __version__
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 PLAN = InstallPlan(
-    program="/usr/local/bin/auditor",
+    program=["/usr/local/bin/auditor"],
     config="/etc/auditor/nightly.toml",
     settings=NightlySettings(folder="/var/lib/auditor"),
     variables=["REGISTRY_PASSWORD"],
