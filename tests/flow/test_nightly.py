@@ -17,6 +17,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 
 from auditor.analysis.history import show
 from auditor.config import FailOn, NotifyOn, NotifySettings
+from auditor.demo.demo_tokens import DemoAccount
 from auditor.demo.image_builder import image
 from auditor.errors import LockedError, OutputError
 from auditor.nightly import night_folder, night_run, notifications
@@ -27,6 +28,7 @@ from tests.flow.http_sink import http_sink
 from tests.flow.nights import Nights, nights_of, read_report
 from tests.scripted_server import respond, scripted_server
 from tests.support.fault_actions import Answer
+from tests.support.registry import Basic
 
 pytestmark = pytest.mark.anyio
 
@@ -431,6 +433,25 @@ async def test_a_notification_has_the_markdown_and_no_secret(tmp_path: Path) -> 
     assert b"token" not in body
     assert result is not None
     assert result.night.notified is True
+
+
+async def test_no_secret_that_a_registry_repeats_is_notified(tmp_path: Path) -> None:
+    login = DemoAccount("audit", "horse")
+    body = orjson.dumps(
+        {"errors": [{"code": "DENIED", "message": "horse may not, audit:horse"}]}
+    )
+    registry = lab(simple(["team/app:1"]), access=Basic([login]), login=login)
+    async with registry as here, http_sink() as sink:
+        here.faults.on("GET", MANIFESTS, Answer(403, body=body), forever=True)
+        notify = NotifySettings(urls_env="URLS", on=NotifyOn.FAILURE)
+        nights = _nights(here, tmp_path, "team/app:1", notify=notify)
+        nights.environment["URLS"] = sink.url.replace("http", "json")
+        result = await nights.night("2026-12-01")
+    ((_, _, message),) = sink.seen
+    assert b"*** may not" in message
+    assert b"horse" not in message
+    assert result is not None
+    assert not any("horse" in line for line in result.lines)
 
 
 @pytest.mark.parametrize("on", [NotifyOn.FAILURE, NotifyOn.CHANGE])
