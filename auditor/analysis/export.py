@@ -205,6 +205,10 @@ def atomic_files(files: list[Path], *, force: bool) -> Iterator[list[Path]]:
             replace_durably(partial, file)
 
 
+# The name of a folder for files that are not finished.
+PRIVATE_FOLDER = ".auditor-"
+
+
 @contextmanager
 def _private_folder(parent: Path) -> Iterator[Path]:
     """A folder only this user can enter, in the file system of the file.
@@ -213,7 +217,7 @@ def _private_folder(parent: Path) -> Iterator[Path]:
     """
     parent.mkdir(parents=True, exist_ok=True)
     try:
-        folder = tempfile.TemporaryDirectory(prefix=".auditor-", dir=parent)
+        folder = tempfile.TemporaryDirectory(prefix=PRIVATE_FOLDER, dir=parent)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(parent)) from None
     with folder as name:

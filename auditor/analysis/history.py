@@ -16,6 +16,7 @@ question that needs a complex query: when a tag moved.
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
@@ -24,7 +25,7 @@ from pathlib import Path
 import duckdb
 
 from auditor.analysis.duckdb_connection import quoted, work_database
-from auditor.analysis.export import atomic_files, copy_parquet
+from auditor.analysis.export import PRIVATE_FOLDER, atomic_files, copy_parquet
 from auditor.analysis.query import QueryResult
 from auditor.analysis.reports import (
     duckdb_pattern,
@@ -74,6 +75,12 @@ def add(dataset: Path, reports: Sequence[str]) -> tuple[HistoryRun, bool]:
             for select, partial in zip((_IMAGES, _REPOSITORIES), partials, strict=True):
                 copy_parquet(connection, select.format(run=quoted(run.name)), partial)
     return run, True
+
+
+def remove_unfinished(dataset: Path) -> None:
+    """Remove what an `add` that was killed left. No other may run. Raises `OSError`."""
+    for left in dataset.glob(f"*/date=*/{PRIVATE_FOLDER}*"):
+        shutil.rmtree(left)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -257,7 +257,7 @@ def status_command(
     from auditor.nightly.night_text import status_lines
 
     _, nightly, _ = _settings_without_logins(config or parent_config)
-    nights = read_nights(nightly.folder)[-limit:]
+    nights = read_nights(nightly.folder, _print_left_out)[-limit:]
     if as_json:
         print_lines(json_text(night) for night in nights)
     else:
@@ -288,17 +288,24 @@ def prune_command(
             " keep = { daily = 30, weekly = 12, monthly = 12 }"
         )
     if dry_run:  # changes nothing: not even the lock
-        expired = expired_nights(read_nights(nightly.folder), nightly.keep)
+        nights = read_nights(nightly.folder, _print_left_out)
+        expired = expired_nights(nights, nightly.keep)
         print_lines(f"would remove {night.name}" for night in expired)
     else:
         with open_night_folder(nightly.folder) as folder:
             expired = expired_nights(folder.nights(), nightly.keep)
+            for sentence in folder.damaged:
+                _print_left_out(sentence)
             for night in expired:
                 folder.remove(night)
                 click.echo(f"removed {night.name}")
     if not expired:
         click.echo("no night to remove")
     return ExitCode.OK
+
+
+def _print_left_out(sentence: str) -> None:
+    print_message(f"warning: left out: {sentence}")
 
 
 def _folders(*files: str | None) -> list[str]:

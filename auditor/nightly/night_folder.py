@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -36,10 +36,15 @@ from auditor.util.atomic_file import atomic_file, replace_durably, sync_director
 from auditor.util.compressed_file import ZSTD, compress_file
 from auditor.util.text import safe_text
 
+ReadT = TypeVar("ReadT")
+
 _SUFFIX = f".jsonl{ZSTD}"
 _TONIGHT = "tonight"
 _LATEST = "latest"
 _PID_BYTES = 32
+_SUMMARY_KEYS = {
+    *("references", "failures", "duration_s", "interrupted", "deadline_reached")
+}
 # A few errors of a configuration.
 _REMARK_CHARS = 500
 
@@ -51,7 +56,8 @@ class Night:
     `changes` are counts by change (`auditor diff`) from the night `compared_with`;
     `violations` are counts by severity. Both are None if there was nothing to compare,
     or no policy. `report` is relative to the folder. `remark` says why a night is not
-    complete, or what it left out. `notified` is None without notifications. The
+    complete, or what it left out. `in_history` is false if the history could not be
+    written; the next night tries again. `notified` is None without notifications. The
     content of the records depends on `options`.
     """
 
@@ -72,6 +78,7 @@ class Night:
     report: str | None = None
     exit_code: int | None = None
     remark: str | None = None
+    in_history: bool | None = None
     notified: bool | None = None
     options: dict[str, Any] | None = None
 
@@ -95,17 +102,27 @@ class NightFolder:
         self._tonight = path / f"{_TONIGHT}.json"
         self._nights = path / "nights"
         self._reports = path / "reports"
+        self._damaged: dict[str, None] = {}
+
+    @property
+    def damaged(self) -> list[str]:
+        """A sentence for each file that was left out because it is damaged."""
+        return list(self._damaged)
 
     def nights(self) -> list[Night]:
         """Every night that is known, in order. Raises `UsageError`."""
         names = [name for name in _entries(self._nights) if name.endswith(".json")]
-        nights = [_read_night(self._nights / name) for name in names]
-        return sorted(nights, key=lambda night: night.number)
+        nights = [
+            self._undamaged(_read_night, self._nights / name, advice="; remove it")
+            for name in names
+        ]
+        return sorted(filter(None, nights), key=lambda night: night.number)
 
     def unfinished(self) -> Night | None:
         """The night that a run left unfinished, or None."""
-        has_one = self._tonight.name in _entries(self.path)
-        return _read_night(self._tonight) if has_one else None
+        if self._tonight.name not in _entries(self.path):
+            return None
+        return self._undamaged(_read_night, self._tonight)
 
     def begin(self, started_at: str, options: Mapping[str, Any]) -> Night:
         """Begin a night now (RFC 3339), whose records depend on these options."""
@@ -217,7 +234,16 @@ class NightFolder:
         """The summary of tonight's audit, if it came to its end."""
         if not self.output.exists() or not self.summary.exists():
             return None
-        return _read_json(self.summary)
+        return self._undamaged(_read_summary, self.summary)
+
+    def _undamaged(
+        self, read: Callable[[Path], ReadT], file: Path, *, advice: str = ""
+    ) -> ReadT | None:
+        try:
+            return read(file)
+        except UsageError as error:
+            self._damaged[f"{error}{advice}"] = None
+            return None
 
 
 def failed_start(at: str, code: int, sentence: str) -> Night:
@@ -239,10 +265,13 @@ def _is_failed_start(night: Night) -> bool:
     return "T" in night.name
 
 
-def read_nights(path: str) -> list[Night]:
+def read_nights(
+    path: str, notify: Callable[[str], None] = lambda _: None
+) -> list[Night]:
     """The nights of a folder, in order, with the one in progress last.
 
-    Reads only: another process may work in the folder. Raises `UsageError`.
+    Reads only: another process may work in the folder. A damaged file is left out;
+    `notify` gets a sentence about it. Raises `UsageError`.
     """
     folder = NightFolder(Path(path))
     try:
@@ -256,6 +285,8 @@ def read_nights(path: str) -> list[Night]:
     unfinished = folder.unfinished()
     if unfinished is not None and unfinished.name not in {n.name for n in nights}:
         nights.append(unfinished)
+    for sentence in folder.damaged:
+        notify(sentence)
     return nights
 
 
@@ -333,9 +364,33 @@ def _json(night: Night) -> bytes:
 def _read_night(file: Path) -> Night:
     document = _read_json(file)
     names = Night.__slots__
-    with suppress(TypeError):
-        return Night(**{name: document[name] for name in names if name in document})
-    raise UsageError(f"{safe_text(str(file))}: not the record of a night; remove it")
+    with suppress(TypeError, ValueError):
+        night = Night(**{name: document[name] for name in names if name in document})
+        if _is_valid(night):
+            return night
+    raise UsageError(f"{safe_text(str(file))}: not the record of a night")
+
+
+def _is_valid(night: Night) -> bool:
+    """Whether the values have the types that the steps of a night need."""
+    began = datetime.fromisoformat(night.started_at)
+    numbers = (night.number, night.references, night.audited, night.failed)
+    maps = (night.changes, night.violations)
+    return (
+        began.tzinfo is not None
+        and isinstance(night.name, str)
+        and "/" not in night.name
+        and all(isinstance(number, int) for number in numbers)
+        and isinstance(night.duration_s, float | int)
+        and all(counts is None or isinstance(counts, dict) for counts in maps)
+    )
+
+
+def _read_summary(file: Path) -> dict[str, Any]:
+    summary = _read_json(file)
+    if not summary.keys() >= _SUMMARY_KEYS:
+        raise UsageError(f"{safe_text(str(file))}: not the summary of an audit")
+    return summary
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -346,5 +401,5 @@ def _read_json(file: Path) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         document = None
     if not isinstance(document, dict):
-        raise UsageError(f"{safe_text(str(file))}: not valid JSON; remove it")
+        raise UsageError(f"{safe_text(str(file))}: not valid JSON")
     return document

@@ -23,15 +23,16 @@ from auditor.analysis.check.findings import Findings, findings_metrics
 from auditor.analysis.check.policy import Policy, Severity, Subject
 from auditor.analysis.check.policy_file import load_policy
 from auditor.analysis.diff import Comparison, compare
-from auditor.analysis.history import add
+from auditor.analysis.history import add, remove_unfinished
 from auditor.analysis.html.page import make_page
 from auditor.analysis.html.trend_section import TrendPoint
+from auditor.analysis.reports import open_reports
 from auditor.config import FailOn, NightlySettings, Settings, record_settings
 from auditor.config.file_names import escaped
-from auditor.errors import ExitCode, OutputError
+from auditor.errors import ExitCode, OutputError, UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.nightly.announcer import Announcer
-from auditor.nightly.night_folder import Night, NightFolder, write_bytes
+from auditor.nightly.night_folder import Night, NightFolder, write_bytes, writing
 from auditor.nightly.night_text import (
     MAX_LINES,
     action_lines,
@@ -48,6 +49,9 @@ from auditor.util.text import format_count, format_duration
 
 Json = Mapping[str, Any]
 
+# Earlier nights that a night is tried to be compared with: reports may be damaged.
+_MAX_COMPARED = 3
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NightResult:
@@ -63,6 +67,18 @@ class NightResult:
     def exit_code(self) -> ExitCode:
         """0 if there is nothing to act on, 1, or 3 without the metrics file."""
         return ExitCode(self.night.exit_code or 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Analysis:
+    """A judged night, its Markdown text, its page, and examples of what was found."""
+
+    night: Night
+    text: str
+    page: str | None
+    changes: list[str]
+    violations: list[str]
+    metrics: list[Metric]
 
 
 class NightRun:
@@ -104,8 +120,7 @@ class NightRun:
         if night is not None:
             summary = self._folder.read_summary()
             if summary is not None:
-                self.earlier = self.finish(night, summary)
-                self._warnings.clear()
+                self._finish_earlier(night, summary)
             elif night.options != self._options:
                 self._abandon(night, "the configuration was changed")
             elif abs(self._now() - _epoch(night.started_at)) > self._resume_max_age_s:
@@ -131,46 +146,36 @@ class NightRun:
     def finish(self, night: Night, summary: Json) -> NightResult:
         """Do the steps after the audit; raises `AuditorError` if one is impossible."""
         night = _with_summary(night, summary)
-        previous = self._previous(night)
         night = self._folder.keep_report(night)
         report = str(self._folder.report_of(night))
         if night.complete:
-            add(self._folder.history, [report])
-        with (
-            self._comparison(previous, report) as comparison,
-            self._findings(previous, report) as findings,
-        ):
-            night = self._judged(night, previous, comparison, findings)
-            text = markdown_text(
-                night,
-                failures=summary["failures"],
-                changes=diff_text(comparison),
-                findings=findings_text(findings),
-            )
-            page = self._page(night, previous, report) if night.complete else None
-            changes = change_lines(comparison)
-            violations = violation_lines(findings)
-            metrics = self._metrics_of(summary, findings)
+            night = self._add_to_history(night)
+        found = self._analyse(night, summary)
+        night = found.night
+        if night.in_history is False:
+            night = replace(night, exit_code=ExitCode.OUTPUT)
         self._folder.finish(night)
         if night.complete:
-            night = self._publish(night, text, page)
-        if not self._announcer.write_metrics(night, metrics):
+            night = self._publish(night, found.text, found.page)
+        if not self._announcer.write_metrics(night, found.metrics):
             night = replace(night, exit_code=ExitCode.OUTPUT)
-        self._announcer.push(night, metrics)
-        night = self._announcer.finished(night, text)
+        self._announcer.push(night, found.metrics)
+        night = self._announcer.finished(night, found.text)
         self._folder.finish(night)
         self._folder.end()
         for expired in self.expired():
             self._folder.remove(expired)
+        for sentence in self._folder.damaged:
+            self._announcer.warn(f"left out: {sentence}")
         lines = self._warnings[:MAX_LINES]
         if night.exit_code != ExitCode.OK:
             lines = action_lines(
                 night,
                 failures=summary["failures"],
-                changes=changes,
-                violations=violations,
+                changes=found.changes,
+                violations=found.violations,
                 warnings=self._warnings,
-                page=str(self._folder.latest_page) if page else None,
+                page=str(self._folder.latest_page) if found.page else None,
                 report=report,
             )
         return NightResult(night=night, lines=tuple(lines))
@@ -192,13 +197,109 @@ class NightRun:
         self._folder.finish(replace(night, audited=records, remark=remark))
         self._folder.end()
 
-    def _previous(self, night: Night) -> Night | None:
-        """The newest complete night before this one whose report exists."""
-        for one in reversed(self._folder.nights()):
-            is_before = one.complete and one.number < night.number
-            if is_before and self._folder.report_of(one).exists():
-                return one
-        return None
+    def _finish_earlier(self, night: Night, summary: Json) -> None:
+        """Finish a night whose audit is done; it must not hold up this one."""
+        try:
+            self.earlier = self.finish(night, summary)
+            self._warnings.clear()
+        except UsageError as error:
+            self._warnings.clear()
+            self._abandon(
+                self._folder.keep_report(night), f"its report cannot be used: {error}"
+            )
+
+    def _add_to_history(self, night: Night) -> Night:
+        """Add a night, and those that an earlier run could not add.
+
+        A history that cannot be written must not hold up the nights to come.
+        """
+        waiting = [
+            one
+            for one in self._folder.nights()
+            if one.in_history is False
+            and one.number != night.number
+            and self._folder.report_of(one).exists()
+        ]
+        night = replace(night, in_history=self._is_added(night))
+        if night.in_history:
+            for one in waiting:
+                added: bool | None = None
+                try:
+                    added = self._is_added(one)
+                except UsageError as error:  # its report is damaged
+                    self._announcer.warn(f"not in the history: {error}")
+                self._folder.finish(replace(one, in_history=added))
+        return night
+
+    def _is_added(self, night: Night) -> bool:
+        history = self._folder.history
+        try:
+            with writing(history):
+                remove_unfinished(history)
+                add(history, [str(self._folder.report_of(night))])
+        except OutputError as error:
+            self._announcer.warn(
+                f"{error}; the next night adds {night.name} to the history"
+            )
+            return False
+        return True
+
+    def _analyse(self, night: Night, summary: Json) -> _Analysis:
+        """Compare and judge a night; a damaged report of an earlier one is left out."""
+        for previous in self._earlier_nights(night):
+            try:
+                return self._analyse_with(night, previous, summary)
+            except UsageError as error:
+                if previous is None or not self._is_damaged(previous):
+                    raise
+                self._announcer.warn(
+                    f"not compared with the night {previous.name}: {error}"
+                )
+        raise AssertionError  # the last one is None
+
+    def _analyse_with(
+        self, night: Night, previous: Night | None, summary: Json
+    ) -> _Analysis:
+        report = str(self._folder.report_of(night))
+        with (
+            self._comparison(previous, report) as comparison,
+            self._findings(previous, report) as findings,
+        ):
+            night = self._judged(night, previous, comparison, findings)
+            text = markdown_text(
+                night,
+                failures=summary["failures"],
+                changes=diff_text(comparison),
+                findings=findings_text(findings),
+            )
+            return _Analysis(
+                night=night,
+                text=text,
+                page=self._page(night, previous, report) if night.complete else None,
+                changes=change_lines(comparison),
+                violations=violation_lines(findings),
+                metrics=self._metrics_of(summary, findings),
+            )
+
+    def _earlier_nights(self, night: Night) -> list[Night | None]:
+        """The newest complete nights before this one with a report, and None."""
+        nights = [
+            one
+            for one in reversed(self._folder.nights())
+            if one.complete
+            and one.number < night.number
+            and self._folder.report_of(one).exists()
+        ]
+        return [*nights[:_MAX_COMPARED], None]
+
+    def _is_damaged(self, night: Night) -> bool:
+        """Whether the report of a night cannot be read to its end."""
+        try:
+            with open_reports([str(self._folder.report_of(night))]) as connection:
+                connection.execute("SELECT count(reference) FROM images").fetchall()
+        except UsageError:
+            return True
+        return False
 
     @contextmanager
     def _comparison(
