@@ -42,7 +42,7 @@ LANGUAGES = {"console", "json", "python", "sh", "sql", "text", "toml", "yaml"}
 NOT_RUN = {
     "README.md": 2,
     "docs/explanation/reliability.md": 1,
-    "docs/guide/logins.md": 1,
+    "docs/guide/cloud-logins.md": 1,
     "docs/how-to/kubernetes.md": 1,
     "docs/how-to/least-privilege.md": 1,
     "docs/how-to/private-ca-air-gap.md": 1,
