@@ -175,6 +175,11 @@ class Failure:
     reason: FailureReason | None = None
 
     @property
+    def code(self) -> str:
+        """What `auditor explain` says most about: the reason if one is known."""
+        return self.kind if self.reason is None else self.reason
+
+    @property
     def detail_without_advice(self) -> str:
         """The detail without the advice of `reason` at its end."""
         advice = None if self.reason is None else self.reason.advice

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -155,7 +157,7 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
         say(hint)
     elif settings.shard is None and (sentence := empty_input_sentence(summary)):
         (say if settings.allow_empty else print_message)(sentence)
-    elif sys.stderr.isatty():
+    elif sys.stderr.isatty() and summary["references"]["audited"]:
         for line in next_commands(settings.output):
             say(line)
     write_side_outputs(settings, summary)
@@ -183,9 +185,21 @@ def _table(settings: Settings) -> AuditTable | None:
 
 def _shows_progress(settings: Settings) -> bool:
     is_wanted = settings.progress is ProgressMode.ALWAYS or (
-        settings.progress is ProgressMode.AUTO and sys.stderr.isatty()
+        settings.progress is ProgressMode.AUTO
+        and sys.stderr.isatty()
+        and not _writes_to_pipe(settings)
     )
     return is_wanted and not settings.quiet
+
+
+def _writes_to_pipe(settings: Settings) -> bool:
+    """Whether a program reads the report: it may print on the same terminal."""
+    if settings.output != "-":
+        return False
+    try:
+        return stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode)
+    except (OSError, ValueError):  # no descriptor
+        return False
 
 
 def _progress(settings: Settings, run: AuditRun) -> AbstractContextManager[None]:

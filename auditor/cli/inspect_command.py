@@ -18,7 +18,7 @@ from auditor.cli.command_support import (
     settings_options,
 )
 from auditor.cli.help_text import complete_references, help_command
-from auditor.cli.main import print_message
+from auditor.cli.main import print_error, print_failure, print_message
 from auditor.cli.output import json_text
 from auditor.config import ImageConfigMode, OptionGroup, Settings
 from auditor.errors import ExitCode, Failure, UsageError
@@ -90,7 +90,7 @@ async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> i
         if as_json:
             click.echo(json_text(record))
         elif isinstance(record, FailureRecord):
-            print_message(
+            print_error(
                 f"{safe_text(record.reference)}: {record.failure}: {record.detail}"
             )
             print_message(f"what to do: auditor explain {record.failure}")
@@ -110,9 +110,7 @@ async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> i
 async def _raw(images: ImageAuditor, reference: Reference) -> int:
     manifest = await images.raw_manifest(reference)
     if isinstance(manifest, Failure):
-        name = safe_text(str(reference))
-        print_message(f"{name}: {manifest.kind}: {manifest.detail}")
-        print_message(f"what to do: auditor explain {manifest.kind}")
+        print_failure(safe_text(str(reference)), manifest)
         return ExitCode.FAILED
     sys.stdout.buffer.write(manifest)
     sys.stdout.buffer.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from auditor.cli.command_support import (
     settings_options,
 )
 from auditor.cli.help_text import complete_references, help_command
-from auditor.cli.main import print_message
+from auditor.cli.main import print_error, print_message
 from auditor.cli.output import json_text, print_line
 from auditor.config import OptionGroup, Settings
 from auditor.errors import ExitCode, FailureKind
@@ -53,7 +54,7 @@ def command(*, target: str, as_json: bool, full_ref: bool, **flags: Any) -> int:
 
     with invalid_argument():
         parsed = parse_list_target(target)
-    text = _json_line if as_json else _text_line(parsed, full=full_ref)
+    text = _json_line if as_json else _coloured(_text_line(parsed, full=full_ref))
     return run_async(_ls, settings, parsed, text)
 
 
@@ -75,6 +76,7 @@ async def _ls(
     selection = Selection.of(settings, clock.epoch())
     listed = rejected = without_age = 0
     is_read, is_missing = True, False
+    codes: dict[str, None] = {}  # in the order of their failures
 
     def put(line: ReferenceEntry | RepositoryName | RejectedEntry) -> bool:
         nonlocal listed, rejected, without_age, is_read, is_missing
@@ -82,7 +84,8 @@ async def _ls(
             rejected += 1
             is_missing = line.failure.kind is FailureKind.NOT_FOUND
             name = line.text.removesuffix(":*").removesuffix("/**")
-            print_message(f"{name}: {line.failure.kind}: {line.failure.detail}")
+            print_error(f"{name}: {line.failure.kind}: {line.failure.detail}")
+            codes[line.failure.code] = None
             return True
         listed += 1
         without_age += isinstance(line, ReferenceEntry) and line.age_unknown
@@ -99,8 +102,13 @@ async def _ls(
                 print_message(_below(target.pattern, names))
     if not is_read:
         return ExitCode.OK  # the reader (`head`) has enough
-    for summary in _summary_lines(listed, counts.listings, target):
-        print_message(summary)
+    if codes:
+        print_message(f"what to do: auditor explain {' '.join(codes)}")
+    gaps = {ListState.DENIED, ListState.INCOMPLETE} & counts.listings.states()
+    total, *suspicious = _summary_lines(listed, counts.listings, target)
+    print_message(total, "red" if rejected or gaps else "green")
+    for warning in suspicious:
+        print_message(warning, "yellow")
     for unused in unused_login_lines(registries.unused_logins()):
         print_message(unused.strip())
     if without_age:
@@ -108,7 +116,6 @@ async def _ls(
             f"--since: {format_count(without_age, 'tag')} printed without a filter: the"
             " listing has no time for them"
         )
-    gaps = {ListState.DENIED, ListState.INCOMPLETE} & counts.listings.states()
     return ExitCode.FAILED if rejected or gaps else ExitCode.OK
 
 
@@ -174,6 +181,18 @@ def _text_line(
         )
 
     return text_line
+
+
+def _coloured(
+    text: Callable[[ReferenceEntry | RepositoryName], str],
+) -> Callable[[ReferenceEntry | RepositoryName], str]:
+    """The names in the colour that they have in tables, on a terminal."""
+    from auditor.util.terminal import screen_of, styled
+
+    screen = screen_of(sys.stdout)
+    if not screen.colours:
+        return text
+    return lambda line: styled(text(line), "cyan", screen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

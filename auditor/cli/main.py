@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -24,6 +25,7 @@ from auditor.version import __version__
 
 if TYPE_CHECKING:
     from auditor.config import Settings
+    from auditor.errors import Failure
 
 # Each command with its line in the overview; it is in `NAME_command.py`.
 COMMANDS = {
@@ -162,7 +164,7 @@ def run(arguments: list[str]) -> int:
     try:
         code = cli.main(arguments, prog_name="auditor", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        _print_usage_error(error)
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
@@ -171,18 +173,18 @@ def run(arguments: list[str]) -> int:
         return interrupt.code
     except AuditorError as error:
         for line in str(error).splitlines():
-            print_message(line)
+            print_error(line)
         return error.exit_code
     except Exception as error:  # noqa: BLE001  (a bug is shown with its traceback)
         if is_out_of_memory(error):
-            print_message(
+            print_error(
                 "out of memory: the limit of this process or of the machine is too low"
                 " (ulimit -v, cgroup); raise it, or lower --workers and"
                 " --requests-at-once"
             )
             return ExitCode.OUTPUT
         traceback.print_exc()
-        print_message("this is a bug in auditor; please report the lines above")
+        print_error("this is a bug in auditor; please report the lines above")
         return ExitCode.BUG
     return code if isinstance(code, int) else ExitCode.OK
 
@@ -197,10 +199,24 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def print_message(sentence: str, style: str | None = None) -> None:
+def print_error(sentence: str) -> None:
+    """Print one line about a failure, as `print_message`, its prefix in red."""
+    print_message(sentence, prefix_style="red")
+
+
+def print_failure(name: str, failure: Failure) -> None:
+    """Print what failed, why, and the command that says what to do."""
+    print_error(f"{name}: {failure.kind}: {failure.detail}")
+    print_message(f"what to do: auditor explain {failure.code}")
+
+
+def print_message(
+    sentence: str, style: str | None = None, *, prefix_style: str | None = None
+) -> None:
     """Print one line for a person on stderr; ignore a closed or full stderr.
 
-    On a terminal, a long line is broken between words; `style` is a colour.
+    On a terminal, a long line is broken between words; `style` is the colour of the
+    line, `prefix_style` that of the name of the program before it.
     """
     text = _format_message(sentence)
     with suppress(OSError):
@@ -212,8 +228,30 @@ def print_message(sentence: str, style: str | None = None) -> None:
             lines = wrapped(text, screen, indent=indent)
             if style is not None:
                 lines = [styled(line, style, screen) for line in lines]
+            elif prefix_style is not None:
+                prefix, rest = lines[0][:_PREFIX_CHARS], lines[0][_PREFIX_CHARS:]
+                lines[0] = styled(prefix, prefix_style, screen) + rest
             text = "\n".join(lines)
         click.echo(_line_start + text, err=True)
+
+
+def _print_usage_error(error: click.ClickException) -> None:
+    """Print how click says it; on a terminal wrapped, with `Error:` in red."""
+    printed = io.StringIO()
+    error.show(printed)
+    lines = printed.getvalue().splitlines()
+    with suppress(OSError):
+        if sys.stderr.isatty():
+            from auditor.util.terminal import screen_of, styled, wrapped
+
+            screen = screen_of(sys.stderr)
+            lines = [part for line in lines for part in wrapped(line, screen, indent=7)]
+            red = styled("Error:", "red", screen)
+            lines = [
+                red + line.removeprefix("Error:") if line.startswith("Error:") else line
+                for line in lines
+            ]
+        click.echo("\n".join(lines), err=True)
 
 
 def information(settings: Settings) -> Callable[[str], None]:

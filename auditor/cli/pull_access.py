@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from auditor.cli.main import print_message
 from auditor.cli.output import json_text, print_line
@@ -14,6 +15,9 @@ from auditor.diagnose.token_check import PULL, PullAccess
 from auditor.errors import ExitCode, FailureKind
 from auditor.fast_dataclass import dataclass
 from auditor.util.text import format_count, safe_text
+
+if TYPE_CHECKING:
+    from auditor.util.terminal import Screen
 
 _ACTIONS_CHARS = 300
 # More than any registry has; a hostile token service may invent as many as it likes.
@@ -37,7 +41,9 @@ async def list_pull_access(
     from auditor.registry.registries import open_registries
     from auditor.report.summary_text import suspicious_lines
     from auditor.util.clock import SystemClock
+    from auditor.util.terminal import screen_of, styled
 
+    screen = screen_of(sys.stdout)
     check_lists(settings)
     actions = tuple(sorted({*actions, *PULL}))
     clock = SystemClock()
@@ -47,7 +53,7 @@ async def list_pull_access(
     async def write(granted: PullAccess) -> None:
         nonlocal is_read
         totals.add(granted)
-        line = _json_line(granted) if as_json else _text_line(granted)
+        line = _json_line(granted) if as_json else _text_line(granted, screen)
         is_read = is_read and print_line(line)
         if not is_read:
             run.stop()
@@ -66,17 +72,17 @@ async def list_pull_access(
             write=write,
         )
         if not as_json:
-            is_read = print_line(f"{'PULL':<8}  {'BEYOND':<16}  REPOSITORY")
+            is_read = print_line(styled(_HEADER, "bold", screen))
         await run.run()
     if not is_read:
         return ExitCode.OK  # the reader (`head`) has enough
-    for line in (
-        *totals.lines(),
-        *map(str.strip, suspicious_lines(run.listings.shown)),
-    ):
-        print_message(line)
     has_excess = allowed is not None and totals.beyond > 0
-    return ExitCode.OK if totals.all_may_pull and not has_excess else ExitCode.FAILED
+    passed = totals.all_may_pull and not has_excess
+    total, *more = totals.lines()
+    print_message(total, "green" if passed else "red")
+    for line in (*more, *map(str.strip, suspicious_lines(run.listings.shown))):
+        print_message(line)
+    return ExitCode.OK if passed else ExitCode.FAILED
 
 
 @dataclass(slots=True, kw_only=True)
@@ -139,6 +145,7 @@ class PullAccessTotals:
             yield f"{format_count(self.failed_inputs, 'line')} of the input failed"
         if self.failed:
             yield "failed: " + _counts_text(self.failed)
+            yield f"what to do: auditor explain {' '.join(self.failed)}"
         if self.beyond:
             yield (
                 f"more than {', '.join(self.allowed)} granted:"
@@ -161,14 +168,27 @@ def _counts_text(counts: Counter[Any]) -> str:
     )
 
 
-def _text_line(granted: PullAccess) -> str:
+_HEADER = f"{'PULL':<8}  {'BEYOND':<16}  REPOSITORY"
+_REPOSITORY_COLUMN = _HEADER.index("REPOSITORY")
+_COLOURS = {"yes": "green", "no": "red", "unknown": "yellow", "failed": "red"}
+
+
+def _text_line(granted: PullAccess, screen: Screen) -> str:
+    """One line; several on a terminal that is too narrow for the reason."""
+    from auditor.util.terminal import styled, wrapped
+
     if granted.failure is not None:
+        state, beyond = "failed", "-"
         reason = f"{granted.failure.kind}: {granted.failure.detail}"
-        return f"{'failed':<8}  {'-':<16}  {safe_text(granted.text, 400)}: {reason}"
-    pull = {True: "yes", False: "no", None: "unknown"}[granted.pull]
-    actions = ", ".join(_safe_actions(granted.beyond())) or "-"
-    beyond = safe_text(actions, _ACTIONS_CHARS)
-    return f"{pull:<8}  {beyond:<16}  {granted.text}{_unknown_reason(granted)}"
+        what = f"{safe_text(granted.text, 400)}: {reason}"
+    else:
+        state = {True: "yes", False: "no", None: "unknown"}[granted.pull]
+        actions = ", ".join(_safe_actions(granted.beyond())) or "-"
+        beyond = safe_text(actions, _ACTIONS_CHARS)
+        what = granted.text + _unknown_reason(granted)
+    line = f"{state:<8}  {beyond:<16}  {what}"
+    text = "\n".join(wrapped(line, screen, indent=_REPOSITORY_COLUMN))
+    return styled(state, _COLOURS[state], screen) + text[len(state) :]
 
 
 def _unknown_reason(granted: PullAccess) -> str:

@@ -115,7 +115,7 @@ async def _audit(
         _print_resume_hint(run)
     elif sentence := empty_input_sentence(summary):
         (say if run.settings.allow_empty else print_message)(sentence)
-    elif sys.stderr.isatty():
+    elif sys.stderr.isatty() and totals["references"]["audited"]:
         for line in next_commands(run.settings.output):
             say(line)
     write_side_outputs(run.settings, totals)

@@ -17,7 +17,7 @@ from auditor.cli.command_support import (
     settings_options,
 )
 from auditor.cli.help_text import help_command
-from auditor.cli.main import print_message
+from auditor.cli.main import print_failure, print_message
 from auditor.cli.output import json_text
 from auditor.config import OptionGroup, Settings
 from auditor.errors import ExitCode, Failure, ProtocolError, UsageError
@@ -183,8 +183,7 @@ async def _token(settings: Settings, text: str, as_json: bool, raw: bool) -> int
         if as_json:
             failed = TokenFailureDocument(failure=check.kind, detail=check.detail)
             click.echo(json_text(failed, indent=True))
-        print_message(f"{safe_text(str(reference))}: {check.kind}: {check.detail}")
-        print_message(f"what to do: auditor explain {check.kind}")
+        print_failure(safe_text(str(reference)), check)
         return ExitCode.FAILED
     token = None if check.token is None else check.token.reveal()
     explanation = None

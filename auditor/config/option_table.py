@@ -287,7 +287,8 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
         ),
         "progress": Option(
             member_of(ProgressMode),
-            "When to show progress on standard error; auto: if it is a terminal.",
+            "When to show progress on standard error; auto: if it is a terminal, and no"
+            " program reads the report from a pipe.",
         ),
         "quiet": Option(
             BOOLEAN,

@@ -135,6 +135,7 @@ def malformed_line(line: str, place: str, detail: str) -> RejectedEntry:
             kind=FailureKind.INVALID_REFERENCE,
             stage=Stage.INPUT,
             detail=f"{place}: {detail}",
+            attempts=0,
         ),
     )
 

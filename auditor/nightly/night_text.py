@@ -82,6 +82,9 @@ def action_lines(
     sentence for each example, `warnings` are about the steps after the audit.
     """
     footer = [f"page: {page}" if page else f"report: {report}"]
+    if failures:
+        kinds = " ".join(list(failures)[:_MAX_FAILURES])
+        footer.insert(0, f"what to do: auditor explain {kinds}")
     lines = [headline(night), *warnings]
     groups = [list(_failure_lines(failures)), list(violations), list(changes)]
     room = MAX_LINES - len(lines) - len(footer)

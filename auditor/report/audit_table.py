@@ -214,6 +214,8 @@ class AuditTable:
                 yield from wrapped(f"      next: {step}", screen, indent=6)
         if self._more_failures:
             yield f"  and {self._more_failures:,} others; -o FILE keeps all of them"
+        kinds = " ".join(dict.fromkeys(kind for _, kind in self._groups))
+        yield from wrapped(f"  what the codes mean: auditor explain {kinds}", screen)
 
 
 def _next_step(record: FailureRecord) -> str | None:

@@ -71,7 +71,9 @@ class Tally:
         """Count a record."""
         if isinstance(record, FailureRecord):
             self.failed += 1
-            self.not_asked += not record.attempts
+            # Nothing was to be requested for what is no reference.
+            is_reference = record.failure is not FailureKind.INVALID_REFERENCE
+            self.not_asked += is_reference and not record.attempts
             self.failures[record.failure] += 1
             self.examples.setdefault(record.failure, record)
             return

@@ -234,6 +234,8 @@ class ReportWriter:
     def error(self, error: Exception) -> OutputError:
         """The `OutputError` for an error of the operating system."""
         reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, BrokenPipeError):
+            reason += ": its reader has ended; -o FILE keeps a report"
         return OutputError(f"{self._name}: the report cannot be written: {reason}")
 
 

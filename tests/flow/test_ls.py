@@ -117,7 +117,8 @@ async def test_names_are_on_stdout_and_the_totals_on_stderr() -> None:
         done = await auditor("ls", here.ref("**:1.0"), "--full-ref")
     assert done.code == 1
     assert done.out.decode().split() == [here.ref("app:1.0"), here.ref("team/b/c:1.0")]
-    denied, told = done.messages
+    denied, explain, told = done.messages
+    assert explain == "what to do: auditor explain denied"
     assert denied.startswith(f"{here.ref('team/a:1.0')}: denied: the registry denied")
     assert told == (
         "2 tags; listing of repositories, 1 page: complete;"

@@ -9,9 +9,10 @@ import os
 import re
 import shlex
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -35,6 +36,12 @@ NOBODY = "127.0.0.1:1"
 MAX_SHOWN_LINES = 12
 NOW = "2026-11-24T02:00:00Z"
 _PROCESS = f"process {os.getpid()} on {socket.gethostname()}"
+
+# What a name that does not exist is called depends on the machine's resolver.
+_NO_ADDRESS = re.compile(
+    "Name or service not known|Temporary failure in name resolution"
+    "|No address associated with hostname|nodename nor servname provided.*"
+)
 
 _NIGHTLY = f"""\
 [registry."{LOGIN}"]
@@ -82,6 +89,8 @@ MISTAKES: dict[str, list[tuple[str, str]]] = {
         ("a namespace in place of a repository", "auditor ls registry:5000/team"),
     ],
     "Connections": [
+        ("a host name with a typing error",
+         "auditor inspect --tries 1 registry.invalid/team/app:1"),
         ("a port on which nothing listens", f"auditor ls --tries 1 {NOBODY}"),
         ("plain HTTP for a registry with TLS",
          "auditor inspect --plain-http tls:5443/team/app:1"),
@@ -151,6 +160,8 @@ MISTAKES: dict[str, list[tuple[str, str]]] = {
         ("a full disk", "auditor audit registry:5000/team/app:1 -o /dev/full"),
         ("a folder that does not exist",
          "auditor audit registry:5000/team/app:1 -o gone/r.jsonl"),
+        ("a program that reads no further",
+         "auditor audit registry:5000/team/app:1 | head -n 0"),
         ("two audits write the same report",
          "auditor audit registry:5000/team/app:1 -o busy.jsonl"),
         ("nothing to resume",
@@ -192,6 +203,20 @@ def shown(done: Finished) -> Iterator[str]:
         yield "..."
 
 
+@contextmanager
+def stdout_of(reader: Sequence[str]) -> Iterator[int]:
+    """Standard output of a command: a pipe without a reader if it had one."""
+    if not reader:
+        yield PIPE
+        return
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    try:
+        yield write_end
+    finally:
+        os.close(write_end)
+
+
 class Shell:
     """Runs command lines in which names stand for the hosts of the test."""
 
@@ -209,17 +234,24 @@ class Shell:
 
     async def run(self, line: str) -> str:
         """The exit code and what is printed, with the names of the hosts."""
+        line, *reader = line.split(" | ")
         words = shlex.split(self._real(line))
         count = words.index("auditor")
         environment = dict(word.split("=", 1) for word in words[:count])
-        done = await auditor(
-            *words[count + 1 :], place=self._place, environment=environment
-        )
-        text = "\n".join(["$ " + line, *shown(done), f"[exit code {done.code}]"])
+        with stdout_of(reader) as stdout:
+            done = await auditor(
+                *words[count + 1 :],
+                place=self._place,
+                environment=environment,
+                stdout=stdout,
+            )
+        typed = " | ".join([line, *reader])
+        text = "\n".join(["$ " + typed, *shown(done), f"[exit code {done.code}]"])
         for name, host in self._hosts.items():
             text = text.replace(host, name)
         text = text.replace(f"{self._place}/", "")
         text = re.sub(r" in [0-9.]+ s( \([0-9.]+/s\))?", " in 0.1 s", text)
+        text = _NO_ADDRESS.sub("Name or service not known", text)
         return text.replace(_PROCESS, "process 4711 on build.example.com")
 
 

@@ -155,6 +155,7 @@ async def test_a_failed_catalog_is_one_line_and_the_others_continue(
         "1 repository: pull granted 1",
         "1 line of the input failed",
         "failed: not_found (1)",
+        "what to do: auditor explain not_found",
     ]
     assert output.code == 1
 

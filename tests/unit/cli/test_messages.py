@@ -9,6 +9,7 @@ import pytest
 from auditor.cli import main
 from auditor.cli.main import print_message, print_summary
 from auditor.config import Settings
+from auditor.errors import Failure, FailureKind, FailureReason
 from auditor.util.terminal import ERASE_LINE
 
 LONG = "  requests: " + ", ".join(f"{number} manifests" for number in range(9))
@@ -66,6 +67,41 @@ def test_the_first_line_of_a_summary_has_a_colour(
     assert terminal.getvalue() == (
         f"\x1b[{code}mauditor: 2 of 3 audited\x1b[0m\nauditor:   requests: none\n"
     )
+
+
+def test_an_error_has_a_red_prefix_and_a_readable_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = _terminal(monkeypatch)
+    assert main.run(["audit", "-c", "gone.toml"]) == 2
+    assert terminal.getvalue().startswith("\x1b[31mauditor: \x1b[0mgone.toml: ")
+
+
+def test_a_usage_error_keeps_to_the_width_and_has_a_colour(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = _terminal(monkeypatch)
+    # The message names the whole argument: longer than the terminal.
+    assert main.run(["adit " + "and so on " * 9]) == 2
+    lines = terminal.getvalue().splitlines()
+    at = next(number for number, line in enumerate(lines) if "Error:" in line)
+    assert lines[at].startswith("\x1b[31mError:\x1b[0m No such command")
+    assert len(lines) > at + 1
+    assert all(len(line) <= 60 for line in lines[at + 1 :])
+
+
+def test_a_failure_leads_to_the_explanation_of_its_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main.set_message_format(main._plain)
+    failure = Failure(
+        kind=FailureKind.TLS, detail="no trust", reason=FailureReason.UNTRUSTED_CA
+    )
+    main.print_failure("r.example.com/app:1", failure)
+    assert capsys.readouterr().err.splitlines() == [
+        "auditor: r.example.com/app:1: tls: no trust",
+        "auditor: what to do: auditor explain untrusted_ca",
+    ]
 
 
 def test_a_quiet_run_has_no_summary(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -273,6 +273,7 @@ def test_a_damaged_line_is_malformed_and_safe_to_print(
     assert (bad.text, bad.place) == (text, "list:2")
     assert detail is None or bad.failure.detail == f"list:2: {detail}"
     assert bad.failure.detail.isprintable()
+    assert bad.failure.attempts == 0  # no request was sent
 
 
 @pytest.mark.parametrize("first", [b"", b"a.io/a\n", b"repository\n", b'{"tag":"1"}\n'])

@@ -52,7 +52,10 @@ def test_no_text_has_characters_that_act_on_a_terminal() -> None:
     status = status_lines([replace(NIGHT, complete=False, remark=EVIL)], EVIL)
     for line in (*markdown.splitlines(), *lines, *failed.splitlines(), *status):
         assert line.isprintable(), line
-    assert lines[-1] == "report: /state/reports/x"
+    assert lines[-2:] == [
+        "what to do: auditor explain server",
+        "report: /state/reports/x",
+    ]
     assert len(lines) <= MAX_LINES
 
 

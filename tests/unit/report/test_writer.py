@@ -296,7 +296,8 @@ def test_a_closed_standard_output_is_a_one_line_error() -> None:
         process.stdout.close()
         output_text = process.stderr.read().decode()
     assert output_text == (
-        "standard output: the report cannot be written: Broken pipe\n"
+        "standard output: the report cannot be written: Broken pipe: its reader has"
+        " ended; -o FILE keeps a report\n"
     )
 
 
