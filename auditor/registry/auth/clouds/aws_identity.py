@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import threading
+from http import HTTPStatus
 from typing import Any
 
 from auditor.errors import FailureKind, ProtocolError
@@ -29,11 +30,23 @@ TRIED = (
 )
 # In CloudTrail.
 _SESSION_NAME = "auditor"
-# The API answers in tenths of a second; three attempts stay below the time limit of
-# `CloudLogins`.
+# The API answers in tenths of a second. The callers repeat what may succeed later.
 _CONNECT_TIMEOUT_S = 3
-_READ_TIMEOUT_S = 5
-_ATTEMPTS = 2
+_READ_TIMEOUT_S = 10
+_ATTEMPTS = 1
+# "Common errors" of the AWS APIs.
+_THROTTLED = frozenset(
+    {
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "TooManyRequestsException",
+    }
+)
 # Only the name of the identity depends on it: a network without STS costs this much.
 _NAME_TIMEOUT_S = 2
 
@@ -101,7 +114,8 @@ class AwsIdentity:
         except exceptions.ClientError as error:
             raise self._client_error(host, error) from None
         except exceptions.BotoCoreError as error:
-            raise refused(f"the AWS API of {host.region} failed", error) from None
+            sentence = f"the AWS API of {host.region} failed"
+            raise refused(sentence, error, _kind(error)) from None
 
     def _found_credentials(self, host: CloudHost) -> Any:
         """The frozen credentials, renewed by boto3 before they expire."""
@@ -113,6 +127,11 @@ class AwsIdentity:
         try:
             if self._credentials is None:
                 session = boto3.Session(profile_name=self._profile)
+                if session.region_name is None:
+                    # A profile with a role asks STS, which needs a region.
+                    session = boto3.Session(
+                        profile_name=self._profile, region_name=host.region
+                    )
                 credentials = session.get_credentials()
                 if credentials is None:
                     self._is_none = True
@@ -126,7 +145,8 @@ class AwsIdentity:
         except exceptions.BotoCoreError as error:
             # A profile that does not exist, an SSO session that has ended, a metadata
             # service that refuses.
-            raise refused("the AWS identity cannot be used", error) from None
+            sentence = "the AWS identity cannot be used"
+            raise refused(sentence, error, _kind(error)) from None
 
     def _assumed(self, session: Boto, source: Boto, host: CloudHost) -> Any:
         """Credentials of the role, renewed by botocore with those of `source`."""
@@ -215,13 +235,32 @@ class AwsIdentity:
         sentence = f"AWS refused {where} ({code})"
         if code == "RepositoryNotFoundException":
             return ProtocolError(sentence, FailureKind.NOT_FOUND)
-        return refused(sentence, message)
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        kind = FailureKind.DENIED
+        if code in _THROTTLED or status == HTTPStatus.TOO_MANY_REQUESTS:
+            kind = FailureKind.RATE_LIMITED
+        elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            kind = FailureKind.SERVER_ERROR
+        return refused(sentence, message, kind)
 
 
 def _boto3() -> Boto:
     import boto3  # noqa: PLC0415  (an extra)
 
     return boto3
+
+
+def _kind(error: Any) -> FailureKind:
+    """What went wrong with the network, or that the identity was refused."""
+    from botocore import exceptions  # noqa: PLC0415  (an extra)
+
+    if isinstance(error, exceptions.SSLError):
+        return FailureKind.TLS
+    if isinstance(error, exceptions.ConnectTimeoutError | exceptions.ReadTimeoutError):
+        return FailureKind.TIMEOUT
+    if isinstance(error, exceptions.ConnectionError | exceptions.HTTPClientError):
+        return FailureKind.CONNECT
+    return FailureKind.DENIED
 
 
 def _config(make: Any, **arguments: Any) -> Any:

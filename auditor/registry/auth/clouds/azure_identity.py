@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from auditor.errors import FailureKind
 from auditor.registry.auth.clouds.machine_token import (
     MachineToken,
     imported,
@@ -81,11 +82,11 @@ class AzureIdentity:
             except library.CredentialUnavailableError:
                 continue
             except exceptions.AzureError as error:
-                raise refused(
-                    f"Azure gave this machine no token ({method}); check the identity"
-                    " and its federation",
-                    error,
-                ) from None
+                sentence = f"Azure gave this machine no token ({method})"
+                kind = _kind(error)
+                if kind is FailureKind.DENIED:
+                    sentence += "; check the identity and its federation"
+                raise refused(sentence, error, kind) from None
             self._found, self._method = credential, method
             return MachineToken(
                 secret=Secret(token.token),
@@ -106,7 +107,10 @@ class AzureIdentity:
         }
         # AZURE_AUTHORITY_HOST, which the library reads, comes before the registry's.
         authority = _AUTHORITIES.get(self._suffix)
-        if authority is not None and not os.environ.get("AZURE_AUTHORITY_HOST"):
+        if os.environ.get("AZURE_AUTHORITY_HOST"):
+            # Of a private cloud, which the public one need not know.
+            options["disable_instance_discovery"] = True
+        elif authority is not None:
             options["authority"] = authority
         yield "service principal", library.EnvironmentCredential(**options)
         if os.environ.get("AZURE_FEDERATED_TOKEN_FILE"):
@@ -116,6 +120,7 @@ class AzureIdentity:
                 raise refused("Azure's workload identity", error) from None
             yield "workload identity", workload
         options.pop("authority", None)
+        options.pop("disable_instance_discovery", None)
         if any(map(os.environ.get, _ENDPOINTS)) or _has_imds():
             client_id = os.environ.get("AZURE_CLIENT_ID") or None
             managed = library.ManagedIdentityCredential(client_id=client_id, **options)
@@ -141,6 +146,19 @@ def _has_imds() -> bool:
             return True
     except OSError:
         return False
+
+
+def _kind(error: BaseException | None) -> FailureKind:
+    """What went wrong with the network, or that the identity was refused."""
+    from azure.core import exceptions  # noqa: PLC0415  (an extra)
+
+    while error is not None:
+        if isinstance(error, exceptions.ServiceRequestError):
+            return FailureKind.CONNECT
+        if isinstance(error, exceptions.ServiceResponseError):
+            return FailureKind.TIMEOUT
+        error = error.__cause__ or error.__context__
+    return FailureKind.DENIED
 
 
 def _name(token: str) -> str | None:

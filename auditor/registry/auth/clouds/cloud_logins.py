@@ -20,15 +20,16 @@ from auditor.registry.auth.clouds.google_identity import GoogleIdentity
 from auditor.registry.auth.clouds.machine_token import (
     MachineToken,
     MissingExtraError,
+    call_library,
 )
 from auditor.registry.auth.docker_config import FoundCredential, MachineLogin
-from auditor.util.blocking_call import call_in_thread
 from auditor.util.clock import Clock
 from auditor.util.known_secrets import KnownSecrets
 from auditor.util.secret import Secret
 from auditor.util.single_flight import SingleFlight
 from auditor.wire.cloud_hosts import Cloud, CloudHost
 from auditor.wire.credential import Credential, IdentityToken, Login
+from auditor.wire.retry_policy import full_jitter
 from auditor.wire.token import read_claims
 
 # For everything that a library does for one login: it looks for an identity in up to
@@ -137,9 +138,7 @@ class CloudLogins:
     ) -> FoundCredential | NoIdentity | Failure:
         cloud = host.cloud.display_name
         try:
-            token = await call_in_thread(
-                self._call(host, settings), timeout_s=self._timeout_s
-            )
+            token = await self._token(host, settings)
         except MissingExtraError as error:
             return NoIdentity(detail=str(error))
         except TimeoutError:
@@ -169,6 +168,22 @@ class CloudLogins:
         if claims is not None and claims.expires_at is not None:
             token = replace(token, expires_at=claims.expires_at)
         return self._found(host, IdentityToken(token=refresh_token), token)
+
+    async def _token(
+        self, host: CloudHost, settings: RegistrySettings
+    ) -> MachineToken | None:
+        """What the library gives, asked again where it may succeed a moment later."""
+        call, clock = self._call(host, settings), self._clock
+        until, attempt = clock.monotonic() + self._timeout_s, 1
+        while True:
+            try:
+                return await call_library(host.cloud, call, timeout_s=self._timeout_s)
+            except ProtocolError as error:
+                is_last = attempt >= settings.tries or clock.monotonic() >= until
+                if not error.kind.retryable or is_last:
+                    raise
+            await clock.sleep(full_jitter(attempt, random=clock.random()))
+            attempt += 1
 
     def _call(
         self, host: CloudHost, settings: RegistrySettings

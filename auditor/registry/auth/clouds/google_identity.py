@@ -18,6 +18,7 @@ from collections.abc import Callable
 from datetime import UTC
 from typing import Any, cast
 
+from auditor.errors import FailureKind
 from auditor.registry.auth.clouds.machine_token import (
     MachineToken,
     imported,
@@ -67,9 +68,11 @@ class GoogleIdentity:
             credentials.refresh(request)
         except exceptions.GoogleAuthError as error:
             name = _name(credentials) or "this machine"
-            advice = _ADVICE.get(_method(credentials), "check its configuration")
-            sentence = f"Google gave {name} no token; {advice}"
-            raise refused(sentence, _message(error)) from None
+            sentence, kind = f"Google gave {name} no token", _kind(error)
+            if kind is FailureKind.DENIED:
+                advice = _ADVICE.get(_method(credentials), "check its configuration")
+                sentence += f"; {advice}"
+            raise refused(sentence, _message(error), kind) from None
         expiry = credentials.expiry
         return MachineToken(
             username=_USERNAME,
@@ -92,20 +95,24 @@ def _transport() -> Any:
 
 def _default_credentials(request: _Request, exceptions: Any) -> Any:
     import google.auth  # noqa: PLC0415  (an extra)
+    from google.auth import credentials  # noqa: PLC0415
 
+    with_scopes: Any = credentials.with_scopes_if_required
     try:
+        # With scopes, the library would ask the Resource Manager for the project of a
+        # federated workload, and fail where that cannot be reached.
         found: Any = google.auth.default(
-            scopes=[_SCOPE],
-            request=cast("Any", request),  # a callable is enough
+            request=cast("Any", request)  # a callable is enough
         )
-        return found[0]
+        return with_scopes(found[0], [_SCOPE])
     except exceptions.DefaultCredentialsError as error:
         if os.environ.get(_FILE_VARIABLE):
             sentence = f"the file in {_FILE_VARIABLE} cannot be used"
-            raise refused(sentence, error) from None
+            raise refused(sentence, _message(error)) from None
         return None
     except exceptions.GoogleAuthError as error:
-        raise refused("the Google identity cannot be used", error) from None
+        sentence = "the Google identity cannot be used"
+        raise refused(sentence, _message(error), _kind(error)) from None
 
 
 class _Request:
@@ -134,6 +141,22 @@ class _Request:
                 detail = f"no answer within {limit_s:g} s"
                 raise self._exceptions.DefaultCredentialsError(detail) from error
             raise
+
+
+def _kind(error: object) -> FailureKind:
+    """What went wrong with the network, or that the identity was refused."""
+    from requests import exceptions  # noqa: PLC0415  (an extra)
+
+    # Each is the argument of the next one.
+    while isinstance(error, Exception):
+        if isinstance(error, exceptions.SSLError):
+            return FailureKind.TLS
+        if isinstance(error, exceptions.Timeout):
+            return FailureKind.TIMEOUT
+        if isinstance(error, exceptions.ConnectionError):
+            return FailureKind.CONNECT
+        error = error.args[0] if error.args else None
+    return FailureKind.DENIED
 
 
 def _message(error: Exception) -> object:

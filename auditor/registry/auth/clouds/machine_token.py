@@ -8,12 +8,14 @@ from typing import TypeVar
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
+from auditor.util.blocking_call import call_in_thread
 from auditor.util.missing_package import how_to_install
 from auditor.util.secret import Secret, mask_secrets
 from auditor.util.text import safe_text
 from auditor.wire.cloud_hosts import Cloud
 
 Library = TypeVar("Library")
+Result = TypeVar("Result")
 
 # Characters of a library's message: a sentence, not its whole explanation.
 _MESSAGE_CHARS = 300
@@ -69,9 +71,39 @@ def imported(cloud: Cloud, load: Callable[[], Library]) -> Library:
         raise MissingExtraError(cloud) from None
 
 
-def refused(sentence: str, reason: object = None) -> ProtocolError:
+def refused(
+    sentence: str, reason: object = None, kind: FailureKind = FailureKind.DENIED
+) -> ProtocolError:
     """The error of an identity that cannot be used; `reason` is the library's."""
     text = "" if reason is None else re.sub(r"\s+", " ", mask_secrets(str(reason)))
     if text := text.strip(" ."):
         sentence += f": {safe_text(text, _MESSAGE_CHARS)}"
-    return ProtocolError(sentence, FailureKind.DENIED)
+    return ProtocolError(sentence, kind)
+
+
+async def call_library(
+    cloud: Cloud, call: Callable[[], Result], *, timeout_s: float
+) -> Result:
+    """The result of `call`, which uses a cloud's library, in a thread.
+
+    Raises `ProtocolError`, whatever the library raises: for a token file that is
+    missing or settings that make no sense, these are the exceptions of Python. Raises
+    `MissingExtraError`, and `TimeoutError` after `timeout_s`.
+    """
+
+    def checked() -> Result:
+        try:
+            return call()
+        except (ProtocolError, MissingExtraError):
+            raise
+        except OSError as error:
+            reason = f"{error.strerror or error}"
+            if error.filename is not None:
+                reason += f": {error.filename}"
+        except ValueError as error:
+            reason = str(error)
+        except Exception as error:  # noqa: BLE001  (another library's)
+            reason = f"{type(error).__name__}: {error}"
+        raise refused(f"the {cloud.display_name} identity cannot be used", reason)
+
+    return await call_in_thread(checked, timeout_s=timeout_s)

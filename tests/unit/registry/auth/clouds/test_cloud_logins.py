@@ -23,7 +23,7 @@ from auditor.registry.auth.docker_config import FoundCredential
 from auditor.util.known_secrets import KnownSecrets
 from auditor.util.secret import Secret
 from auditor.wire.cloud_hosts import cloud_host
-from tests.clock import ManualClock
+from tests.clock import FakeClock, ManualClock
 
 pytestmark = pytest.mark.anyio
 
@@ -34,11 +34,11 @@ class Machine:
     """Answers `AwsIdentity.login`; `calls` counts."""
 
     def __init__(self, patch: pytest.MonkeyPatch, **changes: Any) -> None:
-        self.clock = ManualClock()
+        self.clock: Any = changes.setdefault("clock", ManualClock())
         self.calls = 0
         self.lifetime_s = 12 * 3600.0
         self.answer: Callable[[], MachineToken | None] = self.token
-        self.logins = CloudLogins(clock=self.clock, secrets=KnownSecrets(), **changes)
+        self.logins = CloudLogins(secrets=KnownSecrets(), **changes)
         patch.setattr(AwsIdentity, "login", self.login)
 
     def login(self, host: object) -> MachineToken | None:
@@ -132,6 +132,45 @@ async def test_a_failure_holds_for_a_minute(monkeypatch: pytest.MonkeyPatch) -> 
     machine.clock.now += HOLD_S
     machine.answer = machine.token
     assert isinstance(await machine.get(), FoundCredential)
+
+
+async def test_a_failure_of_the_network_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine = Machine(monkeypatch, clock=FakeClock())
+
+    def fail() -> MachineToken:
+        if machine.calls == 3:
+            return machine.token()
+        raise ProtocolError("no connection", FailureKind.CONNECT)
+
+    machine.answer = fail
+    assert isinstance(await machine.get(), FoundCredential)
+    assert machine.calls == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (FileNotFoundError(2, "No such file", "/token"), "No such file: /token"),
+        (OSError("no more files"), "no more files"),
+        (ValueError("Invalid endpoint: x"), "Invalid endpoint: x"),
+        (KeyError("id"), "KeyError: 'id'"),
+    ],
+)
+async def test_every_error_of_a_library_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    machine = Machine(monkeypatch)
+
+    def fail() -> MachineToken:
+        raise error
+
+    machine.answer = fail
+    failure = await machine.get()
+    assert isinstance(failure, Failure)
+    assert failure.kind is FailureKind.DENIED
+    assert failure.detail == f"the AWS identity cannot be used: {reason}"
 
 
 async def test_that_there_is_no_identity_holds_for_the_run(
