@@ -258,6 +258,23 @@ class RequestSender:
             if failure := await self._handle_failure(outcome, request):
                 return failure
 
+    async def admit_other(
+        self, kind: RequestKind, *, is_retry: bool = False
+    ) -> Failure | None:
+        """Count a request that the library of a cloud sends, once it may be sent.
+
+        Returns a failure if it may not. The pace and the quota apply to it.
+        """
+        limits = self._limits
+        if limits.is_limited and (
+            failure := await limits.wait_turn(is_manifest=False)
+            or limits.count(is_manifest=False)
+        ):
+            return failure
+        self._counts.sent[kind] += 1
+        self._counts.repeated["retries"] += is_retry
+        return None
+
     async def _probe(self, url: str) -> Response | Failure:
         """One small request without credentials, for `HostHealth`."""
         if failure := self._limits.count(is_manifest=False):

@@ -105,7 +105,8 @@ def choose_lister(
             return SplitLister(tags=registry.tags, repositories=repositories)
         case product:
             if product is ListerName.ECR:
-                return _ecr_lister(name, settings, auth)
+                api_sender = make_sender(f"the API of {name}")
+                return _ecr_lister(name, settings, auth, api_sender)
             api_url = product_api_url(name, settings, base_url)
             api = product_lister(*_product_at(product, api_url))
     if configured is ListerName.AUTO:
@@ -145,7 +146,9 @@ def _product_at(name: ListerName, api_url: str) -> tuple[Product, str]:
     return _PRODUCTS[name](), api_url
 
 
-def _ecr_lister(name: str, settings: RegistrySettings, auth: HostAuth) -> Lister:
+def _ecr_lister(
+    name: str, settings: RegistrySettings, auth: HostAuth, sender: RequestSender
+) -> Lister:
     from auditor.registry.products.ecr import EcrLister  # noqa: PLC0415
 
     host = cloud_host(name)
@@ -154,8 +157,9 @@ def _ecr_lister(name: str, settings: RegistrySettings, auth: HostAuth) -> Lister
     return EcrLister(
         host,
         identity=lambda: auth.credentials.clouds.aws(settings),
-        page_size=settings.page_size,
-        at_once=settings.requests_at_once,
+        settings=settings,
+        sender=sender,
+        clock=auth.clock,
     )
 
 

@@ -7,9 +7,11 @@ most 1,000 entries, `nextToken` until the last one.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from auditor.config import RegistrySettings
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.oci.descriptor import INDEX_TYPES
 from auditor.registry.listing.interface import (
@@ -19,23 +21,26 @@ from auditor.registry.listing.interface import (
     Page,
     incomplete,
 )
-from auditor.util.blocking_call import call_in_thread
+from auditor.registry.request import RequestKind, RequestSender
+from auditor.util.clock import Clock
 from auditor.util.resizable_semaphore import ResizableSemaphore
 from auditor.wire.cloud_hosts import CloudHost
+from auditor.wire.retry_policy import THROTTLED_TRIES, full_jitter
 
 if TYPE_CHECKING:
     from auditor.registry.auth.clouds.aws_identity import AwsIdentity
 
 MAX_PAGE_SIZE = 1000
-# Two attempts, each with a time limit for the connection and for the response.
+# Of one attempt; the library has shorter limits for the connection and the response.
 _TIMEOUT_S = 30.0
 
 
 class EcrLister:
     """A `Lister` of one private registry of ECR.
 
-    `identity` gives the AWS identity, when it is first needed. At most `at_once`
-    requests are sent at the same time.
+    `identity` gives the AWS identity, when it is first needed. boto3 sends the
+    requests; `sender` counts them, and keeps to the settings' pace and quota. Those
+    that may succeed later are repeated as requests to registries are.
     """
 
     def __init__(
@@ -43,13 +48,17 @@ class EcrLister:
         host: CloudHost,
         *,
         identity: Callable[[], AwsIdentity],
-        page_size: int,
-        at_once: int,
+        settings: RegistrySettings,
+        sender: RequestSender,
+        clock: Clock,
     ) -> None:
         self._host = host
         self._identity = identity
-        self._page_size = min(page_size, MAX_PAGE_SIZE)
-        self._turns = ResizableSemaphore(at_once)
+        self._sender = sender
+        self._clock = clock
+        self._tries = settings.tries
+        self._page_size = min(settings.page_size, MAX_PAGE_SIZE)
+        self._turns = ResizableSemaphore(settings.requests_at_once)
 
     def tags(self, repository: str) -> AsyncIterator[Page[ListedTag] | Failure]:
         """The tags of a repository, with digests, sizes and times."""
@@ -77,7 +86,7 @@ class EcrLister:
         seen: set[str] = set()
         number = 0
         while True:
-            response = await self._call(operation, parameters)
+            response = await self._response(operation, parameters)
             if isinstance(response, Failure):
                 if number:
                     response = incomplete(
@@ -96,11 +105,38 @@ class EcrLister:
             seen.add(token)
             parameters["nextToken"] = token
 
+    async def _response(
+        self, operation: str, parameters: dict[str, Any]
+    ) -> dict[str, Any] | Failure:
+        """The response to a request, repeated if it fails and may succeed later."""
+        attempt = 0
+        while True:
+            attempt += 1
+            refusal = await self._sender.admit_other(
+                RequestKind.LIST, is_retry=attempt > 1
+            )
+            if refusal is not None:
+                return refusal.at(Stage.LIST)
+            await self._turns.acquire()
+            try:
+                response = await self._call(operation, parameters)
+            finally:
+                self._turns.release()
+            if not isinstance(response, Failure):
+                return response
+            throttled = response.kind is FailureKind.RATE_LIMITED and self._tries > 1
+            limit = max(self._tries, THROTTLED_TRIES) if throttled else self._tries
+            if not response.kind.retryable or attempt >= limit:
+                return replace(response, attempts=attempt)
+            random = self._clock.random()
+            await self._clock.sleep(full_jitter(attempt, random=random))
+
     async def _call(
         self, operation: str, parameters: dict[str, Any]
     ) -> dict[str, Any] | Failure:
         from auditor.registry.auth.clouds.machine_token import (  # noqa: PLC0415
             MissingExtraError,
+            call_library,
         )
 
         host = self._host
@@ -115,9 +151,8 @@ class EcrLister:
             )
             return found
 
-        await self._turns.acquire()
         try:
-            response = await call_in_thread(call, timeout_s=_TIMEOUT_S)
+            response = await call_library(host.cloud, call, timeout_s=_TIMEOUT_S)
         except TimeoutError:
             detail = f"the API of ECR did not answer within {_TIMEOUT_S:g} s"
             return _failure(detail, FailureKind.TIMEOUT)
@@ -125,8 +160,6 @@ class EcrLister:
             return _failure(f"the API of ECR: {error}")
         except ProtocolError as error:
             return _failure(f"the API of ECR: {error.detail}", error.kind)
-        finally:
-            self._turns.release()
         if response is None:
             return _failure(
                 "the API of ECR needs an AWS identity, and this machine has none; give"
