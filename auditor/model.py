@@ -249,6 +249,10 @@ class ImageRecord:
     valid; None if attachments were not, or not completely, fetched.
     `location` is `registry/repository` that was asked instead: a mirror, or where
     registries.conf moves the name; None if the registry itself was asked.
+    `pushed_at` and `pulled_at` are when the tag was last pushed and pulled, RFC 3339 in
+    UTC to the second, by the listing that the tag is from, which was read before the
+    manifest. None if there was no listing, or if it has no such time: a product that
+    has pull times gives none for an image that it has not seen being pulled.
     """
 
     schema: int = SCHEMA
@@ -273,6 +277,8 @@ class ImageRecord:
     annotations: dict[str, str]
     access: Access
     location: str | None = None
+    pushed_at: str | None = None
+    pulled_at: str | None = None
     warnings: tuple[Warn, ...]
     audited_at: str
 

@@ -87,6 +87,7 @@ class UnknownValue:
 _PUBLISHED = "content <> 'attachment'"
 _IMAGES = "content = 'image'"
 _ALWAYS = "audit with --image-config always"
+_LISTING = "the listings of some products have it (lister)"
 _NO_CONFIG = UnknownValue(
     f"are without the image config; {_ALWAYS}", _IMAGES, "history IS NULL"
 )
@@ -116,6 +117,14 @@ _UNKNOWN_VALUES = {
         )
         for name in ("signed", "has_sbom", "has_provenance")
     },
+    ("images", "pushed_at"): UnknownValue(
+        f"have no time of a push; {_LISTING}", _PUBLISHED, "pushed_at IS NULL"
+    ),
+    ("images", "pulled_at"): UnknownValue(
+        f"have no time of a pull: never pulled, or not recorded; {_LISTING}",
+        _PUBLISHED,
+        "pulled_at IS NULL",
+    ),
     **{
         (view, "size"): UnknownValue(
             "have no size; schema 1 has none", _PUBLISHED, "size IS NULL"

@@ -295,9 +295,17 @@ _PLATFORMS = """
 _AUDITED_AT = "TRY_CAST(audited_at AS TIMESTAMP) AS audited_at"
 
 
+# The times of listings.
+_LISTED = ("pushed_at", "pulled_at")
+_LISTED_AT = ", ".join(
+    f"TRY_CAST({name} AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS {name}" for name in _LISTED
+)
+
+
 def _fields(record: type) -> str:
-    names = [name for name in _columns(record) if name != "audited_at"]
-    return ", ".join([*names, _AUDITED_AT])
+    names = [name for name in _columns(record) if name not in {*_LISTED, "audited_at"}]
+    listed = [_LISTED_AT] if record is ImageRecord else []
+    return ", ".join([*names, *listed, _AUDITED_AT])
 
 
 # Each view without the word SELECT.

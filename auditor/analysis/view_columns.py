@@ -55,6 +55,8 @@ VIEW_HELP: dict[str, ViewHelp] = {
             "access": "a structure: what the token grants",
             "location": "what was asked instead, such as a mirror",
             "warnings": "as structures; see the view warnings",
+            "pushed_at": "when the tag was pushed, by its listing, UTC",
+            "pulled_at": "when it was last pulled, by its listing, UTC",
             **_AUDITED,
         },
     ),

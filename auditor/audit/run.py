@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
+from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
 
@@ -45,6 +46,7 @@ from auditor.input.tag_filter import Selection
 from auditor.model import ImageRecord, InputPosition, Order, Record, Warn, WarningCode
 from auditor.oci.reference import Reference
 from auditor.registry.auth.pull_secrets import PullSecret
+from auditor.registry.listing.interface import ListedTag
 from auditor.registry.registries import Registries, open_registries
 from auditor.report.resume import ResumeIndex
 from auditor.report.shard_file import ShardFile
@@ -264,6 +266,8 @@ class AuditRun:
             is_listed=entry.listed_tag is not None,
             listed_digest=entry.digest,
         )
+        if entry.listed_tag is not None and isinstance(record, ImageRecord):
+            record = _with_times(record, entry.listed_tag)
         if entry.age_unknown and isinstance(record, ImageRecord):
             is_too_old = self._selection.is_image_too_old(record)
             if is_too_old:
@@ -283,6 +287,19 @@ class AuditRun:
             return
         await self._write(result)
         self.tally.add(result)
+
+
+def _with_times(record: ImageRecord, tag: ListedTag) -> ImageRecord:
+    """The record of a listed tag, with the times of the listing."""
+    if tag.pushed is None and tag.pulled is None:
+        return record  # most listings: no copy
+    return replace(
+        record, pushed_at=_to_second(tag.pushed), pulled_at=_to_second(tag.pulled)
+    )
+
+
+def _to_second(time: datetime | None) -> str | None:
+    return None if time is None else rfc3339(time.timestamp())
 
 
 def _registry_name(entry: InputEntry) -> str | None:

@@ -208,6 +208,7 @@ class TagDocument:
     size: int | None
     created: str | None
     pushed: str | None
+    pulled: str | None
 
 
 def _json_line(line: ReferenceEntry | RepositoryName) -> str:
@@ -227,6 +228,7 @@ def _json_line(line: ReferenceEntry | RepositoryName) -> str:
         size=listed.size,
         created=_rfc3339(listed.created),
         pushed=_rfc3339(listed.pushed),
+        pulled=_rfc3339(listed.pulled),
     )
     return json_text(tag)
 

@@ -132,7 +132,8 @@ class Selection:
         """Whether the newest platform of an image is too old; `None` if unknown.
 
         A platform without a date has that of the annotation (image-spec,
-        annotations.md). Without one it may be newer than those with a date.
+        annotations.md). Without one it may be newer than those with a date: then the
+        time of the push counts, if the listing had it.
         """
         if self.since is None:
             return False
@@ -145,7 +146,10 @@ class Selection:
         ]
         if any(time is not None and time >= self.since for time in times):
             return False
-        return None if not times or None in times else True
+        if times and None not in times:
+            return True
+        pushed = parse_image_time(record.pushed_at)
+        return None if pushed is None else pushed < self.since
 
 
 class NewestTags:

@@ -39,7 +39,8 @@ MAX_ENCODED_BYTES = 8 * 1024 * 1024
 class PlatformRow:
     """One platform of one reference. `layers` is their number.
 
-    `signed`, `has_sbom` and `has_provenance` are about the whole image.
+    `signed`, `has_sbom`, `has_provenance`, `pushed_at` and `pulled_at` are about the
+    whole image.
 
     `platform_digest` is null if the image has no platform.
     """
@@ -72,6 +73,8 @@ class PlatformRow:
     signed: bool | None
     has_sbom: bool | None
     has_provenance: bool | None
+    pushed_at: str | None
+    pulled_at: str | None
     audited_at: str
 
 
@@ -97,6 +100,8 @@ class LayerRow:
     layer_digest: str | None
     layer_size: int | None
     layer_media_type: str | None
+    pushed_at: str | None
+    pulled_at: str | None
     audited_at: str
 
 

@@ -140,6 +140,7 @@ async def test_json_lines_have_the_fields_of_the_listing() -> None:
         "size": None,
         "created": None,
         "pushed": None,
+        "pulled": None,
     }
     assert done.code == 0
 

@@ -18,10 +18,12 @@ from auditor.demo.demo_registry import DemoContent
 from auditor.demo.demo_tokens import DemoAccount
 from auditor.demo.image_builder import image
 from auditor.errors import Failure, FailureKind, Stage
+from auditor.model import Shape
 from auditor.registry.listing import choose
 from auditor.registry.listing.interface import ListedTag, Page
 from auditor.registry.registries import open_registries
 from auditor.report.listing_stats import ListState
+from auditor.report.shapes import encoder
 from auditor.util.secret import Secret
 from tests.flow.harness import ADMIN, Lab, lab, service, simple
 from tests.support.fault_actions import Answer, Edit
@@ -35,6 +37,7 @@ from tests.support.products import (
     gitea_api,
     gitlab_api,
     google_tags,
+    harbor,
     harbor_api,
     hub_api,
     nexus_api,
@@ -617,6 +620,37 @@ async def test_digests_in_a_listing_save_requests_for_cached_images(
     assert [one.digest for one in second.records] == [
         one.digest for one in first.records
     ]
+
+
+async def test_each_night_has_the_pulls_of_its_own_listing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nights = {
+        "2026-08-06T10:00:00.123Z": "2026-08-06T10:00:00Z",
+        "2026-08-07T12:00:00+02:00": "2026-08-07T10:00:00Z",
+    }
+    async with product(CASES[1]) as here:
+        for pulled, shown in nights.items():
+            monkeypatch.setattr(harbor, "PULLED", pulled)
+            outcome = await here.audit(
+                here.ref("team/a:*"),
+                here.ref("other/x:1"),
+                cache=str(tmp_path / "store"),
+            )
+            *listed, named = outcome.records
+            for shape in Shape:
+                encode = encoder(shape)
+                lines = [
+                    json.loads(line)
+                    for record in listed
+                    for line in encode(record).splitlines()
+                ]
+                times = {(line["pushed_at"], line["pulled_at"]) for line in lines}
+                assert times == {("2026-08-05T10:00:00Z", shown)}
+                other = json.loads(encode(named).splitlines()[0])
+                assert (other["pushed_at"], other["pulled_at"]) == (None, None)
+    # A GET would be a pull.
+    assert outcome.summary.requests.get("manifest", 0) == 0
 
 
 # -- recognised products ----------------------------------------------------------

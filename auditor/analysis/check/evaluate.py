@@ -132,6 +132,8 @@ SELECT kind, reference, registry, repository, tag, digest, failure, detail,
        list_distinct(flatten([map_keys(p.config.labels) FOR p IN platforms]))
          AS label_names,
        epoch_us(TRY_CAST(audited_at AS TIMESTAMPTZ)) AS audited_us,
+       epoch_us(TRY_CAST(pushed_at AS TIMESTAMPTZ)) AS pushed_us,
+       epoch_us(TRY_CAST(pulled_at AS TIMESTAMPTZ)) AS pulled_us,
        list_distinct(list_concat(
          [media_type],
          [p.media_type FOR p IN platforms],
@@ -209,7 +211,8 @@ class PolicyQueries:
         return (
             "SELECT * EXCLUDE (architectures, size, annotations, access,"
             " platforms_left_out, signed, has_sbom, has_provenance, warnings,"
-            " audited_us, media_types, platform_info, attached, detail),"
+            " audited_us, pushed_us, pulled_us, media_types, platform_info, attached,"
+            " detail),"
             f" CAST([o FOR o IN [{outcomes}] IF len(o.found) > 0 OR len(o.unknown) > 0]"
             f" AS {_OUTCOME}[]) AS outcomes"
             f" FROM (SELECT *, {applies} FROM ({SUBJECTS}))"

@@ -60,6 +60,16 @@ _COVERED = f"""
        AND list_has_all([a.subject FOR a IN {{attached}}], {_PRESENT})"""
 
 
+# What was pushed was built before.
+_PUSHED_LONG_AGO = "(audited_us - pushed_us) // 1000000 > $value"
+_PUSHED_LATELY = "(audited_us - pushed_us) // 1000000 <= $value"
+
+
+def _date(microseconds: str) -> str:
+    """The date of a time in microseconds since 1970."""
+    return f"strftime(make_timestamp({microseconds}), '%Y-%m-%d')"
+
+
 def _covered(kinds: str, *, certain: bool) -> str:
     condition = f"list_has_any(a.kinds, {kinds})"
     if certain:
@@ -172,14 +182,49 @@ _DEFINITIONS = (
         message="is older than {limit}: {found}",
         violations=f"""
         CASE WHEN {IS_PUBLISHED} THEN
-          [p.name || ' of ' || strftime(make_timestamp(p.created_us), '%Y-%m-%d')
-           FOR p IN platform_info IF (audited_us - p.created_us) // 1000000 > $value]
+          list_concat(
+            [p.name || ' of ' || {_date("p.created_us")}
+             FOR p IN platform_info IF (audited_us - p.created_us) // 1000000 > $value],
+            [p.name || ' pushed on ' || {_date("pushed_us")}
+             FOR p IN platform_info IF p.created_us IS NULL AND {_PUSHED_LONG_AGO}])
         END""",
         unknown=f"""
-        CASE WHEN {IS_PUBLISHED} THEN
+        CASE WHEN {IS_PUBLISHED} AND NOT coalesce({_PUSHED_LONG_AGO}, false) THEN
           ['the age of ' || p.name FOR p IN platform_info IF p.created_us IS NULL]
         END""",
-        hint="audit with --image-config always; reproducible builds can have no date",
+        hint="audit with --image-config always; for reproducible builds, which can have"
+        " no date, use max_pushed_age",
+    ),
+    RuleDefinition(
+        name="max_pushed_age",
+        value_type=values.AGE,
+        summary="Each tag was pushed at most this long before the audit.",
+        message="was pushed longer than {limit} ago: {found}",
+        violations=f"""
+        CASE WHEN {IS_PUBLISHED} AND {_PUSHED_LONG_AGO}
+             THEN ['on ' || {_date("pushed_us")}] END""",
+        unknown=f"""
+        CASE WHEN {IS_PUBLISHED} AND pushed_us IS NULL
+             THEN ['when it was pushed'] END""",
+        hint="only the listings of some products have it: audit HOST/REPOSITORY:* with"
+        " the lister of the product",
+    ),
+    RuleDefinition(
+        name="max_unpulled",
+        value_type=values.AGE,
+        summary="Each tag was pulled or pushed at most this long before the audit.",
+        message="was not pulled for longer than {limit}: {found}",
+        violations=f"""
+        CASE WHEN {IS_PUBLISHED} AND NOT coalesce({_PUSHED_LATELY}, false)
+                  AND (audited_us - pulled_us) // 1000000 > $value
+             THEN ['since ' || {_date("pulled_us")}] END""",
+        unknown=f"""
+        CASE WHEN {IS_PUBLISHED} AND NOT coalesce({_PUSHED_LATELY}, false)
+                  AND pulled_us IS NULL
+             THEN [concat('when it was last pulled',
+                          ' (pushed on ' || {_date("pushed_us")} || ')')] END""",
+        hint="either it was never pulled, or the listing has no such time: only those"
+        " of Harbor, Docker Hub, ECR and Nexus do",
     ),
     # origin: base images, users
     RuleDefinition(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -80,5 +81,14 @@ def _harbor_tag(name: str, tag: dict[str, Any], artifact: dict[str, Any]) -> Lis
         size=fields.integer(artifact, "size"),
         created=fields.time(fields.mapping(artifact, "extra_attrs"), "created"),
         pushed=fields.time(tag, "push_time"),
-        pulled=fields.time(tag, "pull_time"),
+        pulled=_last_pull(tag, artifact),
     )
+
+
+def _last_pull(tag: dict[str, Any], artifact: dict[str, Any]) -> datetime | None:
+    """The later of two: a pull by digest counts only for the artifact.
+
+    Source: goharbor/harbor, src/controller/event/handler/internal/artifact.go.
+    """
+    times = [fields.time(one, "pull_time") for one in (tag, artifact)]
+    return max((time for time in times if time is not None), default=None)

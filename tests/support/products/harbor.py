@@ -12,7 +12,7 @@ from auditor.demo.demo_registry import DemoContent, DemoRepository
 from auditor.demo.demo_tokens import DemoAccount
 from auditor.oci.attachments import is_digest_tag
 from tests.support.products.pages import linked
-from tests.support.products.routes import PUSHED, Routes, basic, below, routes
+from tests.support.products.routes import PULLED, PUSHED, Routes, basic, below, routes
 
 
 def harbor_api(content: DemoContent, accounts: Iterable[DemoAccount] = ()) -> Routes:
@@ -64,5 +64,10 @@ def _artifact(repository: DemoRepository, digest: str) -> dict[str, Any]:
         "size": 1234,
         "extra_attrs": {"os": "linux", "created": PUSHED},
         # Harbor writes null, not an empty list.
-        "tags": [{"name": tag, "push_time": PUSHED} for tag in tags] or None,
+        "pull_time": PULLED,
+        "tags": [
+            {"name": tag, "push_time": PUSHED, "pull_time": "0001-01-01T00:00:00.000Z"}
+            for tag in tags
+        ]
+        or None,
     }

@@ -17,6 +17,7 @@ Refusal = Callable[[web.Request], web.Response | None]
 
 PUSHED = "2026-08-05T10:00:00Z"
 PUSHED_EPOCH = 1_785_924_000
+PULLED = "2026-08-06T10:00:00.123Z"
 
 
 def routes(handlers: Mapping[str, Handler], refusal: Refusal) -> Routes:

@@ -15,6 +15,7 @@ from auditor.util.time_span import (
     parse_image_time,
     parse_since,
 )
+from tests.records import image, platform
 
 HEX = "0123456789abcdef" * 4
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -136,6 +137,25 @@ def test_invalid_image_times_are_none(
     text: str | None, moment: datetime | None
 ) -> None:
     assert parse_image_time(text) == moment
+
+
+# A reproducible build: when it was pushed says more than nothing.
+@pytest.mark.parametrize(
+    ("created", "pushed", "too_old"),
+    [
+        ("1970-01-01T00:00:00Z", "2026-11-20T02:00:00Z", False),
+        (None, "2026-11-20T02:00:00Z", False),
+        (None, "2026-01-20T02:00:00Z", True),
+        (None, None, None),
+        ("2026-01-20T02:00:00Z", "2026-11-20T02:00:00Z", True),
+    ],
+)
+def test_an_image_without_a_date_is_as_old_as_its_push(
+    created: str | None, pushed: str | None, too_old: bool | None
+) -> None:
+    selection = Selection(since=datetime(2026, 11, 1, tzinfo=UTC))
+    record = image(platforms=(platform(created=created),), pushed_at=pushed)
+    assert selection.is_image_too_old(record) is too_old
 
 
 OLD, NEW = NOW - timedelta(days=40), NOW - timedelta(days=10)

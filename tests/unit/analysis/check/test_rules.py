@@ -363,6 +363,28 @@ VIOLATIONS += [
     ('forbid_warnings = ["blob_missing"]', failure(), []),
 ]  # fmt: skip
 
+
+# AT is 2026-11-24: the last push and the last pull of a listing.
+def listed(pushed: str | None, pulled: str | None = None, **more: Any) -> Record:
+    return image(pushed_at=pushed, pulled_at=pulled, **more)
+
+
+OLD, LATE = "2026-05-28T02:00:00Z", "2026-11-20T02:00:00Z"
+VIOLATIONS += [
+    # built before it was pushed
+    ('max_age = "9 days"', listed(OLD), ["linux/amd64 pushed on 2026-05-28"]),
+    ('max_pushed_age = "180 days"', listed(OLD), []),
+    ('max_pushed_age = "179 days"', listed(OLD), ["on 2026-05-28"]),
+    ('max_pushed_age = "9 days"', listed(OLD, **SIGNATURE_TAG), []),
+    ('max_unpulled = "9 days"', listed(OLD, OLD), ["since 2026-05-28"]),
+    ('max_unpulled = "9 days"', listed(None, OLD), ["since 2026-05-28"]),
+    ('max_unpulled = "9 days"', listed(OLD, LATE), []),
+    # nobody had the time to pull it
+    ('max_unpulled = "9 days"', listed(LATE, OLD), []),
+    ('max_unpulled = "9 days"', listed(LATE, None), []),
+    ('max_unpulled = "9 days"', listed(OLD, OLD, **SIGNATURE_TAG), []),
+]
+
 NO_AGE = ["the age of linux/amd64"]
 # The rule, a record, and what the report does not contain.
 UNKNOWN: list[tuple[str, Record, list[str]]] = [
@@ -371,6 +393,14 @@ UNKNOWN: list[tuple[str, Record, list[str]]] = [
     ('max_age = "180 days"', created("1970-01-01T00:00:00Z"), NO_AGE),
     ('max_age = "180 days"', created("0001-01-01T00:00:00Z"), NO_AGE),
     ('max_age = "180 days"', created("yesterday"), NO_AGE),
+    ('max_age = "9 days"', listed(LATE), NO_AGE),
+    ('max_pushed_age = "9 days"', listed(None, LATE), ["when it was pushed"]),
+    ('max_unpulled = "9 days"', listed(None), ["when it was last pulled"]),
+    (
+        'max_unpulled = "9 days"',
+        listed(OLD),
+        ["when it was last pulled (pushed on 2026-05-28)"],
+    ),
     ("max_size = 10", sized(None), ["its size"]),
     ("max_platform_size = 200", sized(100, None), ["the size of linux/a1"]),
     ("max_layers = 9", EVERYTHING, ["the layers of windows/amd64"]),

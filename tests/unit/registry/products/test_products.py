@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -163,9 +163,19 @@ TAGS: list[tuple[Product, object, dict[str, str], list[ListedTag], int]] = [
                 "manifest_media_type": MANIFEST,
                 "size": 12,
                 "extra_attrs": {"created": "2026-08-05T10:00:00Z"},
+                # by digest: the tags were not pulled
+                "pull_time": "2026-08-04T10:00:00.000Z",
                 "tags": [
-                    {"name": "1", "push_time": "2026-08-05T10:00:00Z"},
-                    {"name": "1.0", "push_time": "0001-01-01T00:00:00.000Z"},
+                    {
+                        "name": "1",
+                        "push_time": "2026-08-05T10:00:00Z",
+                        "pull_time": "2026-08-05T10:00:00Z",
+                    },
+                    {
+                        "name": "1.0",
+                        "push_time": "0001-01-01T00:00:00.000Z",
+                        "pull_time": "0001-01-01T00:00:00.000Z",
+                    },
                     {"name": None},
                 ],
             },
@@ -181,8 +191,16 @@ TAGS: list[tuple[Product, object, dict[str, str], list[ListedTag], int]] = [
                 size=12,
                 created=TIME,
                 pushed=TIME,
+                pulled=TIME,
             ),
-            ListedTag("1.0", digest=D1, media_type=MANIFEST, size=12, created=TIME),
+            ListedTag(
+                "1.0",
+                digest=D1,
+                media_type=MANIFEST,
+                size=12,
+                created=TIME,
+                pulled=TIME - timedelta(days=1),
+            ),
             ListedTag("lost"),
         ],
         1,
@@ -198,6 +216,7 @@ TAGS: list[tuple[Product, object, dict[str, str], list[ListedTag], int]] = [
                     "digest": D1,
                     "media_type": MANIFEST,
                     "tag_last_pushed": "2026-08-05T10:00:00Z",
+                    "tag_last_pulled": "2026-08-06T10:00:00Z",
                     "images": [{"digest": D2, "size": 5}],
                 },
                 {"name": "old", "digest": None, "images": [{"size": 1}, {"size": 2}]},
@@ -206,7 +225,14 @@ TAGS: list[tuple[Product, object, dict[str, str], list[ListedTag], int]] = [
         },
         {},
         [
-            ListedTag("1", digest=D1, media_type=MANIFEST, size=5, pushed=TIME),
+            ListedTag(
+                "1",
+                digest=D1,
+                media_type=MANIFEST,
+                size=5,
+                pushed=TIME,
+                pulled=TIME + timedelta(days=1),
+            ),
             ListedTag("old"),
             ListedTag("older"),
         ],
