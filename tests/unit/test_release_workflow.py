@@ -40,7 +40,13 @@ def test_only_a_tag_of_a_version_starts_it() -> None:
 
 def test_a_version_without_its_tag_or_its_changelog_is_not_released() -> None:
     assert 'test "$GITHUB_REF_NAME" = "v$version"' in _commands("build")
-    assert 'grep -q "^## $version" CHANGELOG.md' in _commands("build")
+    (pattern,) = re.findall(r'grep -qx "(.+)" CHANGELOG.md', _commands("build"))
+    heading = pattern.replace("$version", re.escape(__version__))
+    assert re.fullmatch(heading, f"## {__version__}, 2026-12-01")
+    assert not re.fullmatch(heading, f"## {__version__}, not released")
+    # It is the heading that CONTRIBUTING.md asks for.
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert f"`## {__version__}, 2026-12-01`" in guide
 
 
 def test_no_password_or_token_is_stored() -> None:
