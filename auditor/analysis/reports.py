@@ -18,9 +18,10 @@ import glob
 import re
 import types
 import typing
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +216,8 @@ def keep_last_lines(table: str, key: str) -> str:
 _SCALARS: dict[Any, str] = {str: "VARCHAR", int: "BIGINT", bool: "BOOLEAN"}
 
 
-def _columns(record: type) -> dict[str, str]:
+@cache
+def _columns(record: type) -> Mapping[str, str]:
     hints = typing.get_type_hints(record)
     return {
         field.name: _duckdb_type(hints[field.name])
