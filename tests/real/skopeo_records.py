@@ -51,6 +51,8 @@ def expected_record(skopeo: Skopeo, host: str, image: str) -> dict[str, Any]:
         "size": _size(layers),
         "annotations": document.get("annotations", {}),
         "location": None,
+        "pushed_at": None,
+        "pulled_at": None,
         "warnings": [],
     }
 

@@ -38,7 +38,7 @@ IMAGE_LINE = (
     '"has_provenance":null,"size":300,"annotations":{},'
     '"access":{"state":"granted","actions":["pull"],"subject":"admin",'
     '"issuer":"auth.example.com","verified":false,"credential":null,'
-    '"login_unused":false},"location":null,'
+    '"login_unused":false},"location":null,"pushed_at":null,"pulled_at":null,'
     '"warnings":[],"audited_at":"2026-11-24T02:00:00Z"}\n'
 )
 FAILURE_LINE = (
@@ -58,7 +58,7 @@ PLATFORM_LINE = (
     f'"config_digest":"{digest("c")}","created":null,"user":null,'
     '"history":null,"labels":null,"base_name":null,"base_digest":null,'
     '"size":7,"layers":1,"layer_traits":[],"signed":false,"has_sbom":null,'
-    '"has_provenance":true,'
+    '"has_provenance":true,"pushed_at":null,"pulled_at":null,'
     '"audited_at":"2026-11-24T02:00:00Z"}'
 )
 LAYER_LINE = (
@@ -67,6 +67,7 @@ LAYER_LINE = (
     f'"digest":"{E}","content":"image","platform":"linux/amd64","platform_digest":"{A}",'
     f'"position":1,"layer_digest":"{digest("2")}","layer_size":200,'
     '"layer_media_type":"application/vnd.oci.image.layer.v1.tar+gzip",'
+    '"pushed_at":null,"pulled_at":null,'
     '"audited_at":"2026-11-24T02:00:00Z"}'
 )
 
