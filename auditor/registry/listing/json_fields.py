@@ -139,13 +139,16 @@ def digest(entry: dict[str, Any], key: str) -> str | None:
 
 
 def time(entry: dict[str, Any], key: str) -> datetime | None:
-    """A time with its zone (RFC 3339), from 1970 on: Go's zero time means unknown."""
+    """A time with its zone (RFC 3339) in UTC; None before 1970: Go's zero time."""
     value = text(entry, key)
     try:
         parsed = datetime.fromisoformat(value or "")
-    except ValueError:
+        if parsed.tzinfo is None:
+            return None
+        parsed = parsed.astimezone(UTC)
+    except (ValueError, OverflowError):  # the last hours of 9999 in the west
         return None
-    return parsed if parsed.tzinfo is not None and parsed.year >= 1970 else None
+    return parsed if parsed.year >= 1970 else None
 
 
 def time_from_epoch(seconds: float | None) -> datetime | None:

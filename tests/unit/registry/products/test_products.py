@@ -180,7 +180,12 @@ TAGS: list[tuple[Product, object, dict[str, str], list[ListedTag], int]] = [
                 ],
             },
             {"digest": D2, "tags": None},
-            {"digest": None, "tags": [{"name": "lost"}], "size": True},
+            {
+                "digest": None,
+                # later than any time of Python in UTC
+                "tags": [{"name": "lost", "push_time": "9999-12-31T23:59:59-12:00"}],
+                "size": True,
+            },
         ],
         {},
         [
