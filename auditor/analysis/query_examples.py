@@ -45,6 +45,14 @@ EXAMPLES = (
   order by created""",
     ),
     QueryExample(
+        question="Tags that nobody has pulled or pushed for half a year",
+        sql="""\
+  select reference, pushed_at, pulled_at from images
+  where greatest(pushed_at, pulled_at) < audited_at - interval 180 days
+  order by greatest(pushed_at, pulled_at)""",
+        needs="audit 'HOST/**:*' with the lister of Harbor, Docker Hub, ECR or Nexus",
+    ),
+    QueryExample(
         question="Images in the old format, schema 1, that containerd 2 cannot pull",
         sql="""\
   select reference from images where schema_version = 1""",
