@@ -7,13 +7,14 @@ a registry.
 
 from __future__ import annotations
 
-import anyio.to_thread
+import functools
 
 from auditor.config import Settings
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.input.input_items import InputItem
 from auditor.registry.auth.pull_secrets import PullSecret
+from auditor.util.blocking_call import call_in_thread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +41,9 @@ async def read_cluster(settings: Settings) -> ClusterImages:
     # Imports an HTTP client, which no other input needs.
     from auditor.input.cluster_objects import read_objects  # noqa: PLC0415
 
-    items, secrets = await anyio.to_thread.run_sync(
-        read_objects, settings.cluster, abandon_on_cancel=True
+    # The program can end while the API server does not answer.
+    items, secrets = await call_in_thread(
+        functools.partial(read_objects, settings.cluster)
     )
     if not items and not settings.allow_empty:
         raise UsageError(

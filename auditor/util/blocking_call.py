@@ -17,11 +17,13 @@ import anyio
 Result = TypeVar("Result")
 
 
-async def call_in_thread(function: Callable[[], Result], *, timeout_s: float) -> Result:
+async def call_in_thread(
+    function: Callable[[], Result], *, timeout_s: float | None = None
+) -> Result:
     """The result of a blocking function, or its exception.
 
-    Raises `TimeoutError` after `timeout_s`; the function then goes on, and its result
-    is dropped.
+    Raises `TimeoutError` after `timeout_s`, if it is given. The function then goes on,
+    as after a cancellation, and its result is dropped.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[_Outcome[Result]] = loop.create_future()

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from pathlib import Path
 
 import pytest
 
+from auditor.config import Settings
+from auditor.config.settings import ClusterSettings
 from auditor.demo.demo_tokens import DemoAccount
+from auditor.input import cluster_objects
+from auditor.input.cluster import read_cluster
+from auditor.input.input_items import InputItem
+from auditor.registry.auth.pull_secrets import PullSecret
 from tests.flow.commands import auditor
 from tests.flow.harness import lab, simple
 from tests.support.kubernetes_api_server import (
@@ -56,6 +63,20 @@ async def test_the_images_of_pods_and_workloads_are_audited(tmp_path: Path) -> N
         (here.ref("team/job:1"), "image"),
     ]
     assert done.lines[1]["failure"] == "incomplete_listing"
+
+
+async def test_the_program_can_end_while_the_cluster_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def read(_: ClusterSettings) -> tuple[list[InputItem], list[PullSecret]]:
+        threads.append(threading.current_thread())
+        return [], []
+
+    monkeypatch.setattr(cluster_objects, "read_objects", read)
+    await read_cluster(Settings(cluster=ClusterSettings(), allow_empty=True))
+    assert [thread.daemon for thread in threads] == [True]
 
 
 @pytest.mark.parametrize("uses_secrets", [True, False])

@@ -9,21 +9,23 @@ import io
 import json
 import os
 import tarfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from auditor.audit.run import AuditRun
 from auditor.config import AttachmentMode, Settings
 from auditor.diagnose.ls import parse_list_target
-from auditor.errors import ProtocolError
+from auditor.errors import FailureKind, ProtocolError
 from auditor.input.lists import input_items
 from auditor.model import FailureRecord, ImageRecord, Record
 from auditor.oci.reference import TagPattern, parse_reference, parse_selector
 from auditor.registry.registries import open_registries
-from auditor.registry.stores import store_files
+from auditor.registry.stores import store_files, store_registry
+from auditor.registry.stores.store_files import StoreError
 from tests.clock import FakeClock
 from tests.flow.commands import auditor
 from tests.real.layouts import MANIFEST, Layout, files
@@ -248,6 +250,45 @@ async def test_hostile_members_of_an_archive_are_not_read(
     (layout.root / blob).symlink_to("/etc/hostname")
     store = archive(tmp_path / "x.tar", layout, mode=mode)
     assert (await failure_of(f"{store}:1")).failure == "not_found"
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+async def test_headers_that_would_fill_the_memory_are_refused(
+    layout: Layout, tmp_path: Path, mode: str
+) -> None:
+    layout.tag("1", layout.image("linux/amd64", []))
+    kinds = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME)
+    for kind in kinds:
+        large = member("header", type=kind, size=store_files.MAX_HEADER_BYTES + 1)
+        store = archive(tmp_path / "x.tar", layout, large, mode=mode)
+        failure = await failure_of(f"{store}:1")
+        assert failure.failure == "too_large"
+        assert f"{tmp_path}/x.tar: a header in it" in failure.detail
+
+
+async def test_files_of_an_archive_that_are_one_file_are_read(
+    layout: Layout, tmp_path: Path
+) -> None:
+    layout.tag("1", layout.image("linux/amd64", []))
+    os.link(layout.root / "index.json", layout.root / "a")  # tar adds it first
+    store = archive(tmp_path / "x.tar", layout)
+    with tarfile.open(tmp_path / "x.tar") as tar:
+        assert tar.getmember("./index.json").islnk()
+    assert (await image_of(f"{store}:1")).tag == "1"
+
+
+async def test_the_program_can_end_while_an_archive_is_read(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def read(*_: object) -> NoReturn:
+        threads.append(threading.current_thread())
+        raise StoreError("stop", FailureKind.NOT_FOUND)
+
+    monkeypatch.setattr(store_registry, "LayoutContents", read)
+    await failure_of(f"oci:{layout.root}")
+    assert [thread.daemon for thread in threads] == [True]
 
 
 async def test_what_is_no_archive_is_one_sentence(

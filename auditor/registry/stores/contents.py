@@ -114,11 +114,12 @@ class LayoutContents:
     def referrers(self, digest: str) -> tuple[Descriptor, ...]:
         """See `Contents`."""
         if self._subjects is None:
-            self._subjects = {}
+            subjects: dict[str, list[Descriptor]] = {}
             for child in self._children:
                 subject = self._subject(child)
                 if subject is not None:
-                    self._subjects.setdefault(subject, []).append(child)
+                    subjects.setdefault(subject, []).append(child)
+            self._subjects = subjects
         return tuple(self._subjects.get(digest, ()))
 
     def _subject(self, child: Descriptor) -> str | None:

@@ -25,11 +25,21 @@ from auditor.util.text import safe_text
 MAX_MEMBERS = 20_000
 # Bytes of the documents that are kept of a compressed archive, which is read once.
 MAX_KEPT_BYTES = 256 * 1024 * 1024
+# A header that tarfile reads as a whole: a long name, or the records of pax. A path has
+# at most 4,096 bytes; a few attributes may stand beside it.
+MAX_HEADER_BYTES = 1024 * 1024
 # A gzip member begins with these bytes (RFC 1952).
 GZIP = b"\x1f\x8b"
 # zstd (RFC 8878), xz and bzip2, which containers/image also unpacks.
 _OTHER_COMPRESSIONS = (b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\x00", b"BZh")
 _CHUNK_BYTES = 1024 * 1024
+_DESCRIBING = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
 # What tarfile and gzip raise for damaged archives.
 _DAMAGED = (
     tarfile.TarError,
@@ -120,8 +130,15 @@ class ArchiveFiles:
                 with tarfile.open(
                     fileobj=stream if is_plain else gzip.GzipFile(fileobj=stream),
                     mode="r:" if is_plain else "r|",
+                    tarinfo=_Header,
                 ) as tar:
                     self._index(tar, is_plain=is_plain, max_bytes=max_bytes)
+            except _HeaderTooLargeError:
+                raise StoreError(
+                    f"{_shown(path)}: a header in it has more than"
+                    f" {MAX_HEADER_BYTES:,} bytes",
+                    FailureKind.TOO_LARGE,
+                ) from None
             except _DAMAGED as error:
                 raise _unreadable(
                     path, f"not a tar archive, also not with gzip ({error})"
@@ -140,6 +157,9 @@ class ArchiveFiles:
                 # docker save links layers that are equal.
                 target = normpath(f"{PurePosixPath(name).parent}/{member.linkname}")
                 self._links[name] = target
+            elif name is not None and member.islnk():
+                # tar writes files of a folder that are one file so.
+                self._links[name] = normpath(member.linkname)
             if name is None or not member.isreg() or member.issparse():
                 continue
             data = unpacked = None
@@ -205,6 +225,25 @@ class ArchiveFiles:
 
     def _member(self, name: str) -> _Member | None:
         return self._members.get(self._links.get(name, name))
+
+
+class _HeaderTooLargeError(Exception):
+    """A header that would take too much memory."""
+
+
+class _Header(tarfile.TarInfo):
+    """A member of at most `MAX_HEADER_BYTES` if it only describes the next one.
+
+    tarfile reads these into memory, and some bytes of gzip become gigabytes.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
+        """See `TarInfo`. Raises `_HeaderTooLargeError`."""
+        header = super().frombuf(buf, encoding, errors)
+        if header.size > MAX_HEADER_BYTES and header.type in _DESCRIBING:
+            raise _HeaderTooLargeError
+        return header
 
 
 def _unpacked_size(stream: IO[bytes], name: str, size: int) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
-import anyio.to_thread
+import anyio
 from multidict import CIMultiDict
 
 from auditor.config import RegistrySettings
@@ -32,6 +32,7 @@ from auditor.registry.stores.store_files import (
     FolderFiles,
     StoreError,
 )
+from auditor.util.blocking_call import call_in_thread
 from auditor.util.text import safe_text
 from auditor.wire.response import Response
 
@@ -62,10 +63,8 @@ class StoreRegistry(Registry):
         """The content of the store, read once; the failure if it cannot be read."""
         async with self._lock:
             if self._contents is None:
-                # An archive with gzip is read to its end.
-                self._contents = await anyio.to_thread.run_sync(
-                    self._open, abandon_on_cancel=True
-                )
+                # An archive with gzip is read to its end: the program can end earlier.
+                self._contents = await call_in_thread(self._open)
         return self._contents
 
     def _open(self) -> Contents | Failure:
@@ -175,20 +174,24 @@ class StoreRegistry(Registry):
             yield contents.at(Stage.LIST)
             return
         tags: dict[str, ListedTag] = {}
+        attached: frozenset[str] = frozenset()
+        if any(one.name is None for one in contents.listed):
+            # Reads every manifest.
+            attached = await call_in_thread(lambda: _attached(contents))
         for one in contents.listed:
-            if one.name is not None or not await self._is_referrer(one.digest):
+            if one.name is not None or one.digest not in attached:
                 name = one.name or one.digest
                 tags.setdefault(name, ListedTag(name, media_type=one.media_type))
         yield Page(entries=tuple(tags.values()), number=1, last=True, end_verified=True)
 
-    async def _is_referrer(self, digest: str) -> bool:
-        """Whether an image without a name is an attachment of another one."""
-        contents = await self.contents()
-        return not isinstance(contents, Failure) and any(
-            one.digest == digest
-            for image in contents.listed
-            for one in contents.referrers(image.digest)
-        )
+
+def _attached(contents: Contents) -> frozenset[str]:
+    """The digests that are attachments of an image of the store."""
+    return frozenset(
+        one.digest
+        for image in contents.listed
+        for one in contents.referrers(image.digest)
+    )
 
 
 def _names_text(contents: Contents) -> str:
