@@ -12,11 +12,13 @@ import base64
 import binascii
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from auditor.config.settings import ClusterSettings
 from auditor.errors import Failure, FailureKind, Stage, UsageError
@@ -90,6 +92,12 @@ class _Reading:
         self._api = api
         self._images = KubernetesImages(NAME)
         self._seen: set[str] = set()
+        # What the settings name and the cluster has: namespaces, and API with resource
+        # and path; the objects at whose paths an image is looked for.
+        self._namespaces_found: set[str] = set()
+        self._refused: set[str] = set()
+        self._paths_found: set[tuple[str, str, str]] = set()
+        self._objects_read: Counter[tuple[str, str]] = Counter()
         # Namespace and name of the secrets that pods and service accounts name.
         self._secret_names: dict[tuple[str, str], None] = {}
 
@@ -103,6 +111,7 @@ class _Reading:
                 listed += 1
             except ClusterError as error:
                 failed.append(error)
+                self._refused.add(namespace or "")
         if failed and not listed:
             raise UsageError(
                 f"cluster: no pods can be listed: {failed[0]}"
@@ -119,6 +128,7 @@ class _Reading:
                     yield from self._read(group_version, resource, namespace)
                 except ClusterError as error:
                     yield _failed_list(resource, error)
+        self._name_unmatched()
         if self._settings.workloads:
             self._name_other_resources()
 
@@ -135,21 +145,26 @@ class _Reading:
     def _read(
         self, group_version: str, resource: str, namespace: str | None
     ) -> Iterator[InputItem]:
+        source = (group_version, resource)
         paths = [
             path
             for one in self._settings.resources
-            if (one.api, one.resource) == (group_version, resource)
+            if (one.api, one.resource) == source
             for path in one.images
         ]
         for value in self._api.objects(api_path(group_version, resource, namespace)):
             metadata = value.get("metadata")
             metadata = metadata if isinstance(metadata, dict) else {}
-            if not self._is_included(str(metadata.get("namespace") or "")):
+            found = str(metadata.get("namespace") or "")
+            if not self._is_included(found):
                 continue
+            self._namespaces_found.add(found)
+            self._objects_read[source] += 1
             if _is_old_revision(value, metadata):
                 continue
             yield from self._images.read_object(value)
-            yield from self._at_paths(value, metadata, paths)
+            for path in paths:
+                yield from self._at_path(value, metadata, source, path)
             if self._settings.pull_secrets and resource == "pods":
                 self._add_secrets(value.get("spec"), metadata)
 
@@ -160,18 +175,45 @@ class _Reading:
         excluded = self._settings.exclude_namespaces
         return not any(fnmatchcase(namespace, name) for name in excluded)
 
-    def _at_paths(
-        self, value: dict[str, Any], metadata: dict[str, Any], paths: list[str]
+    def _at_path(
+        self,
+        value: dict[str, Any],
+        metadata: dict[str, Any],
+        source: tuple[str, str],
+        path: str,
     ) -> Iterator[InputItem]:
         place = f"{NAME}:{metadata.get('namespace') or '-'}/{metadata.get('name')}"
-        for path in paths:
-            for image in values_at(value, path):
-                where = safe_text(f"{place}/{path}")
-                if not isinstance(image, str):
-                    yield malformed_line(str(image), where, "the image is not a string")
-                elif image and image not in self._seen:
-                    self._seen.add(image)
-                    yield parse_image(image, image, where)
+        where = safe_text(f"{place}/{path}")
+        for image in values_at(value, path):
+            self._paths_found.add((*source, path))
+            if not isinstance(image, str):
+                yield malformed_line(str(image), where, "the image is not a string")
+            elif image and image not in self._seen:
+                self._seen.add(image)
+                yield parse_image(image, image, where)
+
+    def _name_unmatched(self) -> None:
+        """Say what of the settings matched nothing: it is probably misspelled."""
+        for name in self._settings.namespaces:
+            if name not in self._refused and not any(
+                fnmatchcase(one, name) for one in self._namespaces_found
+            ):
+                log.warning(
+                    "cluster: namespaces: %s: it has no pods or workloads, or does not"
+                    " exist",
+                    safe_text(name, 100),
+                )
+        for one in self._settings.resources:
+            count = self._objects_read[one.api, one.resource]
+            for path in one.images:
+                if count and (one.api, one.resource, path) not in self._paths_found:
+                    log.warning(
+                        "cluster: %s: no image at %s (objects: %d); check images in"
+                        " [[cluster.resources]]",
+                        safe_text(one.resource, 100),
+                        safe_text(path, 100),
+                        count,
+                    )
 
     def _name_other_resources(self) -> None:
         """Say which custom resources the cluster has that nobody looks into."""
@@ -188,9 +230,9 @@ class _Reading:
             return
         names = [f"{resource}.{group}" for group, resource in found[:_MAX_NAMED]]
         more = f" and {len(found) - _MAX_NAMED} more" if len(found) > _MAX_NAMED else ""
-        log.info(
+        log.warning(
             "cluster: not looked into: the custom resources %s%s; name those with"
-            " images in [[cluster.resources]]",
+            " images in [[cluster.resources]] (their pods are audited)",
             safe_text(", ".join(names), 600),
             more,
         )
@@ -220,9 +262,9 @@ class _Reading:
             return
         namespace = metadata.get("namespace")
         for entry in _objects(owner.get("imagePullSecrets")):
-            if isinstance(namespace, str) and isinstance(
-                name := entry.get("name"), str
-            ):
+            name = entry.get("name")
+            # Without a name, it would be the list of all secrets.
+            if isinstance(namespace, str) and isinstance(name, str) and name:
                 self._secret_names.setdefault((namespace, name))
 
     def pull_secrets(self) -> Iterator[PullSecret]:
@@ -244,7 +286,9 @@ class _Reading:
                 log.warning("cluster: pull secrets of service accounts: %s", error)
         for namespace, name in self._secret_names:
             try:
-                secret = self._api.get(f"{api_path('v1', 'secrets', namespace)}/{name}")
+                path = api_path("v1", "secrets", namespace)
+                # A pod can name anything: `../..` is no path here.
+                secret = self._api.get(f"{path}/{quote(name, safe='')}")
             except ClusterError as error:
                 log.warning("cluster: the pull secret is not used: %s", error)
                 continue

@@ -50,7 +50,10 @@ class ClusterError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiServer:
-    """Where the API server is, and the files for its requests; `url` has no path."""
+    """Where the API server is, and the files for its requests.
+
+    `url` can have a path, as that of a cluster behind Rancher has.
+    """
 
     url: str
     token_file: Path
@@ -101,6 +104,7 @@ class KubernetesApi:
         self._sleep = sleep
         parts = urlsplit(server.url)
         self._host, self._port = parts.hostname or "", parts.port
+        self._root = parts.path
         self._tls = None
         if parts.scheme == "https":
             try:
@@ -194,7 +198,7 @@ class KubernetesApi:
             "Authorization": f"Bearer {self._token()}",
             "User-Agent": f"auditor/{__version__}",
         }
-        self._connection.request("GET", target, headers=headers)
+        self._connection.request("GET", self._root + target, headers=headers)
         response = self._connection.getresponse()
         body = response.read(MAX_PAGE_BYTES + 1)
         if len(body) > MAX_PAGE_BYTES:

@@ -18,7 +18,7 @@ from auditor.input import kubernetes_api
 from auditor.input.cluster_objects import read_objects, values_at
 from auditor.input.input_items import InputItem, InputSelector, RejectedEntry
 from auditor.input.kubernetes import KubernetesImages
-from auditor.input.kubernetes_api import KubernetesApi, find_api_server
+from auditor.input.kubernetes_api import ApiServer, KubernetesApi, find_api_server
 from auditor.registry.auth.pull_secrets import PullSecret
 from tests.support.kubernetes_api_server import (
     USER,
@@ -325,8 +325,37 @@ def test_what_is_not_looked_into_is_said(
     (message,) = caplog.messages
     assert message == (
         "cluster: not looked into: the custom resources workflows.argoproj.io; name"
-        " those with images in [[cluster.resources]]"
+        " those with images in [[cluster.resources]] (their pods are audited)"
     )
+
+
+def test_settings_that_match_nothing_are_said(
+    server: FakeApiServer, reader: Reader, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.add("v1", "pods", pod("a", image("a:1")))
+    same = workload("Database", "d", "", picture=image("a:1"))
+    server.add("example.com/v1", "databases", same)
+    resource = ClusterResource(
+        api="example.com/v1", resource="databases", images=("spec.picture", "spec.pic")
+    )
+    reader.read(namespaces=("team", "taem"), resources=(resource,))
+    assert caplog.messages == [
+        "cluster: namespaces: taem: it has no pods or workloads, or does not exist",
+        "cluster: databases: no image at spec.pic (objects: 1); check images in"
+        " [[cluster.resources]]",
+    ]
+
+
+def test_a_server_may_have_a_path(server: FakeApiServer, reader: Reader) -> None:
+    place = ApiServer(
+        url=f"{server.url}/k8s/clusters/c-1",
+        token_file=reader.folder / "token",
+        ca_file=None,
+    )
+    server.answers.append((200, {}, {"groups": []}))
+    with KubernetesApi(place) as api:
+        api.get("/apis")
+    assert server.requests == ["/k8s/clusters/c-1/apis"]
 
 
 @pytest.mark.parametrize(
@@ -353,6 +382,21 @@ def secret(name: str, auths: dict[str, Any], **more: Any) -> dict[str, Any]:
         "type": "kubernetes.io/dockerconfigjson",
         "data": {".dockerconfigjson": base64.b64encode(document).decode()},
     }
+
+
+def test_the_name_of_a_pull_secret_is_never_a_path(
+    server: FakeApiServer, reader: Reader
+) -> None:
+    named = [{"name": name} for name in ("../../b/secrets/x", "a?b", "é", "")]
+    server.add("v1", "pods", pod("a", image("a:1"), imagePullSecrets=[*named, {}]))
+    assert reader.read(pull_secrets=True)[1] == []
+    asked = [target for target in server.requests if "secrets" in target]
+    root = "/api/v1/namespaces/team/secrets/"
+    assert asked == [
+        f"{root}..%2F..%2Fb%2Fsecrets%2Fx",
+        f"{root}a%3Fb",
+        f"{root}%C3%A9",
+    ]
 
 
 def test_pull_secrets_are_read_by_name_if_the_settings_say_so(
