@@ -34,7 +34,7 @@ class FakeApiServer:
     custom: dict[str, Sequence[str]] = field(default_factory=dict)
     answers: list[Answer | None] = field(default_factory=list)
     tokens: set[str] = field(default_factory=lambda: {TOKEN})
-    after_request: Callable[[], None] = lambda: None
+    after_answer: Callable[[], None] = lambda: None
     requests: list[str] = field(default_factory=list)
     url: str = ""
 
@@ -127,6 +127,8 @@ class FakeApiServer:
             def do_GET(self) -> None:
                 token = self.headers.get("Authorization", "").removeprefix("Bearer ")
                 status, headers, body = fake.answer(self.path, token)
+                # Before it is sent: the client does not wait for what comes later.
+                fake.after_answer()
                 data = body if isinstance(body, bytes) else json.dumps(body).encode()
                 self.send_response(status)
                 for name, value in headers.items():
@@ -134,7 +136,6 @@ class FakeApiServer:
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
-                fake.after_request()
 
             def log_message(self, *_: object) -> None: ...
 

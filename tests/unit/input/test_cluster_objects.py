@@ -162,7 +162,7 @@ def test_a_renewed_token_is_read_anew(server: FakeApiServer, reader: Reader) -> 
 
     server.add("v1", "pods", pod("a", image("a:1")))
     server.add("apps/v1", "deployments", workload("Deployment", "d", image("d:1")))
-    server.after_request = renew
+    server.after_answer = renew
     assert reader.images() == ["a:1", "d:1"]
 
 
