@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/pytest -n auto --dist worksteal
 # Some images of Docker set it. Without bytecode, each start of Python compiles everything again.
 export PYTHONDONTWRITEBYTECODE :=
+# Its notice is not what make demo is about.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help demo test lint types unit real thorough programs image docs picture dist sbom fuzz lowest format bench clean
 
