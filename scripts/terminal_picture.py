@@ -10,10 +10,7 @@ changes only if the output does.
 from __future__ import annotations
 
 import io
-import os
-import pty
 import re
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -23,8 +20,10 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
+from scripts.pseudo_terminal import run_in_terminal
+
 TARGET = Path(__file__).parent.parent / "docs" / "terminal.svg"
-COLUMNS, ROWS = 100, 50
+COLUMNS = 100
 PORT = 5050
 HOST = f"127.0.0.1:{PORT}"
 POLICY = '[rules.production]\nrequired_platforms = ["linux/amd64", "linux/arm64"]\n'
@@ -40,42 +39,20 @@ COMMANDS = (
 )
 
 
-def run_in_terminal(command: str, folder: str) -> str:
+def run(command: str, folder: str) -> str:
     """What the command prints on a terminal of `COLUMNS` columns."""
-    master, slave = pty.openpty()
     environment = {
-        "PATH": f"{Path(sys.executable).parent}:{os.defpath}",
-        "HOME": folder,
-        "TERM": "xterm-256color",
-        "COLUMNS": str(COLUMNS),
-        "LINES": str(ROWS),
         "AUDITOR_CONFIG": "registry.toml",
         "AUDITOR_PROGRESS": "never",
         "DEMO_PASSWORD": "demo",
     }
-    if not command.startswith("auditor audit"):
-        del environment["AUDITOR_CONFIG"], environment["AUDITOR_PROGRESS"]
-    process = subprocess.Popen(
-        shlex.split(command),
-        cwd=folder,
-        env=environment,
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
+    return run_in_terminal(
+        command,
+        folder=folder,
+        columns=COLUMNS,
+        path=Path(sys.executable).parent,
+        environment=environment if command.startswith("auditor audit") else {},
     )
-    os.close(slave)
-    printed = b""
-    while True:
-        try:
-            piece = os.read(master, 65536)
-        except OSError:  # the other end is closed
-            break
-        if not piece:
-            break
-        printed += piece
-    os.close(master)
-    process.wait()
-    return printed.decode().replace("\r\n", "\n")
 
 
 def main() -> None:
@@ -96,7 +73,7 @@ def main() -> None:
             try:
                 for command in COMMANDS:
                     console.print(Text(f"$ {command}", style="bold"))
-                    text = run_in_terminal(command, folder).rstrip()
+                    text = run(command, folder).rstrip()
                     if text:
                         console.print(Text.from_ansi(text))
                         console.print()

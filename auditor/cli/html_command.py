@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from auditor.cli.command_support import reports_argument
 from auditor.cli.help_text import help_command
+from auditor.cli.main import print_message
 from auditor.cli.output import print_pieces
+from auditor.util.text import safe_text
 
 
 @help_command("html")
@@ -64,3 +68,5 @@ def command(
         today=datetime.now(UTC).date(),
     )
     print_pieces([page], output)
+    if output != "-" and sys.stderr.isatty():
+        print_message(f"page: {safe_text(output, 4096)}; open it in a browser")
