@@ -46,6 +46,7 @@ from auditor.input.tag_filter import Selection
 from auditor.model import ImageRecord, InputPosition, Order, Record, Warn, WarningCode
 from auditor.oci.reference import Reference
 from auditor.registry.auth.pull_secrets import PullSecret
+from auditor.registry.host_status import HostStatus
 from auditor.registry.listing.interface import ListedTag
 from auditor.registry.registries import Registries, open_registries
 from auditor.report.resume import ResumeIndex
@@ -170,6 +171,10 @@ class AuditRun:
     def known_references(self) -> tuple[int, bool]:
         """The number of references found so far, and whether these are all."""
         return self._counts.entries, self._is_expanded
+
+    def host_statuses(self) -> list[HostStatus]:
+        """The hosts that are waited for."""
+        return self._registries.statuses()
 
     def summary(self) -> Summary:
         """The summary of the run, or of what it has done so far."""

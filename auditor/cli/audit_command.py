@@ -141,7 +141,9 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
         interruption.begin(run, report)
         with _progress(settings, run), unwrap_exception_group():
             async with anyio.create_task_group() as group:
-                group.start_soon(log_progress, run.tally, run.known_references)
+                group.start_soon(
+                    log_progress, run.tally, run.known_references, run.host_statuses
+                )
                 await run_with_checkpoints(run, report)
                 group.cancel_scope.cancel()
         interruption.finish()
@@ -209,7 +211,10 @@ def _progress(settings: Settings, run: AuditRun) -> AbstractContextManager[None]
     from auditor.input.lists import count_lines
 
     return terminal_progress(
-        run.tally, run.known_references, expected=count_lines(settings)
+        run.tally,
+        run.known_references,
+        run.host_statuses,
+        expected=count_lines(settings),
     )
 
 

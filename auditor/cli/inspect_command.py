@@ -18,7 +18,7 @@ from auditor.cli.command_support import (
     settings_options,
 )
 from auditor.cli.help_text import complete_references, help_command
-from auditor.cli.main import print_error, print_failure, print_message
+from auditor.cli.main import information, print_error, print_failure, print_message
 from auditor.cli.output import json_text
 from auditor.config import ImageConfigMode, OptionGroup, Settings
 from auditor.errors import ExitCode, Failure, UsageError
@@ -74,7 +74,9 @@ async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> i
         reference = parse_reference(text, stores=True)
     clock = SystemClock()
     async with (
-        open_registries(settings, clock=clock) as registries,
+        open_registries(
+            settings, clock=clock, tell=information(settings)
+        ) as registries,
         # Show the image as it is now.
         open_cache(replace(settings, no_cache=True), now=clock.epoch) as cache,
     ):

@@ -16,7 +16,7 @@ from auditor.cli.command_support import (
     settings_options,
 )
 from auditor.cli.help_text import complete_references, help_command
-from auditor.cli.main import print_error, print_message
+from auditor.cli.main import information, print_error, print_message
 from auditor.cli.output import json_text, print_line
 from auditor.config import OptionGroup, Settings
 from auditor.errors import ExitCode, FailureKind
@@ -92,7 +92,9 @@ async def _ls(
         is_read = print_line(text(line))
         return is_read
 
-    async with open_registries(settings, clock=clock) as registries:
+    async with open_registries(
+        settings, clock=clock, tell=information(settings)
+    ) as registries:
         counts = await list_target(
             target, registries=registries, selection=selection, put=put
         )

@@ -17,7 +17,7 @@ from auditor.cli.command_support import (
     settings_options,
 )
 from auditor.cli.help_text import help_command
-from auditor.cli.main import print_failure, print_message
+from auditor.cli.main import information, print_failure, print_message
 from auditor.cli.output import json_text
 from auditor.config import OptionGroup, Settings
 from auditor.errors import ExitCode, Failure, ProtocolError, UsageError
@@ -170,7 +170,9 @@ async def _token(settings: Settings, text: str, as_json: bool, raw: bool) -> int
     with invalid_argument():
         reference = parse_reference(text)
     clock = SystemClock()
-    async with open_registries(settings, clock=clock) as registries:
+    async with open_registries(
+        settings, clock=clock, tell=information(settings)
+    ) as registries:
         place = registries.location(reference.registry, reference.repository)
         check: TokenCheck | Failure
         if isinstance(place, Failure):

@@ -30,6 +30,7 @@ from enum import Enum
 
 from auditor.errors import Failure, FailureKind, FailureReason
 from auditor.fast_dataclass import dataclass
+from auditor.registry.host_status import cause_of
 from auditor.util.clock import Clock
 from auditor.util.single_flight import SingleFlight
 from auditor.wire.response import Response
@@ -139,6 +140,7 @@ class HostHealth:
     called before each request, and `responded` and `succeeded` after each response.
     `is_suspected`: call `wait_for_probe` before a request. `budget` bounds the retries.
 
+    `tell` gets a sentence for a person when the wait for a silent host begins.
     `has_responded`: to any request. `sent_elsewhere` returns the number of requests
     that the run has sent, pings left out: while it grows, the run goes on without this
     host.
@@ -157,8 +159,11 @@ class HostHealth:
         tries: int,
         clock: Clock,
         sent_elsewhere: Callable[[], int] = lambda: 0,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         self._name = name
+        self._tell = tell
+        self._probe_failure: Failure | None = None
         self._tries = tries
         self._sent_elsewhere = sent_elsewhere
         self._sent_before = 0
@@ -195,6 +200,17 @@ class HostHealth:
                 is_retry and outage.reason is OutageReason.HOST_WIDE
             ):
                 return outage.failure
+        return None
+
+    @property
+    def obstacle(self) -> tuple[str, float | None] | None:
+        """Why no request is sent to the host, and until when (monotonic) if known."""
+        if outage := self._outage(_HOST):
+            return f"not asked after {cause_of(outage.failure)}", outage.until
+        if self.is_suspected and self._probe_failure is not None:
+            down_s = self._clock.monotonic() - self._suspected_at
+            cause = cause_of(self._probe_failure)
+            return f"not responding for {down_s:.0f} s: {cause}", None
         return None
 
     async def wait_for_probe(self) -> HostState | Failure:
@@ -346,6 +362,9 @@ class HostHealth:
                 self._alive()
                 self._update()
                 break
+            if self._tell is not None and state is HostState.UP:
+                self._tell(f"waiting for {self._name}: {cause_of(failure)}")
+            self._probe_failure = failure
             state = HostState.RECOVERED
             asked_s = self._retry_after_s(outcome)
             down_s = self._clock.monotonic() - self._suspected_at

@@ -103,6 +103,7 @@ class ConcurrencyLimiter:
         self._slots = ResizableSemaphore(self._max)
         self._permits = budget.requests
         self._not_before = 0.0
+        self._held_for = ""
         self._halved_at = float("-inf")
         self._successes = 0
         self.is_reduced = False
@@ -145,8 +146,15 @@ class ConcurrencyLimiter:
         self._permits.release()
         self._slots.release()
 
-    def hold_back(self, seconds: float) -> None:
-        """Grant no slot for this long."""
+    @property
+    def pause(self) -> tuple[str, float] | None:
+        """Why no slot is granted and until when (monotonic), None if they are."""
+        is_paused = self._clock.monotonic() < self._not_before
+        return (self._held_for, self._not_before) if is_paused else None
+
+    def hold_back(self, seconds: float, cause: str = "") -> None:
+        """Grant no slot for this long, because of `cause`."""
+        self._held_for = cause
         self._not_before = max(self._not_before, self._clock.monotonic() + seconds)
 
     def distressed(self, sent_at: float) -> None:
@@ -262,6 +270,11 @@ class RateLimiter:
         self._pacer = Pacer(0.0, clock=clock)
         self._logged = False
         self.latest: RateLimit | None = None
+
+    @property
+    def used_up_until(self) -> float | None:
+        """The end of the window (monotonic) if its requests are used up, else None."""
+        return self._window_ends_at if self._current() == 0 else None
 
     def observe(self, rate_limit: RateLimit) -> None:
         """Update the rate limit from a response."""

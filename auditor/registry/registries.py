@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from auditor.registry.auth.token_service import TokenService
 from auditor.registry.client import Registry
 from auditor.registry.host_limits import RateLimiter, RequestQuota
 from auditor.registry.host_plan import HostPlan
+from auditor.registry.host_status import HostStatus
 from auditor.registry.listing.interface import ListedTag, Page
 from auditor.registry.request import RequestCounts, RequestObserver, RequestSender
 from auditor.registry.transport.connection_budget import ConnectionBudget
@@ -60,13 +61,17 @@ async def open_registries(
     environment: Mapping[str, str] = os.environ,
     observer: RequestObserver | None = None,
     pull_secrets: Iterable[PullSecret] = (),
+    tell: Callable[[str], None] | None = None,
 ) -> AsyncIterator[Registries]:
     """The registries of a run, with the limits and credentials of its settings.
 
-    `observer` is called with the outcome of each request. Raises `UsageError` for a
+    `observer` is called with the outcome of each request, `tell` with a sentence for a
+    person before each retry. Raises `UsageError` for a
     key, CA or credential file that cannot be used.
     """
-    registries = Registries(settings, clock, environment, observer, pull_secrets)
+    registries = Registries(
+        settings, clock, environment, observer, pull_secrets, tell=tell
+    )
     async with registries.stack:
         registries.check_files()
         yield registries
@@ -86,6 +91,8 @@ class Registries:
         environment: Mapping[str, str],
         observer: RequestObserver | None,
         pull_secrets: Iterable[PullSecret],
+        *,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         self._settings = settings
         self._secrets = KnownSecrets()
@@ -98,6 +105,8 @@ class Registries:
         self._clock = clock
         self._environment = environment
         self._observer = observer
+        self._tell = tell
+        self._senders: list[RequestSender] = []
         self._budget = ConnectionBudget()
         self._names = NameLookups(min(MAX_LOOKUPS, self._budget.max_lookups))
         self.stack = AsyncExitStack()
@@ -171,6 +180,7 @@ class Registries:
             clock=clock,
             counts=self.counts,
             observer=self._observer,
+            tell=self._tell,
         )
         rate_limiter = RateLimiter(
             host=name,
@@ -187,6 +197,7 @@ class Registries:
         )
         # The token service has slots and health of its own.
         token_sender = new_sender(f"the token service of {name}")
+        self._senders += sender, token_sender
         keys = self.keys(name)
         auth = HostAuth(
             registry=name,
@@ -214,6 +225,10 @@ class Registries:
             rate_limiter=rate_limiter,
             make_sender=new_sender,
         )
+
+    def statuses(self) -> list[HostStatus]:
+        """The registries and token services that are waited for, oldest first."""
+        return [status for sender in self._senders if (status := sender.status())]
 
     def rate_limits(self) -> list[tuple[str, RateLimit]]:
         """The rate limit that each registry announced last, by registry name."""

@@ -31,6 +31,7 @@ from auditor.registry.auth.authorization import (
     Elsewhere,
 )
 from auditor.registry.host_health import (
+    ABSENT_REASONS,
     DEAD_HOST_S,
     OUTAGE_KINDS,
     HostHealth,
@@ -43,6 +44,7 @@ from auditor.registry.host_limits import (
     RateLimiter,
     RequestQuota,
 )
+from auditor.registry.host_status import HostStatus, cause_of, retrying
 from auditor.registry.transport.connection_budget import ConnectionBudget
 from auditor.registry.transport.transport import Transport
 from auditor.util.clock import Clock
@@ -59,6 +61,7 @@ from auditor.wire.retry_policy import (
     SentRequest,
     Wait,
     decide,
+    tries_after,
 )
 from auditor.wire.url_policy import origin_of
 
@@ -142,7 +145,8 @@ class RequestSender:
     `service` names it in messages. Authorizations are sent to the origin
     `credential_base` only; another one, such as that of the next page of a redirected
     list, gets an anonymous token at most. `probe_url` responds
-    while the service is up; without one, the URL of a failed request is probed.
+    while the service is up; without one, the URL of a failed request is probed. `tell`
+    gets a sentence for a person before each retry.
     """
 
     def __init__(
@@ -159,7 +163,11 @@ class RequestSender:
         observer: RequestObserver | None = None,
         credential_base: str | None = None,
         probe_url: str | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
+        self._service = service
+        self._tell = tell
+        self._retrying: str | None = None
         self._transport = transport
         self._max_attempts = settings.tries
         self._clock = clock
@@ -183,6 +191,7 @@ class RequestSender:
             tries=settings.tries,
             clock=clock,
             sent_elsewhere=lambda: counts.sent.total() - counts.sent[_PING],
+            tell=tell,
         )
 
     async def send(
@@ -253,6 +262,7 @@ class RequestSender:
                     if concurrency.is_reduced:
                         concurrency.succeeded()
                     if not health.is_well:
+                        self._retrying = None
                         health.succeeded(request.attempts - 1)
                     return outcome
             if failure := await self._handle_failure(outcome, request):
@@ -296,6 +306,26 @@ class RequestSender:
             return outcome
         finally:
             self._budget.requests.release()
+
+    def status(self) -> HostStatus | None:
+        """What requests to the service wait for; None while they do not."""
+        limiter = self._limits.rate_limiter
+        found: tuple[str, float | None] | None = None
+        if not self._health.is_well:
+            found = self._health.obstacle
+        if found is None and self._retrying is not None:
+            found = self._retrying, None
+        if found is None and (pause := self.concurrency.pause):
+            found = f"waiting for {pause[0]}", pause[1]
+        if found is None and limiter is not None and (end := limiter.used_up_until):
+            found = "waiting for the rate limit", end
+        at_once = self.concurrency.limit if self.concurrency.is_reduced else None
+        if found is None and at_once is None:
+            return None
+        text, until = found or ("", None)
+        if until is not None:
+            until += self._clock.epoch() - self._clock.monotonic()
+        return HostStatus(name=self._service, text=text, until=until, at_once=at_once)
 
     def _may_authorize(self, url: str) -> bool:
         base = self._credential_base
@@ -414,6 +444,7 @@ class RequestSender:
             return decision.failure  # not sent: says nothing about the host
         if request.is_ping:
             if isinstance(decision, Fail):
+                self._retrying = None
                 self._health.leave_alone(decision.failure, DEAD_HOST_S)
         else:
             state = await self._health.failed(
@@ -436,7 +467,9 @@ class RequestSender:
         # A throttled request takes no retry: all requests to the host wait together.
         takes_retry = not request.is_ping and decision.failure.kind in OUTAGE_KINDS
         if takes_retry and not self._health.take_retry():
-            self.concurrency.hold_back(_host_wide_wait_s(decision))
+            self.concurrency.hold_back(
+                _host_wide_wait_s(decision), cause_of(decision.failure)
+            )
             detail = (
                 f"{decision.failure.detail}; not retried: too many requests to this"
                 " host fail"
@@ -485,6 +518,17 @@ class RequestSender:
 
     async def _wait(self, decision: Wait, request: _Request) -> None:
         self._counts.repeated["retries"] += 1
+        failure = decision.failure
+        most = tries_after(failure.status, request.max_attempts)
+        if failure.reason in ABSENT_REASONS and not self._health.has_responded:
+            most = self._max_attempts
+        is_open_end = failure.attempts >= most  # while the run has others to ask
+        sentence = retrying(self._service, failure, most=None if is_open_end else most)
+        if request.is_ping:
+            self._retrying = sentence
+            self._health.is_well = False
+        if self._tell is not None:
+            self._tell(sentence)
         log.info(
             "%s: retry in %.1f s: %s",
             safe_url(request.url),
@@ -492,7 +536,8 @@ class RequestSender:
             decision.failure.detail,
         )
         if decision.host_wide:
-            self.concurrency.hold_back(decision.seconds)  # waits for its next slot
+            # It waits for its next slot.
+            self.concurrency.hold_back(decision.seconds, cause_of(failure))
         else:
             await self._clock.sleep(decision.seconds)
         request.authorization = None  # it may have expired meanwhile

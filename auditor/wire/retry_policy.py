@@ -132,7 +132,7 @@ def decide(
     failure = failure_from_response(outcome, attempt=attempt, server=sent.server)
     if outcome.status in RETRYABLE_STATUSES:
         throttled = outcome.status == 429
-        limit = max(tries, THROTTLED_TRIES) if throttled and tries > 1 else tries
+        limit = tries_after(outcome.status, tries)
         requested_s = requested_wait_s(outcome, now=now, cap_s=math.inf)
         if requested_s is not None and requested_s > RETRY_AFTER_CAP_S:
             detail = f"{failure.detail}; retry after {requested_s:.0f} s"
@@ -147,6 +147,11 @@ def decide(
             failure=failure,
         )
     return Fail(failure=failure)
+
+
+def tries_after(status: int | None, tries: int) -> int:
+    """The attempts of a request that got this status, with `tries` in the settings."""
+    return max(tries, THROTTLED_TRIES) if status == 429 and tries > 1 else tries
 
 
 def failure_from_response(

@@ -14,7 +14,7 @@ from auditor.demo.image_builder import BuiltImage, helm_chart, image, index, lay
 from auditor.demo.schema1_builder import schema1_image
 from auditor.report.shapes import report_schema
 from tests.flow.commands import auditor
-from tests.flow.harness import BLOBS, lab
+from tests.flow.harness import BLOBS, MANIFESTS, lab, simple
 from tests.support.attached_images import (
     SLSA,
     attested_index,
@@ -22,6 +22,7 @@ from tests.support.attached_images import (
     digest_tag,
 )
 from tests.support.expected import expected_architectures
+from tests.support.fault_actions import Answer
 
 pytestmark = pytest.mark.anyio
 
@@ -103,6 +104,20 @@ async def test_a_reference_by_digest() -> None:
     async with lab(_content()) as here:
         done = await auditor("inspect", f"{here.host}/team/app@{digest}", "--raw")
     assert done.out == IMAGES["manifest"].root.raw
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+async def test_a_retry_is_said(quiet: bool) -> None:
+    async with lab(simple(["team/app:1"])) as here:
+        here.faults.on("GET", MANIFESTS, Answer(503))
+        done = await auditor(
+            "inspect",
+            here.ref("team/app:1"),
+            environment={"AUDITOR_QUIET": str(quiet).lower()},
+        )
+    assert done.code == 0
+    said = [] if quiet else [f"auditor: retrying {here.host} (2 of 3): 503"]
+    assert done.stderr == said
 
 
 @pytest.mark.parametrize("flags", [[], ["--raw"]])
