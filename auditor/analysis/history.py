@@ -28,10 +28,11 @@ from auditor.analysis.duckdb_connection import quoted, work_database
 from auditor.analysis.export import PRIVATE_FOLDER, atomic_files, copy_parquet
 from auditor.analysis.query import QueryResult
 from auditor.analysis.reports import (
+    READING_ERRORS,
     duckdb_pattern,
+    error_text,
     foreign_layers,
     open_reports,
-    reading_reports,
 )
 from auditor.errors import FailureKind, OutputError, ProtocolError, UsageError
 from auditor.fast_dataclass import dataclass
@@ -105,7 +106,7 @@ def stored_runs(dataset: Path) -> list[StoredRun]:
                 files.setdefault((file.stem, file.parent.name), []).append(file)
     if not files:
         raise _no_data_set(dataset, _KINDS[0])
-    with work_database() as connection, reading_reports():
+    with work_database() as connection, _reading(dataset):
         rows = connection.execute(
             "SELECT run, bool_or(failure IS NULL)"
             f" AND NOT bool_or(coalesce(failure, '') = '{FailureKind.INTERRUPTED}')"
@@ -151,7 +152,7 @@ def show(
     for kind in _KINDS:
         if not any((dataset / kind).glob("date=*/*.parquet")):
             raise _no_data_set(dataset, kind)
-    with work_database() as connection, reading_reports():
+    with work_database() as connection, _reading(dataset):
         reference = _parse(connection, dataset, target)
         select = _PERIODS.format(
             images=_read_parquet(dataset, "images"),
@@ -174,6 +175,42 @@ def show(
                 + _did_you_mean(suggestions)
             )
         yield QueryResult(connection, select)
+
+
+@contextmanager
+def _reading(dataset: Path) -> Iterator[None]:
+    """Turn an error of DuckDB into a `UsageError`, which names a damaged file."""
+    try:
+        yield
+    except duckdb.InterruptException:
+        raise KeyboardInterrupt from None
+    except duckdb.Error as error:
+        for file in sorted(dataset.glob("*/date=*/*.parquet")):
+            if _is_damaged(file):
+                raise UsageError(
+                    f"{safe_text(str(file))}: damaged: remove it, and add its report"
+                    " again (auditor history add)"
+                ) from None
+        if isinstance(error, READING_ERRORS):
+            raise UsageError(error_text(error)) from None
+        raise
+
+
+def _is_damaged(file: Path) -> bool:
+    try:
+        file.open("rb").close()
+    except OSError as error:
+        name = safe_text(str(file))
+        raise UsageError(f"{name}: cannot be read: {error.strerror}") from None
+    pattern = quoted(duckdb_pattern(str(file)))
+    try:
+        with duckdb.connect() as connection:
+            connection.execute(
+                f"SELECT bit_xor(hash(COLUMNS(*))) FROM read_parquet({pattern})"
+            ).fetchall()
+    except duckdb.Error:
+        return True
+    return False
 
 
 def _no_data_set(dataset: Path, kind: str) -> UsageError:

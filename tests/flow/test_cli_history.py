@@ -145,3 +145,38 @@ def test_prune_without_a_data_set_is_exit_code_2(
     (tmp_path / "images" / "date=mine" / "other.parquet").touch()
     assert run(["history", "prune", str(tmp_path), "--keep", "daily=1"]) == 2
     assert "not a data set of auditor history" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "footer", "pages"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("show", "{}", "r.example.com/team/app:1"),
+        ("prune", "{}", "--keep", "daily=1"),
+    ],
+    ids=["show", "prune"],
+)
+def test_a_damaged_file_is_named_with_what_to_do(
+    arguments: tuple[str, ...],
+    damage: str,
+    dataset: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (file,) = Path(dataset).glob("images/date=2026-11-02/*.parquet")
+    good = file.read_bytes()
+    changed = bytes(byte ^ 255 for byte in good)
+    file.write_bytes(
+        {
+            "empty": b"",
+            "cut": good[:100],
+            "footer": good[:-60] + changed[-60:-20] + good[-20:],
+            "pages": good[:4] + changed[4 : len(good) // 2] + good[len(good) // 2 :],
+        }[damage]
+    )
+    assert run(["history", *(word.format(dataset) for word in arguments)]) == 2
+    assert capsys.readouterr().err == (
+        f"auditor: {file}: damaged: remove it, and add its report again"
+        " (auditor history add)\n"
+    )
+    file.unlink()
+    assert run(["history", "show", dataset, "r.example.com/team/app:1"]) == 0
