@@ -161,8 +161,10 @@ _HARDENING = (
 
 def cron_text(plan: InstallPlan) -> str:
     """A file for /etc/cron.d; cron mails what a night prints."""
-    command = f"{shlex.join(plan.program)} nightly -c {shlex.quote(plan.config)}"
+    words = [*plan.program, "nightly", "-c", plan.config]
+    command = shlex.join(words)
     source = "set -a; . /etc/auditor/environment; " if plan.variables else ""
+    now = ["sh", "-c", source + command] if source else words
     lines = [
         *_variables_comment(
             f"/etc/auditor/environment, owned by {_USER}, mode 600", plan.variables
@@ -175,7 +177,7 @@ def cron_text(plan: InstallPlan) -> str:
         "",
         "# Enable it:",
         *_user_commands(plan),
-        f"#   sudo -u {_USER} {command}   # one night now",
+        f"#   sudo -u {_USER} {shlex.join(now)}   # one night now",
     ]
     return "\n".join(lines) + "\n"
 
@@ -308,7 +310,7 @@ def _user_commands(plan: InstallPlan) -> list[str]:
 def _variables_comment(file: str, variables: Sequence[str]) -> list[str]:
     if not variables:
         return []
-    return [f"# {file}:", *(f"#   {variable}=..." for variable in variables), ""]
+    return [f"# {file}:", *(f"#   {variable}='...'" for variable in variables), ""]
 
 
 def _systemd_path(path: str) -> str:
