@@ -130,12 +130,17 @@ class NightFolder:
         nights = self.nights()
         number = nights[-1].number + 1 if nights else 1
         day = started_at[:10]
-        same_day = sum(
-            night.started_at[:10] == day and not _is_failed_start(night)
-            for night in nights
+        # The number of the last one: some of the day may be removed.
+        same_day = max(
+            (
+                _number_of_day(night.name)
+                for night in nights
+                if night.started_at[:10] == day and not _is_failed_start(night)
+            ),
+            default=0,
         )
         name = f"{day}-{same_day + 1}" if same_day else day
-        while (self._nights / f"{name}.json").exists():  # some of the day were removed
+        while (self._nights / f"{name}.json").exists():  # a damaged record
             same_day += 1
             name = f"{day}-{same_day + 1}"
         night = Night(
@@ -259,6 +264,12 @@ def failed_start(at: str, code: int, sentence: str) -> Night:
         exit_code=code,
         remark=safe_text("; ".join(sentence.splitlines()), _REMARK_CHARS),
     )
+
+
+def _number_of_day(name: str) -> int:
+    """3 of `2026-11-30-3`."""
+    _, _, number = name[len("2026-11-30") :].partition("-")
+    return int(number) if number.isdecimal() else 1
 
 
 def _is_failed_start(night: Night) -> bool:

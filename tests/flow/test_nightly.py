@@ -236,13 +236,18 @@ async def test_nights_of_one_day_and_of_a_clock_set_back_stay_in_order(
         nights = _nights(here, tmp_path)
         for at in ("T03:00:00Z", "T02:00:00Z", "T02:30:00Z"):
             result = await nights.night(f"2026-12-01{at}")
-    assert result is not None
-    assert [night.name for night in nights.known] == [
-        "2026-12-01",
-        "2026-12-01-2",
-        "2026-12-01-3",
-    ]
-    assert result.night.compared_with == "2026-12-01-2"
+        assert result is not None
+        assert [night.name for night in nights.known] == [
+            "2026-12-01",
+            "2026-12-01-2",
+            "2026-12-01-3",
+        ]
+        assert result.night.compared_with == "2026-12-01-2"
+        for name in ("2026-12-01", "2026-12-01-2"):
+            (nights.folder / "nights" / f"{name}.json").unlink()
+        result = await nights.night("2026-12-01T04:00:00Z")
+        assert result is not None
+        assert result.night.name == "2026-12-01-4"
 
 
 # -- killed between two steps ------------------------------------------------------
