@@ -8,12 +8,16 @@ files are removed.
 
 from __future__ import annotations
 
+import fcntl
+import os
+import shutil
 import signal
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +48,7 @@ def work_database() -> Iterator[duckdb.DuckDBPyConnection]:
 
     It is a file, so that tables are compressed and do not have to fit in memory.
     """
-    with tempfile.TemporaryDirectory(prefix="auditor-") as folder:
+    with _work_folder() as folder:
         path = Path(folder, "work.duckdb")
         with duckdb.connect(path, config=_CONFIG) as connection:
             connection.execute("SET TimeZone = 'UTC'")
@@ -57,6 +61,49 @@ def work_database() -> Iterator[duckdb.DuckDBPyConnection]:
             connection.execute(f"SET memory_limit = '{limit_bytes}B'")
             with interruptible(connection):
                 yield connection
+
+
+# The names of work folders begin so; what is younger may not be locked yet, in seconds.
+_FOLDER_PREFIX = "auditor-work-"
+_YOUNG_S = 60.0
+
+
+@contextmanager
+def _work_folder() -> Iterator[str]:
+    """A temporary folder, locked while it is used."""
+    with tempfile.TemporaryDirectory(prefix=_FOLDER_PREFIX) as folder:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            _lock(descriptor)
+            yield folder
+        finally:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether the folder could be locked; some file systems cannot."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def remove_abandoned_work() -> None:
+    """Remove the work folders in `TMPDIR` of this user's processes that were killed."""
+    newest = time.time() - _YOUNG_S
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*"):
+        with suppress(OSError):
+            status = folder.lstat()
+            if status.st_uid != os.geteuid() or status.st_mtime > newest:
+                continue
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+            descriptor = os.open(folder, flags)
+            try:
+                if _lock(descriptor):
+                    shutil.rmtree(folder)
+            finally:
+                os.close(descriptor)
 
 
 def stream_rows(

@@ -292,6 +292,7 @@ def prune_command(
         expired = expired_nights(nights, nightly.keep)
         print_lines(f"would remove {night.name}" for night in expired)
     else:
+        read_nights(nightly.folder)  # makes no folder, unlike the next line
         with open_night_folder(nightly.folder) as folder:
             expired = expired_nights(folder.nights(), nightly.keep)
             for sentence in folder.damaged:

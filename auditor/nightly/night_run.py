@@ -23,6 +23,7 @@ from auditor.analysis.check.findings import Findings, findings_metrics
 from auditor.analysis.check.policy import Policy, Severity, Subject
 from auditor.analysis.check.policy_file import load_policy
 from auditor.analysis.diff import Comparison, compare
+from auditor.analysis.duckdb_connection import remove_abandoned_work
 from auditor.analysis.history import add, remove_unfinished
 from auditor.analysis.html.page import make_page
 from auditor.analysis.html.trend_section import TrendPoint
@@ -116,6 +117,7 @@ class NightRun:
         """
         if self._settings.policy is not None:
             self._policy = load_policy(self._settings.policy)
+        remove_abandoned_work()
         night = self._folder.unfinished()
         if night is not None:
             summary = self._folder.read_summary()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import threading
 from pathlib import Path
 
 import pytest
 
-from auditor.analysis.duckdb_connection import work_database
+from auditor.analysis.duckdb_connection import remove_abandoned_work, work_database
 from auditor.errors import ExitCode
 
 # It would take minutes.
@@ -93,3 +94,25 @@ def test_another_thread_handles_no_signals() -> None:
     thread.start()
     thread.join()
     assert found == [(1,)]
+
+
+def test_only_the_work_of_killed_processes_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    killed, young, other = (
+        tmp_path / name for name in ("auditor-work-1", "auditor-work-2", "auditor-demo")
+    )
+    link = tmp_path / "auditor-work-3"
+    for folder in (killed, young, other):
+        folder.mkdir()
+        (folder / "work.duckdb").write_bytes(b"")
+    link.symlink_to(other)
+    with work_database() as connection:
+        (used,) = set(tmp_path.iterdir()) - {killed, young, other, link}
+        for folder in (killed, other, used):
+            os.utime(folder, (0, 0))
+        remove_abandoned_work()
+        assert connection.execute("SELECT 1").fetchall() == [(1,)]
+        assert set(tmp_path.iterdir()) == {young, other, link, used}
+    assert (other / "work.duckdb").exists()
