@@ -67,7 +67,7 @@ def command(**flags: Any) -> int:
         from auditor.cli.sharded_audit import audit_sharded
 
         with extras():
-            return run_async(audit_sharded, settings, flags)
+            return run_async(audit_sharded, settings, flags, _table(settings))
     return run_async(audit, settings)
 
 
@@ -82,8 +82,6 @@ def _check_format(settings: Settings, flag: str | None) -> None:
         reason = "-o FILE writes JSON lines; leave out one of them"
     elif settings.shape is not Shape.IMAGE:
         reason = f"has a line per image; leave out --shape {settings.shape}"
-    elif settings.processes > 1 or settings.engine is not EngineName.LOCAL:
-        reason = "--processes and --engine write JSON lines; leave out --format"
     else:
         return
     raise UsageError(f"--format table: {reason}")
@@ -174,9 +172,9 @@ def _table(settings: Settings) -> AuditTable | None:
     if settings.output != "-" or form is ReportFormat.JSONL:
         return None
     is_terminal = sys.stdout.isatty()
-    if form is ReportFormat.AUTO and not (
-        is_terminal and settings.shape is Shape.IMAGE
-    ):
+    if settings.shape is not Shape.IMAGE:
+        return None
+    if form is ReportFormat.AUTO and not is_terminal:
         return None
     from auditor.report.audit_table import AuditTable
     from auditor.util.terminal import screen_of

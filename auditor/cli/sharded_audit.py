@@ -40,11 +40,17 @@ from auditor.scale.sharded_run import (
 from auditor.util.clock import SystemClock
 
 if TYPE_CHECKING:
+    from auditor.report.audit_table import AuditTable
     from auditor.scale.sharded_run import ShardEngine
 
 
-async def audit_sharded(settings: Settings, flags: dict[str, Any]) -> int:
-    """Audit with processes or on a cluster; return the exit code."""
+async def audit_sharded(
+    settings: Settings, flags: dict[str, Any], table: AuditTable | None = None
+) -> int:
+    """Audit with processes or on a cluster; return the exit code.
+
+    The `table` is written in place of the report.
+    """
     if settings.shard is not None:
         raise UsageError("--shard excludes --processes and --engine; remove one")
     if settings.cluster is not None:
@@ -73,6 +79,7 @@ async def audit_sharded(settings: Settings, flags: dict[str, Any]) -> int:
                 output = stack.enter_context(lock_output(settings, clock))
                 place = stack.enter_context(_shard_dir(settings))
                 run, engine = make(settings, shard_flags(flags), place, stack, stdin)
+                run.table = table
                 # Until everything is written, and `stack` has removed its files.
                 signals = signal_stack.enter_context(receive_signals())
             code = await _audit(run, engine, output, signals)
@@ -110,7 +117,10 @@ async def _audit(
     totals = run.unfinished_summary() if summary is None else summary
     say = information(run.settings)
     failed = totals["references"]["failed"] > 0
-    print_summary(run.settings, summary_lines(totals), failed=failed)
+    # The table has shown the failures.
+    has_table = run.table is not None and summary is not None
+    shown = {**totals, "failures": {}} if has_table else totals
+    print_summary(run.settings, summary_lines(shown), failed=failed)
     if summary is None:
         _print_resume_hint(run)
     elif sentence := empty_input_sentence(summary):

@@ -10,9 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import orjson
+
 from auditor.errors import FailureKind
 from auditor.fast_dataclass import dataclass
-from auditor.model import ContentKind, FailureRecord, ImageRecord, Record
+from auditor.model import (
+    ContentKind,
+    FailureRecord,
+    ImageRecord,
+    PlatformRecord,
+    Record,
+)
 from auditor.util.terminal import (
     ERASE_LINE,
     Screen,
@@ -121,6 +129,21 @@ class AuditTable:
         if self._layout is None and len(self._head) < HEAD_ROWS:
             return b""
         return self._encoded(self._rows())
+
+    def add_line(self, line: bytes) -> bytes:
+        """As a call, for a record of a report of shape image, from its JSON line.
+
+        Only what the table shows becomes objects.
+        """
+        document = orjson.loads(line)
+        if document["kind"] == "failure":
+            document["failure"] = FailureKind(document["failure"])
+            return self(FailureRecord(**document))
+        document["content"] = ContentKind(document["content"])
+        document["platforms"] = tuple(
+            PlatformRecord(**platform) for platform in document["platforms"]
+        )
+        return self(ImageRecord(**document))
 
     def rest(self) -> bytes:
         """The rows that are still held, the failures, and a note on unknown cells."""

@@ -11,6 +11,7 @@ from auditor.errors import OutputError, UsageError
 from auditor.input.listings import no_tag_matches
 from auditor.model import FailureRecord, Shape
 from auditor.oci.reference import RepositoryPattern, parse_selector
+from auditor.report.audit_table import AuditTable
 from auditor.report.listing_stats import Listing, Listings, ListKind
 from auditor.report.shapes import encoder
 from auditor.report.shard_file import merge_records, read_shard_reports
@@ -28,12 +29,14 @@ async def merge_shards(
     names: Sequence[str],
     output: str,
     *,
+    table: AuditTable | None = None,
     before_rename: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """Write the report of all shards to `output`; return the summary.
 
     `names` are the paths or URLs of the shards' reports. The last records are failures
-    of patterns that match nothing in any shard. `before_rename` is called when the
+    of patterns that match nothing in any shard. A `table` is written in place of the
+    lines. `before_rename` is called when the
     `merged_file` is complete. Raises `UsageError` if the reports are not all shards of
     one audit, and `OutputError` if the report cannot be written.
     """
@@ -49,9 +52,11 @@ async def merge_shards(
     async with writer:
         try:
             for record in merge_records(reports, open_by_name):
-                await writer.write(record)
+                await writer.write(record if table is None else table.add_line(record))
             for failure in failures:
-                await writer.write(encode(failure))
+                await writer.write(encode(failure) if table is None else table(failure))
+            if table is not None:
+                await writer.write(table.rest())
             await writer.commit()
         except BaseException:
             # Its records are in the reports of the shards.

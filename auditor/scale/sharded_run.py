@@ -20,6 +20,7 @@ from auditor.errors import ExitCode, UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.input.list_reader import STANDARD_INPUT, list_name
 from auditor.input.lists import input_items
+from auditor.report.audit_table import AuditTable
 from auditor.report.locked_journal import Journal
 from auditor.report.resume import KeptRecords
 from auditor.report.shard_file import ShardReport
@@ -39,7 +40,7 @@ MIN_DEADLINE_S = 0.1
 
 # Options that apply to the whole run, or that each shard gets a value of its own for.
 _RUN_OPTIONS = frozenset(
-    {"output", "summary", "metrics", "progress", "resume", "dry_run"}
+    {"output", "format", "summary", "metrics", "progress", "resume", "dry_run"}
     | {"shard", "runs_at_once", "processes", "engine", "scheduler", "shard_dir"}
 )
 _MAX_SHOWN = 5  # messages of a failed shard
@@ -124,7 +125,8 @@ class ShardedRun:
     """The run of a plan.
 
     `notify` gets sentences for a person; `stdin` is the file with standard input if
-    that is one of the lists. `stopped` is set by a signal.
+    that is one of the lists. A `table` is written in place of the report. `stopped` is
+    set by a signal.
     """
 
     settings: Settings
@@ -133,6 +135,7 @@ class ShardedRun:
     notify: Callable[[str], None]
     clock: Clock
     stdin: Path | None = None
+    table: AuditTable | None = None
     failed: list[ShardResult] = field(default_factory=list)
     stopped: bool = False
     _ended: int = 0
@@ -162,7 +165,10 @@ class ShardedRun:
         summary = None
         with anyio.CancelScope() as self._merging:
             summary = await merge_shards(
-                names, self.settings.output, before_rename=self.shard_dir.mark_merged
+                names,
+                self.settings.output,
+                table=self.table,
+                before_rename=self.shard_dir.mark_merged,
             )
         if summary is not None:
             self.shard_dir.remove()

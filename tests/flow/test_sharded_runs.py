@@ -330,6 +330,17 @@ async def test_shards_that_reached_their_deadline_are_merged(tmp_path: Path) -> 
     assert whole.summary.tally.audited > summary["references"]["audited"]
 
 
+async def test_processes_print_the_table_of_one_process() -> None:
+    async with lab(simple(NAMES)) as here:
+        references = [here.ref("team/*:*"), here.ref("team/gone:1"), "no reference"]
+        table = ("audit", *references, "--format", "table", "--quiet")
+        one = await auditor(*table)
+        two = await auditor(*table, "--processes", "2")
+    assert two.out == one.out
+    assert b"failed (2)" in two.out
+    assert (one.code, two.code) == (1, 1)
+
+
 async def test_the_commands_audit_and_merge_shards(tmp_path: Path) -> None:
     async with lab(DemoContent.of(demo_images())) as here:
         asked = (here.ref("library/mysql:*"), here.ref("library/ubuntu:*"))

@@ -249,7 +249,6 @@ async def test_an_audit_prints_a_table_on_a_terminal_and_json_into_a_pipe() -> N
     [
         (("-o", "report.jsonl"), "-o FILE writes JSON lines; leave out one of them"),
         (("--shape", "layer"), "has a line per image; leave out --shape layer"),
-        (("--processes", "2"), "--processes and --engine write JSON lines"),
     ],
 )
 async def test_a_table_that_would_not_be_printed_is_refused(
