@@ -85,7 +85,9 @@ def documented_queries(dataset: Path) -> list[list[tuple[Any, ...]]]:
     queries = re.findall(r"^```sql\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     with duckdb.connect() as connection:
         return [
-            connection.execute(query.replace("'runs/", f"'{dataset}/")).fetchall()
+            connection.execute(
+                query.replace("'runs/", f"'{dataset}/").replace("registry.", "r.")
+            ).fetchall()
             for query in queries
         ]
 
