@@ -24,8 +24,8 @@ log = logging.getLogger("auditor.progress")
 _LOGGED, _TURN_S = 3, 3.0
 # Columns of a terminal that has room for the bar and what hosts wait for.
 _WIDE = 130
-# The columns that the rest of the line takes.
-_USED_NARROW, _USED_WIDE = 42, 78
+# The columns that the rest of the line takes, the numbers left out.
+_USED_NARROW, _USED_WIDE = 18, 60
 # One line a minute: a few hundred for a night.
 LOG_INTERVAL_S = 60.0
 
@@ -119,6 +119,8 @@ def terminal_progress(
 
     class Bar(BarColumn):
         def render(self, task: Task) -> Any:
+            # The first column that depends on it.
+            waits.text = status_in_turn(host_statuses(), time.monotonic())
             return Text() if narrow and waits.text else super().render(task)
 
     class Rate(ProgressColumn):
@@ -130,22 +132,24 @@ def terminal_progress(
             return Text(f"{speed:.0f}/s" if speed and speed >= 0.5 else "")
 
     class Left(TimeRemainingColumn):
+        max_refresh = 0.0  # it disappears together with the bar
+
         def render(self, task: Task) -> Text:
             return Text() if narrow and waits.text else super().render(task)
 
     class Waits(ProgressColumn):
-        max_refresh = 0.5
         text = ""
 
         def render(self, task: Task) -> Text:
-            self.text = status_in_turn(host_statuses(), time.monotonic())
-            used = _USED_NARROW if narrow else _USED_WIDE
+            del task
+            used = numbers.width + (_USED_NARROW if narrow else _USED_WIDE)
             text = Text(self.text, no_wrap=True)
             text.truncate(max(1, console.width - used), overflow="ellipsis")
             return text
 
     class Numbers(ProgressColumn):
         max_refresh = 0.1
+        width = 0
 
         def render(self, task: Task) -> Text:
             done = tally.audited + tally.failed + tally.filtered
@@ -155,16 +159,17 @@ def terminal_progress(
             text = Text(f"{done}/{'?' if total is None else total}")
             if tally.failed:
                 text.append(f", {tally.failed} failed", style="red")
+            self.width = len(text)
             return text
 
     console = Console(stderr=True)
     narrow = console.width < _WIDE
-    waits = Waits()
+    waits, numbers = Waits(), Numbers()
     progress = Progress(
         SpinnerColumn(),
         TextColumn("auditing"),
         Bar(bar_width=24),
-        Numbers(),
+        numbers,
         Rate(),
         Left(),
         waits,
