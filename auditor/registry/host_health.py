@@ -63,7 +63,11 @@ FIRST_CONTACT_S = 1.0
 LONG_PING_S = PATIENCE_S / 2
 # The answers that nothing is there. A timeout is not an answer.
 ABSENT_REASONS = frozenset(
-    {FailureReason.UNKNOWN_HOST, FailureReason.CONNECTION_REFUSED}
+    {
+        FailureReason.UNKNOWN_HOST,
+        FailureReason.CONNECTION_REFUSED,
+        FailureReason.PROXY_UNREACHABLE,
+    }
 )
 # Ten times the default read timeout, and longer than storage takes to fail over.
 SILENCE_PATIENCE_S = 300.0

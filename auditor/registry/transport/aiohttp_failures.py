@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from dataclasses import replace
 
 import aiohttp
 
@@ -79,8 +80,8 @@ def failure_of_aiohttp(
         cause=message,
         errno=getattr(error, "errno", None),
     )
-    if failure.reason is None and is_proxy_unreachable:
-        return with_reason(failure, FailureReason.PROXY_UNREACHABLE)
+    if is_proxy_unreachable:  # whether its name is unknown or its port refuses
+        return replace(failure, reason=FailureReason.PROXY_UNREACHABLE)
     return failure
 
 

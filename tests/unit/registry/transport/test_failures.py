@@ -21,6 +21,7 @@ from auditor.registry.transport.aiohttp_failures import failure_of_aiohttp
 from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.ssrf_guard import RefusedAddressError
 from auditor.registry.transport.transport import Transport
+from auditor.wire.proxy import Proxy
 from auditor.wire.response import Response
 from auditor.wire.url_policy import origin_of
 
@@ -201,6 +202,23 @@ def test_the_reason_of_a_failure_comes_from_the_exception_and_brings_its_advice(
     assert failure.reason is reason
     if reason is not None and reason.advice is not None:
         assert failure.detail.endswith(f"; {reason.advice}")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        aiohttp.ClientProxyConnectionError(_KEY, _OS),
+        aiohttp.ClientConnectorDNSError(_KEY, socket.gaierror(-2, "Name unknown")),
+    ],
+)
+def test_a_proxy_that_is_not_there_is_the_reason_not_the_registry(
+    error: Exception,
+) -> None:
+    proxy = Proxy(origin=origin_of("http://proxy.example:3128"), named_by="proxy")
+    failure = failure_of_aiohttp(error, URL, TIMEOUTS, proxy)
+    assert failure.reason is FailureReason.PROXY_UNREACHABLE
+    assert "the proxy http://proxy.example:3128 (proxy)" in failure.detail
+    assert "registry.example.com" not in failure.detail
 
 
 def test_a_name_that_resolves_to_a_forbidden_address_is_refused() -> None:
