@@ -245,7 +245,7 @@ async def _serve(settings: Settings, port: int) -> int:
         click.echo(
             f"A registry with a token service runs on {host} until Ctrl-C.\n"
             f"Anyone may pull library/*; {ADMIN!r} with the password"
-            f" {ADMIN_PASSWORD!r} may do everything. The article's steps work:\n\n"
+            f" {ADMIN_PASSWORD!r} may do everything. Try:\n\n"
             f'  curl -u {ADMIN}:{ADMIN_PASSWORD} "{url}/auth/v2/token/'
             f'?service={host}&scope=repository:admin/java-hello-world:pull"\n'
             f"  {auditor} token {host}/library/alpine\n"

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from types import SimpleNamespace
 
-from auditor.analysis.html.report_lines import ReportLines, ShownRows
+from auditor.analysis.html.report_lines import IS_REPOSITORY, ReportLines, ShownRows
 
 # 300 rows are some screens of a table that can be searched; with 20 columns they make
 # a few hundred kilobytes. Docker's official images: 144 repositories, 17 platforms.
@@ -28,7 +28,7 @@ _MATRIX_ROWS = """
     SELECT registry, repository AS name, count(*) FILTER (content = 'image') AS images,
            count(*) FILTER (kind = 'failure') AS failures,
            count(*) OVER () AS total
-    FROM line WHERE repository IS NOT NULL
+    FROM line WHERE {is_repository}
     GROUP BY registry, repository
     ORDER BY images DESC, failures DESC, registry, repository LIMIT {limit}"""
 # `machine` is the architecture with its variant.
@@ -53,7 +53,7 @@ def read_platforms(lines: ReportLines) -> SimpleNamespace:
     `platforms` are the columns, grouped by operating system: `systems` are their names
     and numbers of columns. A row of `repositories` has a cell for each column.
     """
-    query = _MATRIX_ROWS.format(limit=MAX_REPOSITORIES)
+    query = _MATRIX_ROWS.format(limit=MAX_REPOSITORIES, is_repository=IS_REPOSITORY)
     counts = {
         (row.registry, row.name, row.platform): row.images
         for row in lines.rows(_CELLS.format(repositories=query))

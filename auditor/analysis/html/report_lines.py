@@ -155,13 +155,17 @@ _LOAD = f"""
            list_distinct([p.base FOR p IN platforms IF p.base IS NOT NULL]) AS bases
     FROM report.lines"""
 
-_TOTALS = """
+# The failure of a pattern has the pattern in place of a repository.
+IS_REPOSITORY = r"NOT regexp_matches(repository, '[*?\[]')"
+
+_TOTALS = f"""
     SELECT count(*) AS lines,
            count(*) FILTER (content = 'image') AS images,
            count(*) FILTER (kind = 'image' AND content <> 'image') AS others,
            count(*) FILTER (kind = 'failure') AS failures,
            count(DISTINCT registry) AS registries,
-           count(DISTINCT (registry, repository)) AS repositories,
+           count(DISTINCT (registry, repository)) FILTER ({IS_REPOSITORY})
+             AS repositories,
            count(DISTINCT digest) FILTER (content = 'image') AS digests,
            count(*) FILTER (len(warnings) > 0) AS warned,
            min(audited_at) AS audited_from, max(audited_at) AS audited_to,

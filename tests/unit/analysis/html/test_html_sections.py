@@ -136,6 +136,18 @@ def test_every_report_has_a_page(tmp_path: Path, records: Any) -> None:
         assert "What changed" in page_of(tmp_path, *records, previous=[old])
 
 
+def test_a_pattern_that_failed_is_no_repository(tmp_path: Path) -> None:
+    records: list[Record] = [
+        app("team/app", "1"),
+        failure(reference="r.example.com/gone/app:1", repository="gone/app"),
+        failure(reference="r.example.com/none/**:*", repository="none/**"),
+    ]
+    with load_lines([write_report(tmp_path / "r.jsonl", records)]) as lines:
+        rows = read_platforms(lines).repositories.rows
+        assert [row.name for row in rows] == ["team/app", "gone/app"]
+        assert lines.totals.repositories == 2
+
+
 def test_the_platform_matrix_counts_the_images_of_a_repository(tmp_path: Path) -> None:
     arm = ("linux/amd64", "linux/arm64")
     records = [
