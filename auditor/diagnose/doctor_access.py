@@ -266,7 +266,7 @@ def _credential(
         message = f"none in {' or '.join(sources)}: requests are anonymous"
         hint = session.registry.auth.credentials.no_identity(session.name)
         if hint is not None:
-            message += f"; {safe_text(hint, 300)}"
+            message += f"; {safe_text(hint, 600)}"
     else:
         source, location = found.source.value, safe_text(found.location, 300)
         kind = _KINDS[type(found.credential)]

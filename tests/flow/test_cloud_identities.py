@@ -18,7 +18,7 @@ from aiohttp import web
 from auditor.config import RegistrySettings
 from auditor.demo.demo_registry import serve
 from auditor.errors import Failure, FailureKind
-from auditor.registry.auth.clouds.cloud_logins import CloudLogins
+from auditor.registry.auth.clouds.cloud_logins import CloudLogins, NoIdentity
 from auditor.registry.auth.docker_config import FoundCredential
 from auditor.util.known_secrets import KnownSecrets
 from auditor.util.secret import Secret
@@ -418,6 +418,23 @@ async def test_a_missing_token_file_of_azure_is_one_sentence(
     assert (await found(ACR)).detail == (
         "the Azure identity cannot be used: No such file or directory: /nowhere/token"
     )
+
+
+async def test_why_azure_gives_no_managed_identity_is_said(
+    machine: pytest.MonkeyPatch,
+) -> None:
+    reason = "Multiple user assigned identities exist, please specify the clientId"
+
+    async def refuse(request: web.Request) -> web.Response:
+        document = {"error": "invalid_request", "error_description": reason}
+        return web.json_response(document, status=400)
+
+    async with services({"/metadata/identity/oauth2/token": refuse}) as url:
+        variables(machine, AZURE_POD_IDENTITY_AUTHORITY_HOST=url)
+        none = await found(ACR)
+    assert isinstance(none, NoIdentity)
+    assert none.detail.startswith("this machine has no Azure identity (tried a service")
+    assert reason in none.detail
 
 
 # -- services -----------------------------------------------------------------------

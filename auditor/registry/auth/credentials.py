@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -195,6 +196,9 @@ class CredentialStore:
             return found
         is_required = mode is CloudLogin.ALWAYS
         if isinstance(found, Failure):
+            if not is_required and host.cloud is not Cloud.AWS:
+                hint = "public images need no login (cloud_login = off)"
+                return replace(found, detail=f"{found.detail}; {hint}")
             if is_required or not host.is_public:
                 return found
         elif is_required or (host.cloud is Cloud.AWS and not host.is_public):

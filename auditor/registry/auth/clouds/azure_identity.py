@@ -17,6 +17,7 @@ from typing import Any
 from auditor.errors import FailureKind
 from auditor.registry.auth.clouds.machine_token import (
     MachineToken,
+    NoIdentityError,
     imported,
     refused,
 )
@@ -42,6 +43,7 @@ _ENDPOINTS = ("IDENTITY_ENDPOINT", "MSI_ENDPOINT", "AZURE_POD_IDENTITY_AUTHORITY
 _IMDS = ("169.254.169.254", 80)
 _IMDS_CONNECT_S = 1.0
 _CLI_TIMEOUT_S = 10
+_MANAGED = "managed identity"
 _CONNECT_TIMEOUT_S = 3
 _READ_TIMEOUT_S = 5
 _ATTEMPTS = 2
@@ -52,7 +54,8 @@ _NAME_CLAIMS = ("upn", "unique_name", "preferred_username", "appid", "azp", "oid
 class AzureIdentity:
     """The identity for the registries of one Azure cloud, looked for once.
 
-    `token` blocks. It raises `ProtocolError` and `MissingExtraError`.
+    `token` blocks. It raises `ProtocolError`, `MissingExtraError`, and
+    `NoIdentityError` where the service of managed identities says why it has none.
     """
 
     def __init__(self, suffix: str) -> None:
@@ -61,11 +64,15 @@ class AzureIdentity:
         self._found: Any = None
         self._method = ""
         self._is_none = False
+        self._why_none = ""
 
     def token(self) -> MachineToken | None:
         """An access token to exchange at a registry; None without an identity."""
         with self._lock:
-            return None if self._is_none else self._token()
+            found = None if self._is_none else self._token()
+            if found is None and self._why_none:
+                raise NoIdentityError(self._why_none)
+            return found
 
     def _token(self) -> MachineToken | None:
         library = imported(Cloud.AZURE, _library)
@@ -79,7 +86,9 @@ class AzureIdentity:
         for method, credential in candidates:
             try:
                 token = credential.get_token(_SCOPES[self._suffix])
-            except library.CredentialUnavailableError:
+            except library.CredentialUnavailableError as error:
+                if method == _MANAGED:
+                    self._why_none = str(error)
                 continue
             except exceptions.AzureError as error:
                 sentence = f"Azure gave this machine no token ({method})"
@@ -124,7 +133,7 @@ class AzureIdentity:
         if any(map(os.environ.get, _ENDPOINTS)) or _has_imds():
             client_id = os.environ.get("AZURE_CLIENT_ID") or None
             managed = library.ManagedIdentityCredential(client_id=client_id, **options)
-            yield "managed identity", managed
+            yield _MANAGED, managed
         yield "az login", library.AzureCliCredential(process_timeout=_CLI_TIMEOUT_S)
 
 

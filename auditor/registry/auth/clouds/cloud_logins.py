@@ -20,7 +20,9 @@ from auditor.registry.auth.clouds.google_identity import GoogleIdentity
 from auditor.registry.auth.clouds.machine_token import (
     MachineToken,
     MissingExtraError,
+    NoIdentityError,
     call_library,
+    refused,
 )
 from auditor.registry.auth.docker_config import FoundCredential, MachineLogin
 from auditor.util.clock import Clock
@@ -141,6 +143,8 @@ class CloudLogins:
             token = await self._token(host, settings)
         except MissingExtraError as error:
             return NoIdentity(detail=str(error))
+        except NoIdentityError as error:
+            return NoIdentity(detail=refused(_no_identity(host.cloud), error).detail)
         except TimeoutError:
             limit = f"within {self._timeout_s:g} s"
             detail = f"no answer about this machine's {cloud} identity {limit}"
@@ -148,10 +152,7 @@ class CloudLogins:
         except ProtocolError as error:
             return _failure(error.detail, error.kind)
         if token is None:
-            return NoIdentity(
-                detail=f"this machine has no {cloud} identity (tried"
-                f" {_TRIED[host.cloud]})"
-            )
+            return NoIdentity(detail=_no_identity(host.cloud))
         self._secrets.add(token.secret, token.username or None)
         if host.cloud is not Cloud.AZURE:
             login = Login(username=token.username, password=token.secret)
@@ -218,6 +219,10 @@ class CloudLogins:
                 expires_at=now + lifetime_s,
             ),
         )
+
+
+def _no_identity(cloud: Cloud) -> str:
+    return f"this machine has no {cloud.display_name} identity (tried {_TRIED[cloud]})"
 
 
 def _is_due(kept: _Kept, now: float, *, refresh: bool) -> bool:

@@ -45,6 +45,10 @@ class MachineToken:
         return " ".join(words)
 
 
+class NoIdentityError(Exception):
+    """A cloud's service on this machine has no identity for it; the text says why."""
+
+
 # What the extras aws, google and azure of pyproject.toml install.
 _PACKAGES = {
     Cloud.AWS: "boto3",
@@ -88,13 +92,13 @@ async def call_library(
 
     Raises `ProtocolError`, whatever the library raises: for a token file that is
     missing or settings that make no sense, these are the exceptions of Python. Raises
-    `MissingExtraError`, and `TimeoutError` after `timeout_s`.
+    `MissingExtraError` and `NoIdentityError`, and `TimeoutError` after `timeout_s`.
     """
 
     def checked() -> Result:
         try:
             return call()
-        except (ProtocolError, MissingExtraError):
+        except (ProtocolError, MissingExtraError, NoIdentityError):
             raise
         except OSError as error:
             reason = f"{error.strerror or error}"
