@@ -113,6 +113,9 @@ class AwsIdentity:
             return method(**parameters)
         except exceptions.ClientError as error:
             raise self._client_error(host, error) from None
+        except exceptions.ParamValidationError as error:
+            # A name that no repository can have.
+            raise refused("not in ECR", error, FailureKind.NOT_FOUND) from None
         except exceptions.BotoCoreError as error:
             sentence = f"the AWS API of {host.region} failed"
             raise refused(sentence, error, _kind(error)) from None
