@@ -450,13 +450,7 @@ async def services(
 ) -> AsyncIterator[str]:
     """A server with these handlers; its URL."""
     app = web.Application()
-    # The libraries keep their connections, and end without closing them.
-    app.on_response_prepare.append(_close)
     for path, handler in paths.items():
         app.router.add_route("*", path, handler)
     async with serve(app, **arguments) as url:
         yield url
-
-
-async def _close(request: web.Request, response: web.StreamResponse) -> None:
-    response.force_close()
