@@ -142,7 +142,10 @@ class Connection(asyncio.Protocol):
         if waiter is None or waiter.done():
             # Bytes without a request. Some servers end idle connections with 408.
             line = data.lstrip(b"\r\n").partition(b"\n")[0]
-            if self.is_open and line.startswith(b"HTTP/") and b" 408 " not in line:
+            is_response = line.startswith(b"HTTP/") and b" 408 " not in line
+            # One that was cancelled a moment ago was asked for.
+            is_unasked = waiter is None or not waiter.cancelled()
+            if self.is_open and is_response and is_unasked:
                 self.is_out_of_step = True
             self.abort()
             return

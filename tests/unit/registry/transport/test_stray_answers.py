@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
 from auditor.errors import Failure
+from auditor.registry.transport.http1_connection import Connection
 from auditor.registry.transport.transport import Transport
 from auditor.wire.response import Response
 from auditor.wire.url_policy import origin_of
@@ -187,3 +189,29 @@ async def test_connections_of_a_host_that_ends_idle_ones_with_408_are_kept() -> 
         for name in ("b", "c", "d"):
             assert await _get(server, client, name) == f"200 {name}"
         assert len(server.writers) == 2
+
+
+@pytest.mark.parametrize(("is_cancelled", "is_stray"), [(True, False), (False, True)])
+async def test_the_answer_to_a_request_cancelled_a_moment_ago_is_no_stray_one(
+    is_cancelled: bool, is_stray: bool
+) -> None:
+    """It comes before the task that waited has aborted the connection."""
+    ours, theirs = socket.socketpair()
+    loop = asyncio.get_running_loop()
+    connection = Connection(loop, read_s=60.0)
+    await loop.create_connection(lambda: connection, sock=ours)
+    with theirs:
+        answer = connection.request(
+            b"GET / HTTP/1.1\r\n\r\n",
+            head_only=False,
+            max_bytes=100,
+            deadline=loop.time() + 60.0,
+        )
+        if is_cancelled:
+            answer.cancel()
+        else:
+            connection.data_received(http_response(b"a"))
+        connection.data_received(STRAY)
+        assert connection.is_out_of_step is is_stray
+        assert not connection.is_open
+        await connection.closed
