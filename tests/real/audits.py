@@ -23,7 +23,7 @@ from auditor.registry.registries import open_registries
 from auditor.report.summary import Summary
 from auditor.util.clock import SystemClock
 from auditor.util.secret import Secret
-from tests.patience import HANG_S
+from tests.flow.commands import auditor
 from tests.real.filled_registry import FilledRegistry
 from tests.real.images import names
 from tests.real.token_server import AUDITOR, PUSHER
@@ -131,21 +131,22 @@ def audit_all(filled: FilledRegistry, image_config: ImageConfigMode) -> Lines:
 def command(
     *arguments: str, place: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run `auditor` with `place` as its home, without settings of the environment."""
-    return subprocess.run(
-        [sys.executable, "-m", "auditor", *arguments],
-        cwd=place,
-        env=_environment(place, environment),
-        capture_output=True,
-        check=False,
-        timeout=HANG_S,
+    """Run `auditor` with `place` as its home, without settings of the environment.
+
+    As in tests/flow it is a copy of a process that has imported everything.
+    """
+    home = {"HOME": str(place), "DOCKER_CONFIG": str(place)}
+    done = asyncio.run(
+        auditor(*arguments, place=place, environment={**home, **(environment or {})})
     )
+    stderr = "".join(f"{line}\n" for line in done.stderr).encode()
+    return subprocess.CompletedProcess(arguments, done.code, done.out, stderr)
 
 
 def started(
     *arguments: str, place: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
-    """Like `command`, without waiting for its end."""
+    """Start `auditor` as a new process, without waiting for its end."""
     return subprocess.Popen(
         [sys.executable, "-m", "auditor", *arguments],
         cwd=place,
