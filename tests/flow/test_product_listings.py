@@ -345,6 +345,20 @@ async def test_a_response_that_is_no_listing_is_a_failure(
         )
 
 
+@every_product
+async def test_an_api_that_denies_the_second_page_gives_an_incomplete_listing(
+    case: Case,
+) -> None:
+    async with product(case) as here:
+        here.faults.on("GET", case.api, Answer(403), skip=1, forever=True)
+        first, failure = await repositories(here, "team", page_size=1)
+    assert isinstance(first, Page)
+    assert not first.last
+    assert isinstance(failure, Failure)
+    assert failure.kind is FailureKind.INCOMPLETE_LISTING
+    assert "failed after 1 pages: the API of " in failure.detail
+
+
 @pytest.mark.parametrize("case", COUNTING, ids=str)
 async def test_fewer_entries_than_the_product_counts_are_an_incomplete_listing(
     case: Case,
