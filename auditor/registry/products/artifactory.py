@@ -18,8 +18,10 @@ class Artifactory(Product):
     A `key` is a repository of Artifactory. With the repository path method, it is the
     first component of an image's name (`key` is None); with the subdomain or port
     method, it is not in the name. Pages are by `n` and `last`, linked by `Link`. Tags
-    are listed by the registry itself: Artifactory's query language knows their digests,
-    but not those that a virtual repository has from a remote one.
+    are listed by the registry itself. Artifactory's query language and its file lists
+    have digests, but of a remote repository only what its cache has, which may be old;
+    and a query ends without a word after 1,000 results ("Maximum number of search
+    queries").
     """
 
     name = "Artifactory"
