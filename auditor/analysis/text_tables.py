@@ -131,6 +131,8 @@ def text_lines(tables: Iterable[TitledTable], screen: Screen = PIPE) -> Iterator
         yield ""
         for line in wrapped(f"{table.title} ({table.total:,})", screen):
             yield styled(line, "bold", screen)
+        if not table.total and not screen.is_plain:
+            continue  # the 0 of its title says it
         if table.note:
             for line in wrapped(f"  {table.note}", screen, indent=0):
                 yield styled(line, "dim", screen)

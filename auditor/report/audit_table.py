@@ -60,6 +60,9 @@ _UNKNOWN = "-"
 _DOCTOR = "auditor doctor {reference}"
 _AGAIN = "run the audit again (with -o FILE: --retry-failed)"
 _EXPLAIN = "auditor explain {kind}"
+_LIST = "auditor ls {repository}"
+# A reference without a tag means the tag latest, which few repositories have.
+_OTHER_TAGS = f"{_LIST}; every tag: '{{repository}}:*'"
 # What to try first; None: the detail says it.
 _NEXT_STEPS: dict[FailureKind, str | None] = {
     FailureKind.INVALID_REFERENCE: None,
@@ -77,13 +80,13 @@ _NEXT_STEPS: dict[FailureKind, str | None] = {
         ),
         _DOCTOR,
     ),
-    FailureKind.NOT_FOUND: "auditor ls {repository}",
+    FailureKind.NOT_FOUND: _LIST,
     FailureKind.VANISHED: _AGAIN,
     FailureKind.RATE_LIMITED: "auditor doctor {registry} (shows the rate limit)",
     FailureKind.SERVER_ERROR: _AGAIN,
     FailureKind.DIGEST_CHANGED: _AGAIN,
     FailureKind.INTERRUPTED: _AGAIN,
-    FailureKind.INCOMPLETE_LISTING: "auditor ls {repository}",
+    FailureKind.INCOMPLETE_LISTING: _LIST,
 }
 
 
@@ -245,6 +248,8 @@ def _next_step(record: FailureRecord) -> str | None:
     step = _NEXT_STEPS.get(record.failure, _EXPLAIN)
     if step is None or record.registry is None:
         return None
+    if step == _LIST and record.tag == "latest":
+        step = _OTHER_TAGS
     repository = f"{record.registry}/{record.repository or ''}".rstrip("/")
     return step.format(
         reference=safe_text(record.reference, _REFERENCE_CHARS),

@@ -52,6 +52,14 @@ def test_text_is_aligned_and_says_how_many_rows_are_left_out() -> None:
     ]
 
 
+def test_a_table_without_rows_is_its_title_on_a_terminal() -> None:
+    empty = TitledTable(
+        title="moved", columns=TABLE.columns, rows=(), total=0, note="a note"
+    )
+    assert list(text_lines([empty], Screen(80))) == ["", "moved (0)"]
+    assert "  reference  size  why" in list(text_lines([empty]))
+
+
 def test_markdown_is_a_heading_and_a_table() -> None:
     assert list(markdown_lines([TABLE])) == [
         "",

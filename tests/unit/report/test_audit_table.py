@@ -113,6 +113,15 @@ def test_failures_follow_the_rows_with_the_next_step() -> None:
     ]
 
 
+def test_a_missing_tag_latest_leads_to_the_other_tags() -> None:
+    lines = _table(failure(reference="r.example.com/team/gone:latest", tag="latest"))
+    text = " ".join(" ".join(lines).split())
+    assert (
+        "next: auditor ls r.example.com/team/gone; every tag:"
+        " 'r.example.com/team/gone:*'"
+    ) in text
+
+
 @pytest.mark.parametrize("kind", list(FailureKind))
 def test_every_kind_of_failure_has_lines(kind: FailureKind) -> None:
     lines = _table(failure(failure=kind))
