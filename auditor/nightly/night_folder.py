@@ -31,7 +31,7 @@ import orjson
 from auditor.errors import AuditorError, LockedError, OutputError, UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
-from auditor.report.locked_journal import lock_file
+from auditor.report.locked_journal import lock_file, read_header
 from auditor.util.atomic_file import atomic_file, replace_durably, sync_directory
 from auditor.util.compressed_file import ZSTD, compress_file
 from auditor.util.text import safe_text
@@ -209,6 +209,14 @@ class NightFolder:
             sync_directory(self.path)
         self._remove_audit()
 
+    def has_damaged_journal(self) -> bool:
+        """Whether an audit in progress, also of a shard, cannot be continued."""
+        return any(
+            _has_content(partial) and not _has_header(partial.with_suffix(".journal"))
+            for pattern in (".jsonl.partial", ".jsonl.shards/*.partial")
+            for partial in self.path.glob(_TONIGHT + pattern)
+        )
+
     def unfinished_records(self) -> int:
         """The records of an audit in progress, also of one in shards."""
         return sum(
@@ -360,6 +368,18 @@ def _entries(folder: Path) -> list[str]:
 def _cannot_be_read(file: Path, error: OSError) -> UsageError:
     reason = error.strerror or error
     return UsageError(f"{safe_text(str(file))}: cannot be read: {reason}")
+
+
+def _has_content(partial: Path) -> bool:
+    with suppress(OSError):
+        return partial.stat().st_size > 0
+    return False
+
+
+def _has_header(journal: Path) -> bool:
+    with suppress(OSError):
+        return read_header(journal) is not None
+    return False
 
 
 def _whole_lines(file: Path) -> int:

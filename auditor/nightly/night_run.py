@@ -130,6 +130,8 @@ class NightRun:
                 self._abandon(
                     night, f"it was not continued within {limit} (--resume-max-age)"
                 )
+            elif self._folder.has_damaged_journal():
+                self._abandon(night, "its journal is damaged")
             else:
                 self._folder.forget_summary()
                 self._continues = True

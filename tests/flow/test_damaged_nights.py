@@ -157,3 +157,20 @@ async def test_an_earlier_night_that_cannot_be_finished_is_kept_and_left_out(
     first, second = nights.known
     assert (first.complete, second.complete) == (False, True)
     assert (nights.folder / "reports" / "2026-12-01.jsonl.zst").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\x00"])
+async def test_a_night_with_a_damaged_journal_is_left_out(
+    content: bytes, tmp_path: Path
+) -> None:
+    async with lab(simple(f"team/app:{n}" for n in range(3))) as here:
+        nights = nights_of(here, tmp_path, "team/app:*", page=False)
+        await nights.night("2026-12-01T02:00:00Z", stop=True)
+        (nights.folder / "tonight.jsonl.journal").write_bytes(content)
+        (nights.folder / "tonight.jsonl.partial").write_bytes(b"{}\n")
+        result = await nights.night("2026-12-01T03:00:00Z")
+    assert result is not None
+    assert (result.exit_code, result.night.audited) == (0, 3)
+    (line,) = result.lines
+    assert line.endswith(": its journal is damaged")
+    assert not list(nights.folder.glob("tonight*"))
