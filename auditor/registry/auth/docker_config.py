@@ -50,6 +50,7 @@ _HELPER_NAME = LazyPattern(r"[A-Za-z0-9._-]+")
 _API_PATHS = frozenset({"", "/", "/v1", "/v1/", "/v2", "/v2/"})
 # A file without any of these may be a .dockercfg.
 _SECTIONS = frozenset({"auths", "credHelpers", "credsStore"})
+_SECTIONS_BY_LOWER_CASE = {section.lower(): section for section in _SECTIONS}
 _SECRET = (
     "a Kubernetes Secret, not the file in it; extract that with: kubectl get secret"
     " NAME -o jsonpath='{.data.\\.dockerconfigjson}' | base64 -d"
@@ -220,6 +221,13 @@ def _document(data: bytes, location: str) -> dict[str, Any]:
         raise UsageError(f"{location}:1: not a JSON object")
     if document.get("kind") == "Secret" and "apiVersion" in document:
         raise UsageError(f"{location}:1: {_SECRET}")
+    if isinstance(document.get("auth"), dict):
+        raise UsageError(f'{location}:1: "auth" must be "auths"')
+    for key in [key for key in document if key not in _SECTIONS]:
+        # Go, in which docker and podman are written, reads keys of any case.
+        section = _SECTIONS_BY_LOWER_CASE.get(key.lower())
+        if section is not None:
+            document.setdefault(section, document.pop(key))
     hosts = [key for key in document if _is_legacy_key(key, document[key])]
     if not hosts:
         return document

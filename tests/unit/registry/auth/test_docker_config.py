@@ -298,6 +298,8 @@ def test_an_invalid_entry_of_a_namespace_is_not_skipped() -> None:
         (b'{"auths":[]}', "config.json: auths: not an object"),
         (b'{"credHelpers":"x"}', "config.json: credHelpers: not an object"),
         (b'{"credsStore":1}', "config.json: credsStore: not a string"),
+        (b'{"credsstore":1}', "config.json: credsStore: not a string"),
+        (b'{"auth":{}}', 'config.json:1: "auth" must be "auths"'),
     ],
 )
 def test_a_damaged_file_is_refused_with_its_location(
@@ -306,6 +308,12 @@ def test_a_damaged_file_is_refused_with_its_location(
     with pytest.raises(UsageError) as caught:
         parse_docker_config(data, "config.json")
     assert str(caught.value).startswith(sentence)
+
+
+def test_a_section_may_be_in_any_case_as_in_docker() -> None:
+    data = b'{"Auths":{"%s":{"username":"u","password":"p"}}}' % HOST.encode()
+    (found,) = candidates(parse_docker_config(data, "config.json"), HOST)
+    assert isinstance(found, FoundCredential)
 
 
 def test_a_byte_order_mark_and_null_sections_are_accepted() -> None:
