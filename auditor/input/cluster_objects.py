@@ -64,7 +64,8 @@ _SECRET_KEYS = {
 _MAX_NAMED = 12
 _GRANT = (
     "; grant it with kubectl create clusterrolebinding auditor --clusterrole=view"
-    " --serviceaccount=NAMESPACE:NAME"
+    " --serviceaccount=NAMESPACE:NAME, or name the namespaces of its Roles in"
+    " [cluster]"
 )
 
 

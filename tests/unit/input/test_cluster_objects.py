@@ -203,7 +203,8 @@ def test_a_pod_without_rights_gets_one_sentence(
         "cluster: no pods can be listed: /api/v1/pods: pods is forbidden: User"
         f' "{USER}" cannot list resource "pods" in API group "" at the cluster scope'
         " (403); grant it with kubectl create clusterrolebinding auditor"
-        " --clusterrole=view --serviceaccount=NAMESPACE:NAME"
+        " --clusterrole=view --serviceaccount=NAMESPACE:NAME, or name the namespaces of"
+        " its Roles in [cluster]"
     )
 
 
