@@ -244,13 +244,13 @@ async def _serve(settings: Settings, port: int) -> int:
         host = url.removeprefix("http://")
         click.echo(
             f"A registry with a token service runs on {host} until Ctrl-C.\n"
-            f"Anyone may pull library/*; {ADMIN!r} with the password"
+            f"Anyone may pull library/*;\n{ADMIN!r} with the password"
             f" {ADMIN_PASSWORD!r} may do everything. Try:\n\n"
-            f'  curl -u {ADMIN}:{ADMIN_PASSWORD} "{url}/auth/v2/token/'
-            f'?service={host}&scope=repository:admin/java-hello-world:pull"\n'
-            f"  {auditor} token {host}/library/alpine\n"
+            f"  {auditor} audit '{host}/library/alpine:*'\n"
             f"  {auditor} inspect {host}/library/alpine:latest\n"
-            f"  {auditor} audit '{host}/library/alpine:*'"
+            f"  {auditor} token {host}/library/alpine\n"
+            f'  curl -u {ADMIN}:{ADMIN_PASSWORD} "{url}/auth/v2/token/'
+            f'?service={host}&scope=repository:admin/java-hello-world:pull"'
         )
         await anyio.sleep_forever()
     return ExitCode.OK
