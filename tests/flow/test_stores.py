@@ -302,6 +302,9 @@ async def test_what_is_no_archive_is_one_sentence(
             failure = await failure_of(f"{kind}:{path}")
             assert failure.failure in {"protocol_violation", "not_found"}
             assert str(path) in failure.detail
+    path.write_bytes(b"\xfd7zXZ\x00text")
+    detail = (await failure_of(f"oci-archive:{path}")).detail
+    assert "compressed, and not with gzip; decompress it first" in detail
     path.unlink()
     os.mkfifo(path)
     assert "not a regular file" in (await failure_of(f"oci-archive:{path}")).detail

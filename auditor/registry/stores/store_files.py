@@ -124,7 +124,12 @@ class ArchiveFiles:
         if stream is None:
             raise _unreadable(path, "no such file")
         with stream:
-            is_plain = stream.read(2) != GZIP
+            head = stream.read(6)
+            if head.startswith(_OTHER_COMPRESSIONS):
+                raise _unreadable(
+                    path, "compressed, and not with gzip; decompress it first"
+                )
+            is_plain = not head.startswith(GZIP)
             stream.seek(0)
             try:
                 with tarfile.open(
