@@ -24,6 +24,7 @@ from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.util.text import safe_text
 from auditor.version import __version__
+from auditor.wire.url_policy import is_loopback_host
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 # A pod of a large service mesh has 50 kB.
@@ -82,6 +83,12 @@ def find_api_server(
                 " auditor audit -f -"
             )
         url = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not is_loopback_host(parts.hostname or ""):
+        raise UsageError(
+            f"cluster: {safe_text(url)}: the token is not sent without TLS; write"
+            " https:// as server in [cluster]"
+        )
     if not token_file.is_file():
         raise UsageError(
             f"cluster: {token_file}: no token of a service account; set"

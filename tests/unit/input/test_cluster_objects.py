@@ -266,6 +266,14 @@ def test_a_list_without_end_is_an_error(
         reader.read()
 
 
+def test_the_token_is_not_sent_without_tls(
+    tmp_path: Path,
+) -> None:
+    settings = ClusterSettings(server="http://k8s.example.com:6443")
+    with pytest.raises(UsageError, match="the token is not sent without TLS"):
+        find_api_server(settings, {}, service_account(tmp_path / "account"))
+
+
 @pytest.mark.parametrize(
     ("environment", "sentence"),
     [
