@@ -24,9 +24,9 @@ ALLOWED_SKIPS = "ALLOWED_TEST_SKIPS"
 # `--version` and `go env` take milliseconds; a loaded machine may be much slower.
 
 
-def required(name: str) -> str:
-    """The path of a program that Debian has."""
-    return shutil.which(name) or missing(name, f"apt-get install {name}")
+def required(name: str, package: str | None = None) -> str:
+    """The path of a program of a Debian package, which usually has its name."""
+    return shutil.which(name) or missing(name, f"apt-get install {package or name}")
 
 
 def built(program: GoProgram) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import pytest
 from auditor.cache.database import TABLES
 from auditor.cli.completion import SHELLS, references, script
 from auditor.cli.main import cli, run
+from tests.real.programs import required
 
 HOST = "registry.example.com:5000"
 
@@ -127,8 +127,7 @@ def _program(folder: Path) -> Path:
 
 
 def _in_shell(shell: str, commands: str, folder: Path) -> list[str]:
-    if (path := shutil.which(shell)) is None:
-        pytest.skip(f"{shell} is not installed")
+    path = required(shell)
     (folder / "completion").write_text(script(shell, cli))
     environment = {
         **os.environ,

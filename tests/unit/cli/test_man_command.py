@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from auditor.cli.main import run
 from auditor.cli.man_command import all_contexts, manual_page
+from tests.real.programs import required
 
 Printed = pytest.CaptureFixture[str]
 CONTEXTS = {context.command_path: context for context in all_contexts()}
@@ -27,8 +27,7 @@ def test_a_page_has_the_sections_of_a_manual(path: str) -> None:
 
 
 def test_mandoc_finds_nothing_wrong(tmp_path: Path) -> None:
-    if (mandoc := shutil.which("mandoc")) is None:
-        pytest.skip("mandoc is not installed")
+    mandoc = required("mandoc")
     assert run(["man", "--folder", str(tmp_path)]) == 0
     pages = sorted(tmp_path.iterdir())
     assert len(pages) == len(CONTEXTS)
@@ -45,8 +44,7 @@ def test_mandoc_finds_nothing_wrong(tmp_path: Path) -> None:
 
 
 def test_man_shows_a_page(capsys: Printed) -> None:
-    if (man := shutil.which("man")) is None:
-        pytest.skip("man is not installed")
+    man = required("man", package="man-db")
     assert run(["man", "nightly", "status"]) == 0
     done = subprocess.run(
         [man, "-l", "-"],
