@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -18,6 +17,7 @@ from auditor.model import Order
 from auditor.registry.transport import connection_budget
 from tests.flow.commands import BASE_ENVIRONMENT, PROGRAM
 from tests.flow.harness import BLOBS, PATIENCE_S, lab, simple
+from tests.real.programs import missing, required
 from tests.support.silent_dns import NAMES as SERVED
 from tests.support.silent_resolver import silent_resolver
 
@@ -83,12 +83,11 @@ class _Done:
 def _namespaces() -> list[str]:
     """The command that makes them, or a skip: it takes the rights of root."""
     command = ["unshare", "--net", "--mount", "--propagation", "private", "--"]
-    if shutil.which("unshare") is None:
-        pytest.skip("unshare is missing (util-linux)")
+    required("unshare", package="util-linux")
     probe = [*command, "mount", "--bind", "/etc/resolv.conf", "/etc/resolv.conf"]
     done = subprocess.run(probe, check=False, capture_output=True, text=True)
     if done.returncode != 0:
-        pytest.skip(f"no namespaces without privileges: {done.stderr.strip()}")
+        missing("a network namespace", f"run as root: {done.stderr.strip()}")
     return command
 
 
