@@ -18,8 +18,9 @@ from auditor.version import __version__
 
 ROOT = Path(__file__).parents[2]
 NAME = f"manifest_auditor-{__version__}"
-# What a source distribution does without: what only git or this place's CI reads.
-NOT_NEEDED = {".ci", ".git-blame-ignore-revs"}
+# What a source distribution does without: what only git or CI reads, and a link to
+# files that it has.
+NOT_NEEDED = {".ci", ".git-blame-ignore-revs", "configs"}
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 
 
