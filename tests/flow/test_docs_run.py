@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 from auditor.demo.demo import demo_app, demo_images
 from auditor.demo.demo_registry import DemoContent
 from tests.flow.shell_program import shell_program
+from tests.real.programs import required
 from tests.support.doc_pages import blocks, first_missing, run_page, search_path
 from tests.support.doc_registry import (
     PASSWORD,
@@ -114,6 +116,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 def test_every_command_of_the_page_works(
     name: str, place: Place, tmp_path: Path
 ) -> None:
+    commands = "\n".join(
+        block.commands for block in blocks(PAGES[name]) if block.not_run is None
+    )
+    for program in ("curl", "jq"):
+        if re.search(rf"\b{program} ", commands):
+            required(program)
     shutil.copytree(place.files, tmp_path / "work")
     variables = {"REGISTRY_USERNAME": USER, "REGISTRY_PASSWORD": PASSWORD}
     mistakes = run_page(
