@@ -163,6 +163,8 @@ class Alternative:
     size: int | None
     layers: tuple[Layer, ...]
     layer_traits: tuple[LayerTrait, ...]
+    manifest_size: int | None = None
+    config_size: int | None = None
 
 
 # The media types of schema 1, signed or not.
@@ -178,7 +180,9 @@ class PlatformRecord:
     bytes of the distinct layers. `config` is None if no config was fetched, `base` if
     no base image is named. `layer_traits` are sorted. `variant` is what the registry
     returned; `architectures` of the record is normalised. `alternatives` are the same
-    platform in other compressions: they do not count in sizes.
+    platform in other compressions: they do not count in sizes. `manifest_size` and
+    `config_size` are the bytes of the two documents; None if the registry does not have
+    the manifest, `config_size` also for schema 1, which has no config.
     """
 
     os: str | None
@@ -195,6 +199,8 @@ class PlatformRecord:
     layers: tuple[Layer, ...] | None = None
     layer_traits: tuple[LayerTrait, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
+    manifest_size: int | None = None
+    config_size: int | None = None
 
     @property
     def is_present(self) -> bool:
@@ -209,7 +215,10 @@ class Attachment:
     """A manifest attached to an image. `subject` is the digest it is attached to.
 
     `predicates` are the predicate types of its in-toto statements, sorted; None if they
-    are not known.
+    are not known. `size` is the bytes of its manifest, None if nothing states it.
+    `blobs` are its config and its layers; None if its manifest was not read. `tag` is
+    the tag that names it (cosign's) or lists it (the fallback tag); None if it was
+    found in the index of the image or by the referrers API.
     """
 
     kind: AttachmentKind
@@ -217,6 +226,18 @@ class Attachment:
     digest: str
     subject: str | None
     predicates: tuple[str, ...] | None
+    size: int | None = None
+    blobs: tuple[Layer, ...] | None = None
+    tag: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChildManifest:
+    """A manifest below an index. `size` is the bytes that the index states."""
+
+    digest: str
+    media_type: str | None
+    size: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,6 +274,10 @@ class ImageRecord:
     UTC to the second, by the listing that the tag is from, which was read before the
     manifest. None if there was no listing, or if it has no such time: a product that
     has pull times gives none for an image that it has not seen being pulled.
+    `subject` is the digest that the manifest names as its subject. `manifest_size` is
+    the bytes of the manifest. `other_children` are the manifests below an index that
+    are neither in `platforms` nor in `attachments`: nested indexes, and what was left
+    out or could not be read; sorted.
     """
 
     schema: int = SCHEMA
@@ -279,6 +304,9 @@ class ImageRecord:
     location: str | None = None
     pushed_at: str | None = None
     pulled_at: str | None = None
+    subject: str | None = None
+    manifest_size: int | None = None
+    other_children: tuple[ChildManifest, ...] = ()
     warnings: tuple[Warn, ...]
     audited_at: str
 

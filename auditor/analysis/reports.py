@@ -323,6 +323,7 @@ VIEWS = {
                p.config.user AS user, p.config.history AS history,
                p.config.labels AS labels,
                p.base.name AS base_name, p.base.digest AS base_digest, p.size,
+               p.manifest_size, p.config_size,
                len(p.layers) AS layer_count, p.layers, p.layer_traits,
                p.alternatives, audited_at
         FROM (SELECT *, unnest(platforms) AS p FROM images)""",
@@ -334,7 +335,8 @@ VIEWS = {
                      generate_subscripts(layers, 1) AS position FROM platforms)""",
     "attachments": """
         reference, registry, repository, tag, digest AS image_digest,
-               a.kind, a.artifact_type, a.digest, a.subject, a.predicates, audited_at
+               a.kind, a.artifact_type, a.digest, a.subject, a.predicates,
+               a.size, a.blobs, a.tag AS attachment_tag, audited_at
         FROM (SELECT *, unnest(attachments) AS a FROM images)""",
     "warnings": """
         reference, registry, repository, tag, digest AS image_digest,

@@ -90,4 +90,6 @@ def _alternative(platform: PlatformRecord) -> Alternative:
         size=platform.size,
         layers=platform.layers or (),
         layer_traits=platform.layer_traits,
+        manifest_size=platform.manifest_size,
+        config_size=platform.config_size,
     )

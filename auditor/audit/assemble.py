@@ -45,6 +45,7 @@ from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
 from auditor.model import (
     Attachment,
+    ChildManifest,
     ContentKind,
     PlatformRecord,
     Warn,
@@ -196,6 +197,7 @@ class _Assembly:
         self._child_count = 0
         # Of all children, also of those that are not in the record.
         self._kinds: set[ContentKind] = set()
+        self._listed: dict[str, Descriptor] = {}
         # Whether to fetch the configs of children whose platform the index states, and
         # all other configs. Compared with `==`: callers of the API may pass strings.
         mode = options.image_config
@@ -254,6 +256,9 @@ class _Assembly:
             platforms_left_out=len({normalize(one) for _, one in self._left_out}),
             attachments=attachments,
             annotations=annotations,
+            subject=subject,
+            manifest_size=verified.content_size,
+            other_children=self._other_children(platforms, attachments),
             warnings=tuple(
                 sorted(set(self._warnings), key=lambda warn: (warn.code, warn.detail))
             ),
@@ -264,6 +269,25 @@ class _Assembly:
                 attachments,
                 is_complete=False,
             ),
+        )
+
+    def _other_children(
+        self, platforms: Sequence[PlatformRecord], attachments: Sequence[Attachment]
+    ) -> tuple[ChildManifest, ...]:
+        """The children, of all levels, that nothing else in the record names."""
+        if not self._listed:
+            return ()
+        named = {one.digest for one in attachments}
+        for platform in platforms:
+            named.add(platform.digest)
+            named.update(one.digest for one in platform.alternatives)
+        return tuple(
+            ChildManifest(
+                digest=digest,
+                media_type=self._listed[digest].media_type,
+                size=self._listed[digest].size,
+            )
+            for digest in sorted(self._listed.keys() - named)
         )
 
     def _recorded(self, parts: list[_Part]) -> list[_Part]:
@@ -296,6 +320,7 @@ class _Assembly:
         self._child_count += len(children)
         if self._child_count > MAX_CHILDREN:
             return _too_large(f"the index has more than {MAX_CHILDREN} children")
+        self._listed.update((child.digest, child) for child in children)
         included = [child for child in children if self._is_read(child)]
         parts: list[_Part] = []
         level = replace(level, max_bytes=level.max_bytes // max(1, len(included)))
@@ -483,7 +508,11 @@ class _Assembly:
         attachment = None
         if kind is not ContentKind.IMAGE:
             attachment = attachment_from_manifest(
-                verified.digest, manifest.subject, manifest, listed_type=listed_type
+                verified.digest,
+                manifest.subject,
+                manifest,
+                size=verified.content_size,
+                listed_type=listed_type,
             )
         record = image_platform(verified, manifest, platform, config, labels)
         return [

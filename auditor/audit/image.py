@@ -193,6 +193,9 @@ class ImageAuditor:
             annotations=dict(metadata.annotations) if metadata.annotations else {},
             access=authorization.access,
             location=location,
+            subject=metadata.subject,
+            manifest_size=metadata.manifest_size,
+            other_children=metadata.other_children,
             warnings=verified.warnings + metadata.warnings + data.warnings,
             audited_at=rfc3339(self._clock.epoch()),
         )

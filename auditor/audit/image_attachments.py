@@ -300,11 +300,18 @@ class _AttachmentSearch:
         is_cosign = tag.endswith(_COSIGN_SUFFIXES)
         if isinstance(manifest, ImageIndex) and not is_cosign:
             self._add(
-                attachment_from_descriptor(child, subject)
+                attachment_from_descriptor(child, subject, tag=tag)
                 for child in referrers_of(manifest)
             )
         elif is_cosign or not is_image(manifest):
-            self._add([attachment_from_manifest(verified.digest, subject, manifest)])
+            size = verified.content_size
+            self._add(
+                [
+                    attachment_from_manifest(
+                        verified.digest, subject, manifest, size=size, tag=tag
+                    )
+                ]
+            )
 
     async def _read_manifest(self, attachment: Attachment) -> None:
         """Complete an attachment from its own manifest."""
@@ -320,6 +327,8 @@ class _AttachmentSearch:
             attachment.digest,
             attachment.subject,
             verified.manifest,
+            size=verified.content_size,
+            tag=attachment.tag,
             # Without an artifact type, only the index can have marked it so.
             attested=attachment.kind is AttachmentKind.ATTESTATION
             and attachment.artifact_type is None,

@@ -13,13 +13,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from fnmatch import translate
 
-from auditor.audit.memory_sizes import image_bytes
+from auditor.audit.memory_sizes import children_bytes, image_bytes
 from auditor.config import AttachmentMode, ImageConfigMode, Settings
 from auditor.fast_dataclass import dataclass
 from auditor.model import (
     Attachment,
     AttachmentKind,
     BaseImage,
+    ChildManifest,
     ConfigDetails,
     ContentKind,
     Layer,
@@ -225,14 +226,21 @@ class ImageMetadata:
     attachments: tuple[Attachment, ...]
     annotations: Mapping[str, str]
     warnings: tuple[Warn, ...]
+    subject: str | None = None
+    manifest_size: int | None = None
+    other_children: tuple[ChildManifest, ...] = ()
     blobs: frozenset[NamedBlob] = frozenset()
     status: SupplyChainStatus = UNKNOWN_STATUS
 
     @property
     def memory_bytes(self) -> int:
         """The memory that it takes, nearly."""
-        return 300 * len(self.blobs) + image_bytes(
-            self.platforms, self.annotations, self.attachments, self.warnings
+        return (
+            300 * len(self.blobs)
+            + image_bytes(
+                self.platforms, self.annotations, self.attachments, self.warnings
+            )
+            + children_bytes(self.other_children)
         )
 
     # Cached: every tag of the digest reads them.
@@ -323,6 +331,8 @@ def image_platform(
         size=distinct_size(layers),
         layers=layers,
         layer_traits=_traits(manifest),
+        manifest_size=verified.content_size,
+        config_size=manifest.config.size,
     )
 
 
@@ -377,6 +387,7 @@ def schema1_platform(
             Layer(digest=digest, size=None, media_type=None)
             for digest in manifest.layers
         ),
+        manifest_size=verified.content_size,
     )
 
 

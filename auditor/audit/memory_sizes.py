@@ -28,6 +28,7 @@ from dataclasses import replace
 
 from auditor.model import (
     Attachment,
+    ChildManifest,
     FailureRecord,
     PlatformRecord,
     Record,
@@ -56,10 +57,12 @@ ATTACHMENTS_LEFT_OUT = (
 _PARSED_PER_BYTE = 3
 _OBJECT_BYTES = 1000
 _LAYER_BYTES = 400
+# `ChildManifest`, an object with its digest.
+_CHILD_BYTES = 500
 # `{"digest":"...","size":123456789,"media_type":"..."},` without the two strings.
 _LAYER_JSON_BYTES = 45
-# An attachment without its type, subject and predicates.
-_ATTACHMENT_JSON_BYTES = 160
+# An attachment without its type, subject, predicates, tag and blobs.
+_ATTACHMENT_JSON_BYTES = 200
 # Fields of a platform without a config and layers.
 _PLATFORM_JSON_BYTES = 500
 
@@ -103,7 +106,7 @@ def record_bytes(record: Record | None) -> int:
         return _OBJECT_BYTES
     return image_bytes(
         record.platforms, record.annotations, record.attachments, record.warnings
-    )
+    ) + children_bytes(record.other_children)
 
 
 def image_bytes(
@@ -156,8 +159,22 @@ def attachments_bytes(attachments: Sequence[Attachment]) -> int:
 def attachment_json_bytes(attachment: Attachment) -> int:
     """The length of an attachment as JSON, nearly."""
     predicates = attachment.predicates or ()
-    texts = (attachment.artifact_type, attachment.subject, *predicates)
-    return _ATTACHMENT_JSON_BYTES + sum(len(text or "") + 3 for text in texts)
+    texts = (
+        attachment.artifact_type,
+        attachment.subject,
+        attachment.tag,
+        *predicates,
+    )
+    blobs = sum(
+        _LAYER_JSON_BYTES + len(one.digest) + len(one.media_type or "")
+        for one in attachment.blobs or ()
+    )
+    return _ATTACHMENT_JSON_BYTES + blobs + sum(len(text or "") + 3 for text in texts)
+
+
+def children_bytes(children: Sequence[ChildManifest]) -> int:
+    """The memory of the children that are no platforms and no attachments."""
+    return sum(_CHILD_BYTES + len(one.media_type or "") for one in children)
 
 
 def mapping_json_bytes(texts: Mapping[str, str]) -> int:

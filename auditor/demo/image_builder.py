@@ -24,6 +24,7 @@ from auditor.model import (
     Attachment,
     AttachmentKind,
     BaseImage,
+    ChildManifest,
     ConfigDetails,
     Layer,
     LayerTrait,
@@ -113,6 +114,9 @@ class ImageContent:
     platforms: tuple[PlatformRecord, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     annotations: Mapping[str, str] = field(default_factory=dict)
+    subject: str | None = None
+    manifest_size: int | None = None
+    other_children: tuple[ChildManifest, ...] = ()
     source: Literal["index", "manifest", "artifact", "schema1"] = "manifest"
 
 
@@ -247,6 +251,8 @@ def single_image(
         size=total_size(layers),
         layers=tuple(layers),
         layer_traits=tuple(layer_traits),
+        manifest_size=len(manifest.payload),
+        config_size=None if config is None else len(config.content),
     )
     return BuiltImage(
         manifests=(manifest,),
@@ -258,6 +264,8 @@ def single_image(
             artifact_type=manifest.artifact_type,
             platforms=(record,),
             annotations=manifest.annotations,
+            subject=manifest.subject,
+            manifest_size=len(manifest.payload),
             source=source,
         ),
     )
@@ -291,6 +299,7 @@ def index(
                 digest=attestation.root.digest,
                 subject=child.root.digest,
                 predicates=None,
+                size=len(attestation.root.payload),
             )
         )
     root = json_manifest(
@@ -308,9 +317,27 @@ def index(
             ),
             attachments=tuple(sorted(attachments, key=lambda one: one.digest)),
             annotations=root.annotations,
+            manifest_size=len(root.payload),
+            other_children=_nested_indexes(children),
             source="index",
         ),
     )
+
+
+def _nested_indexes(children: Sequence[BuiltImage]) -> tuple[ChildManifest, ...]:
+    """The indexes below an index with these children, sorted."""
+    found = {one for child in children for one in child.content.other_children}
+    for child in children:
+        if child.content.source == "index":
+            root = child.root
+            found.add(
+                ChildManifest(
+                    digest=root.digest,
+                    media_type=root.media_type,
+                    size=len(root.payload),
+                )
+            )
+    return tuple(sorted(found, key=lambda one: one.digest))
 
 
 def _index_entry(child: BuiltImage) -> dict[str, Any]:

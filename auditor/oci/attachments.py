@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import assert_never
 
 from auditor.fast_dataclass import dataclass
-from auditor.model import Attachment, AttachmentKind
+from auditor.model import Attachment, AttachmentKind, Layer
 from auditor.oci import reference_grammar as grammar
 from auditor.oci.descriptor import (
     IMAGE_CONFIG_TYPES,
@@ -80,9 +80,12 @@ class AttachmentEvidence:
 
 
 def attachment_from_descriptor(
-    descriptor: Descriptor, subject: str | None
+    descriptor: Descriptor, subject: str | None, *, tag: str | None = None
 ) -> Attachment:
-    """The attachment that a referrers list or an index describes."""
+    """The attachment that a referrers list or an index describes.
+
+    `tag` is the fallback tag with the list.
+    """
     return _attachment(
         descriptor.digest,
         subject,
@@ -90,6 +93,8 @@ def attachment_from_descriptor(
         types=(),
         annotations=(descriptor.annotations,),
         attested=descriptor.is_attestation,
+        size=descriptor.size,
+        tag=tag,
     )
 
 
@@ -98,13 +103,15 @@ def attachment_from_manifest(
     subject: str | None,
     manifest: Manifest,
     *,
+    size: int | None = None,
     attested: bool = False,
     listed_type: str | None = None,
+    tag: str | None = None,
 ) -> Attachment:
-    """The attachment that its own manifest describes.
+    """The attachment that its own manifest, of `size` bytes, describes.
 
     `attested`: the index of the image marks it as an attestation; `listed_type`: its
-    artifact type there, which counts if the manifest has none.
+    artifact type there, which counts if the manifest has none. `tag` names or lists it.
     """
     artifact_type: str | None = None
     types: tuple[str, ...] = ()
@@ -128,7 +135,22 @@ def attachment_from_manifest(
         annotations=annotations,
         attested=attested,
         has_manifest=True,
+        size=size,
+        blobs=_blobs(manifest),
+        tag=tag,
     )
+
+
+def _blobs(manifest: Manifest) -> tuple[Layer, ...] | None:
+    """The config and the layers that the registry itself has, each once."""
+    if not isinstance(manifest, ImageManifest):
+        return None
+    found = {
+        one.digest: Layer(digest=one.digest, size=one.size, media_type=one.media_type)
+        for one in (manifest.config, *manifest.layers)
+        if not one.has_urls
+    }
+    return tuple(found.values())
 
 
 def needs_manifest(attachment: Attachment) -> bool:
@@ -196,6 +218,9 @@ def _attachment(
     annotations: Sequence[Mapping[str, str]],
     attested: bool,
     has_manifest: bool = False,
+    size: int | None = None,
+    blobs: tuple[Layer, ...] | None = None,
+    tag: str | None = None,
 ) -> Attachment:
     predicate_types = {
         predicate
@@ -212,6 +237,9 @@ def _attachment(
         digest=digest,
         subject=subject,
         predicates=predicates if predicates or has_manifest else None,
+        size=size,
+        blobs=blobs,
+        tag=tag,
     )
 
 

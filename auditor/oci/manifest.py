@@ -235,6 +235,13 @@ class VerifiedManifest:
     manifest: Manifest
     warnings: tuple[Warn, ...]
 
+    @property
+    def content_size(self) -> int:
+        """The bytes of what has the digest: of schema 1, without its signatures."""
+        if isinstance(self.manifest, Schema1Manifest):
+            return len(self.manifest.payload)
+        return self.size
+
 
 def verify_manifest(
     raw: bytes,

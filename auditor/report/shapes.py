@@ -68,6 +68,8 @@ class PlatformRow:
     base_name: str | None
     base_digest: str | None
     size: int | None
+    manifest_size: int | None
+    config_size: int | None
     layers: int | None
     layer_traits: tuple[LayerTrait, ...]
     signed: bool | None

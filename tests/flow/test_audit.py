@@ -145,6 +145,9 @@ def _expected(
         size=expected_size(content),
         annotations=dict(content.annotations),
         access=access,
+        subject=content.subject,
+        manifest_size=content.manifest_size,
+        other_children=content.other_children,
         warnings=(),
         audited_at=STARTED_AT,
     )

@@ -151,6 +151,8 @@ async def test_without_the_referrers_api_the_fallback_tag_is_read() -> None:
             digest=signature.root.digest,
             subject=PLAIN.root.digest,
             predicates=None,
+            size=len(signature.root.payload),
+            tag=digest_tag(PLAIN.root),
         ),
     )
     assert (first.signed, second.signed) == (True, False)

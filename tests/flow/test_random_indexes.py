@@ -129,7 +129,9 @@ def _index(children: list[Child], nested: BuiltImage | None) -> BuiltImage:
     )
 
 
-def _check(record: ImageRecord, children: list[Child]) -> None:
+def _check(
+    record: ImageRecord, children: list[Child], nested: BuiltImage | None
+) -> None:
     images = [one for one in children if one.platform is not None]
     chosen: list[Child] = []
     others: dict[str, list[str]] = {}
@@ -152,6 +154,9 @@ def _check(record: ImageRecord, children: list[Child]) -> None:
     assert {one.digest for one in record.attachments} == {
         one.entry["digest"] for one in children if one.is_attached
     }
+    unread = {one.entry["digest"] for one in children if one.is_unsupported}
+    indexes = set() if nested is None else {nested.root.digest}
+    assert [one.digest for one in record.other_children] == sorted(unread | indexes)
     found = [one.code for one in record.warnings]
     assert found == [WarningCode.CHILD_UNSUPPORTED] * len(
         {one.entry["digest"] for one in children if one.is_unsupported}
@@ -162,7 +167,7 @@ def _check(record: ImageRecord, children: list[Child]) -> None:
 async def test_each_child_is_recorded_as_what_it_was_made(seed: int) -> None:
     random = Random(seed)
     content = DemoContent()
-    made: list[list[Child]] = []
+    made: list[tuple[list[Child], BuiltImage | None]] = []
     for tag in range(INDEXES):
         # At least one image: an index of artifacts alone is another case.
         children = [_image(f"first of {seed} {tag}", "linux/amd64", "gzip")]
@@ -174,13 +179,13 @@ async def test_each_child_is_recorded_as_what_it_was_made(seed: int) -> None:
         cut = random.randrange(len(children) + 1)
         nested = _index(children[cut:], None) if children[cut:] else None
         content.add("team/app", _index(children[:cut], nested), str(tag))
-        made.append(children)
+        made.append((children, nested))
     async with lab(content) as here:
         outcome = await here.audit(
             *(here.ref(f"team/app:{tag}") for tag in range(INDEXES)),
             attachments=AttachmentMode.INDEX,
         )
     assert len(outcome.records) == INDEXES
-    for record, children in zip(outcome.records, made, strict=True):
+    for record, (children, nested) in zip(outcome.records, made, strict=True):
         assert isinstance(record, ImageRecord)
-        _check(record, children)
+        _check(record, children, nested)

@@ -157,6 +157,8 @@ def test_the_platform_of_an_image_manifest(created: str | None) -> None:
             Layer(digest=digest("2"), size=200, media_type=OCI_LAYER),
         ),
         layer_traits=(),
+        manifest_size=len(raw(manifests.image())),
+        config_size=manifests.image()["config"]["size"],
     )
 
 

@@ -18,7 +18,7 @@ from auditor.oci.attachments import (
     needs_manifest,
 )
 from auditor.oci.descriptor import Descriptor
-from auditor.oci.manifest import ImageIndex, parse_manifest
+from auditor.oci.manifest import ImageIndex, ImageManifest, parse_manifest
 from auditor.oci.platform import Platform
 from tests.manifests import digest
 from tests.support.attached_images import (
@@ -167,13 +167,22 @@ def test_the_manifest_determines_the_kind(
     claims: set[Evidence],
 ) -> None:
     manifest = parse_manifest(built.root.raw, None)
-    found = attachment_from_manifest(digest("9"), digest("a"), manifest)
-    assert found == Attachment(
+    found = attachment_from_manifest(
+        digest("9"), digest("a"), manifest, size=7, tag="sha256-a.sig"
+    )
+    assert isinstance(manifest, ImageManifest)
+    assert found.blobs is not None
+    assert [(one.digest, one.size) for one in found.blobs] == [
+        (one.digest, one.size) for one in (manifest.config, *manifest.layers)
+    ]
+    assert dataclasses.replace(found, blobs=None) == Attachment(
         kind=kind,
         artifact_type=artifact_type,
         digest=digest("9"),
         subject=digest("a"),
         predicates=tuple(predicates),
+        size=7,
+        tag="sha256-a.sig",
     )
     assert evidence_of(found).certain == claims
     assert not needs_manifest(found)

@@ -33,12 +33,13 @@ IMAGE_LINE = (
     '"media_type":"application/vnd.oci.image.layer.v1.tar+gzip"},'
     f'{{"digest":"{digest("2")}","size":200,'
     '"media_type":"application/vnd.oci.image.layer.v1.tar+gzip"}],"layer_traits":[],'
-    '"alternatives":[]}],'
+    '"alternatives":[],"manifest_size":null,"config_size":null}],'
     '"platforms_left_out":0,"attachments":[],"signed":null,"has_sbom":null,'
     '"has_provenance":null,"size":300,"annotations":{},'
     '"access":{"state":"granted","actions":["pull"],"subject":"admin",'
     '"issuer":"auth.example.com","verified":false,"credential":null,'
     '"login_unused":false},"location":null,"pushed_at":null,"pulled_at":null,'
+    '"subject":null,"manifest_size":null,"other_children":[],'
     '"warnings":[],"audited_at":"2026-11-24T02:00:00Z"}\n'
 )
 FAILURE_LINE = (
@@ -57,7 +58,7 @@ PLATFORM_LINE = (
     '"media_type":"application/vnd.oci.image.manifest.v1+json",'
     f'"config_digest":"{digest("c")}","created":null,"user":null,'
     '"history":null,"labels":null,"base_name":null,"base_digest":null,'
-    '"size":7,"layers":1,"layer_traits":[],"signed":false,"has_sbom":null,'
+    '"size":7,"manifest_size":null,"config_size":null,"layers":1,"layer_traits":[],"signed":false,"has_sbom":null,'
     '"has_provenance":true,"pushed_at":null,"pulled_at":null,'
     '"audited_at":"2026-11-24T02:00:00Z"}'
 )
