@@ -218,7 +218,8 @@ class Attachment:
     are not known. `size` is the bytes of its manifest, None if nothing states it.
     `blobs` are its config and its layers; None if its manifest was not read. `tag` is
     the tag that names it (cosign's) or lists it (the fallback tag); None if it was
-    found in the index of the image or by the referrers API.
+    found in the index of the image or by the referrers API. `in_index`: the index of
+    the image lists it, which is then incomplete without it.
     """
 
     kind: AttachmentKind
@@ -229,6 +230,7 @@ class Attachment:
     size: int | None = None
     blobs: tuple[Layer, ...] | None = None
     tag: str | None = None
+    in_index: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,6 +121,7 @@ VIEW_HELP: dict[str, ViewHelp] = {
             "size": "bytes of its manifest",
             "blobs": "its config and layers, structures; null: not read",
             "attachment_tag": "the tag that names or lists it, such as cosign's",
+            "in_index": "does the index of the image list it?",
             **_AUDITED,
         },
     ),

@@ -362,7 +362,7 @@ class _Assembly:
         """Add an attachment; beyond the limit a record has none of them."""
         self._attachments_bytes += attachment_json_bytes(attachment)
         if self._attachments_bytes <= MAX_ATTACHMENTS_BYTES:
-            self._attachments.append(attachment)
+            self._attachments.append(replace(attachment, in_index=True))
         else:
             self._attachments.clear()
 

@@ -227,8 +227,9 @@ class _AttachmentSearch:
         )
         # The registry may name the subject of what the index lists without one.
         known = {digest for digest, subject in self.found if subject is not None}
+        in_index = {one.digest for one in self.metadata.attachments}
         attachments = sort_attachments(
-            one
+            replace(one, in_index=digest in in_index)
             for (digest, subject), one in self.found.items()
             if subject is not None or digest not in known
         )

@@ -300,6 +300,7 @@ def index(
                 subject=child.root.digest,
                 predicates=None,
                 size=len(attestation.root.payload),
+                in_index=True,
             )
         )
     root = json_manifest(
