@@ -8,6 +8,7 @@ Records have no slots: orjson serialises an instance's dictionary three times as
 
 from __future__ import annotations
 
+from dataclasses import field
 from enum import StrEnum
 
 from auditor.errors import FailureKind, Stage
@@ -219,7 +220,9 @@ class Attachment:
     `blobs` are its config and its layers; None if its manifest was not read. `tag` is
     the tag that names it (cosign's) or lists it (the fallback tag); None if it was
     found in the index of the image or by the referrers API. `in_index`: the index of
-    the image lists it, which is then incomplete without it.
+    the image lists it, which is then incomplete without it. `annotations` are those
+    of its manifest, as `auditor.oci.attachments` chooses them; `annotations_left_out`
+    counts those that are too many or too long for a record.
     """
 
     kind: AttachmentKind
@@ -231,6 +234,12 @@ class Attachment:
     blobs: tuple[Layer, ...] | None = None
     tag: str | None = None
     in_index: bool = False
+    annotations: dict[str, str] = field(default_factory=dict)
+    annotations_left_out: int = 0
+
+    def __hash__(self) -> int:
+        """Without the annotations, which cannot be hashed."""
+        return hash((self.digest, self.kind, self.subject, self.predicates))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -336,7 +336,8 @@ VIEWS = {
     "attachments": """
         reference, registry, repository, tag, digest AS image_digest,
                a.kind, a.artifact_type, a.digest, a.subject, a.predicates,
-               a.size, a.blobs, a.tag AS attachment_tag, a.in_index, audited_at
+               a.size, a.blobs, a.tag AS attachment_tag, a.in_index,
+               a.annotations, a.annotations_left_out, audited_at
         FROM (SELECT *, unnest(attachments) AS a FROM images)""",
     "warnings": """
         reference, registry, repository, tag, digest AS image_digest,

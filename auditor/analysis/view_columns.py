@@ -122,6 +122,8 @@ VIEW_HELP: dict[str, ViewHelp] = {
             "blobs": "its config and layers, structures; null: not read",
             "attachment_tag": "the tag that names or lists it, such as cosign's",
             "in_index": "does the index of the image list it?",
+            "annotations": "a map of those of its manifest, bounded",
+            "annotations_left_out": "how many are too many or too long",
             **_AUDITED,
         },
     ),

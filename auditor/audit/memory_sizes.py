@@ -61,7 +61,7 @@ _LAYER_BYTES = 400
 _CHILD_BYTES = 500
 # `{"digest":"...","size":123456789,"media_type":"..."},` without the two strings.
 _LAYER_JSON_BYTES = 45
-# An attachment without its type, subject, predicates, tag and blobs.
+# An attachment without its type, subject, predicates, annotations, tag and blobs.
 _ATTACHMENT_JSON_BYTES = 200
 # Fields of a platform without a config and layers.
 _PLATFORM_JSON_BYTES = 500
@@ -169,7 +169,12 @@ def attachment_json_bytes(attachment: Attachment) -> int:
         _LAYER_JSON_BYTES + len(one.digest) + len(one.media_type or "")
         for one in attachment.blobs or ()
     )
-    return _ATTACHMENT_JSON_BYTES + blobs + sum(len(text or "") + 3 for text in texts)
+    return (
+        _ATTACHMENT_JSON_BYTES
+        + blobs
+        + sum(len(text or "") + 3 for text in texts)
+        + mapping_json_bytes(attachment.annotations)
+    )
 
 
 def children_bytes(children: Sequence[ChildManifest]) -> int:

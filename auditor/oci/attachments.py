@@ -23,6 +23,8 @@ from auditor.oci import reference_grammar as grammar
 from auditor.oci.descriptor import (
     IMAGE_CONFIG_TYPES,
     OCI_EMPTY,
+    REFERENCE_DIGEST,
+    REFERENCE_TYPE,
     Descriptor,
     essence,
     is_digest,
@@ -53,6 +55,18 @@ _BUNDLE_CONTENT = "dev.sigstore.bundle.content"
 _SIGNING_PREDICATE = "https://sigstore.dev/cosign/sign/"
 # More predicates of one attachment would be of no use in a report.
 MAX_PREDICATES = 16
+# Annotations of an attachment in a record: those that people write are a few words.
+MAX_ANNOTATIONS = 8
+MAX_ANNOTATIONS_CHARS = 1024
+# When the support of an image ends, as `YYYY-MM-DD` or RFC 3339, in an artifact of this
+# type that is attached to it. Source: github.com/microsoft/go-infra, cmd/azoras, and
+# github.com/dotnet/docker-tools, LifecycleMetadataService.
+LIFECYCLE_TYPE = "application/vnd.microsoft.artifact.lifecycle"
+END_OF_LIFE = "vnd.microsoft.artifact.lifecycle.end-of-life.date"
+# What other fields of the attachment say.
+_KNOWN_ANNOTATIONS = frozenset(
+    {*_PREDICATE_KEYS, _BUNDLE_CONTENT, REFERENCE_TYPE, REFERENCE_DIGEST}
+)
 # `sha256-<hex>[.suffix]`: cosign's `.sig`, `.att` and `.sbom`, and the fallback tag of
 # the referrers API.
 DIGEST_TAG = (
@@ -92,6 +106,7 @@ def attachment_from_descriptor(
         artifact_type=descriptor.artifact_type,
         types=(),
         annotations=(descriptor.annotations,),
+        recorded=descriptor.annotations,
         attested=descriptor.is_attestation,
         size=descriptor.size,
         tag=tag,
@@ -133,6 +148,7 @@ def attachment_from_manifest(
         artifact_type=artifact_type,
         types=types,
         annotations=annotations,
+        recorded=annotations[0] if annotations else {},
         attested=attested,
         has_manifest=True,
         size=size,
@@ -216,12 +232,14 @@ def _attachment(
     artifact_type: str | None,
     types: Iterable[str],
     annotations: Sequence[Mapping[str, str]],
+    recorded: Mapping[str, str],
     attested: bool,
     has_manifest: bool = False,
     size: int | None = None,
     blobs: tuple[Layer, ...] | None = None,
     tag: str | None = None,
 ) -> Attachment:
+    kept, left_out = _bounded_annotations(recorded)
     predicate_types = {
         predicate
         for each in annotations
@@ -240,7 +258,28 @@ def _attachment(
         size=size,
         blobs=blobs,
         tag=tag,
+        annotations=kept,
+        annotations_left_out=left_out,
     )
+
+
+def _bounded_annotations(annotations: Mapping[str, str]) -> tuple[dict[str, str], int]:
+    """The annotations for a record, and the number of those that are left out.
+
+    The end of life comes first, then the others by name; one that is too long leaves
+    room for those after it.
+    """
+    kept: dict[str, str] = {}
+    left_out, left_chars = 0, MAX_ANNOTATIONS_CHARS
+    names = annotations.keys() - _KNOWN_ANNOTATIONS
+    for name in sorted(names, key=lambda name: (name != END_OF_LIFE, name)):
+        chars = len(name) + len(annotations[name])
+        if len(kept) == MAX_ANNOTATIONS or chars > left_chars:
+            left_out += 1
+            continue
+        left_chars -= chars
+        kept[name] = annotations[name]
+    return kept, left_out
 
 
 def _kind(

@@ -183,6 +183,7 @@ def test_the_manifest_determines_the_kind(
         predicates=tuple(predicates),
         size=7,
         tag="sha256-a.sig",
+        annotations=dict(manifest.annotations),
     )
     assert evidence_of(found).certain == claims
     assert not needs_manifest(found)
@@ -219,3 +220,37 @@ def test_an_attachment_with_a_digest_that_cannot_be_verified_is_not_read() -> No
     found = dataclasses.replace(listed(None), digest="blake3:" + "a" * 64)
     assert needs_manifest(listed(None))
     assert not needs_manifest(found)
+
+
+END = "vnd.microsoft.artifact.lifecycle.end-of-life.date"
+
+
+@pytest.mark.parametrize(
+    ("annotations", "kept", "left_out"),
+    [
+        ({}, [], 0),
+        ({END: "2026-08-31"}, [END], 0),
+        ({"vnd.docker.reference.digest": digest("a"), "in-toto.io/predicate-type": SLSA,
+          "b": "2", "a": "1"}, ["a", "b"], 0),
+        ({f"a{number}": "" for number in range(8)} | {END: "2026-08-31"},
+         [END, *(f"a{number}" for number in range(7))], 1),
+        ({"a": "x" * 1023, END: "2026-08-31"}, [END], 1),
+        ({"a": "x" * 1023, "b": ""}, ["a"], 1),
+        ({"a": "x" * 1024, "b": "short"}, ["b"], 1),
+    ],
+)  # fmt: skip
+def test_annotations_are_kept_within_their_limits(
+    annotations: dict[str, str], kept: list[str], left_out: int
+) -> None:
+    found = listed("application/vnd.microsoft.artifact.lifecycle", annotations)
+    assert found.annotations == {name: annotations[name] for name in kept}
+    assert list(found.annotations) == kept
+    assert found.annotations_left_out == left_out
+
+
+def test_the_manifest_of_an_attachment_has_the_same_annotations() -> None:
+    built = artifact("x", artifact_type="a/b", annotations={END: "2026-08-31"})
+    found = attachment_from_manifest(
+        "sha256:1", None, parse_manifest(built.root.raw, None)
+    )
+    assert found.annotations == {END: "2026-08-31"}
