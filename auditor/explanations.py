@@ -303,6 +303,15 @@ WARNINGS: dict[WarningCode, Explanation] = {
         "the mirror failed; the image came from the registry",
         ("check the mirror: auditor doctor MIRROR/REPOSITORY:TAG",),
     ),
+    WarningCode.BASE_UNKNOWN: Explanation(
+        "`--check-bases`: the registry of a base image did not say what its name points"
+        " at now",
+        (
+            "the detail says what it answered; the image itself was audited",
+            "a private base needs a login for its registry, and a section of its own"
+            " if it has a local address",
+        ),
+    ),
     WarningCode.AGE_UNKNOWN: Explanation(
         "`--since` kept the image, because neither the listing nor each platform has a"
         " date",

@@ -111,6 +111,7 @@ class WarningCode(StrEnum):
     ATTACHMENTS_UNKNOWN = "attachments_unknown"
     NOT_AT_MIRROR = "not_at_mirror"
     AGE_UNKNOWN = "age_unknown"
+    BASE_UNKNOWN = "base_unknown"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +150,25 @@ class BaseImage:
 
     name: str | None
     digest: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseCheck:
+    """A base image that `platforms` of an image name, as its registry has it now.
+
+    `name` and `digest` are those of the build, `reference` is what was asked (None if
+    nothing was), and `current_digest` what it points at now. `is_stale`: the base has
+    other content for these platforms now, so that a rebuild would change them; None if
+    that is not known, and `detail` says why.
+    """
+
+    name: str | None
+    reference: str | None
+    digest: str | None
+    current_digest: str | None
+    is_stale: bool | None
+    platforms: tuple[str, ...]
+    detail: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,6 +309,9 @@ class ImageRecord:
     the bytes of the manifest. `other_children` are the manifests below an index that
     are neither in `platforms` nor in `attachments`: nested indexes, and what was left
     out or could not be read; sorted.
+    `bases` are the base images that its platforms name, with what their names point at
+    now; None if they were not asked for, empty if none is named. `bases_left_out`
+    counts those beyond the limit.
     """
 
     schema: int = SCHEMA
@@ -318,6 +341,8 @@ class ImageRecord:
     subject: str | None = None
     manifest_size: int | None = None
     other_children: tuple[ChildManifest, ...] = ()
+    bases: tuple[BaseCheck, ...] | None = None
+    bases_left_out: int = 0
     warnings: tuple[Warn, ...]
     audited_at: str
 

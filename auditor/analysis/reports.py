@@ -339,6 +339,11 @@ VIEWS = {
                a.size, a.blobs, a.tag AS attachment_tag, a.in_index,
                a.annotations, a.annotations_left_out, audited_at
         FROM (SELECT *, unnest(attachments) AS a FROM images)""",
+    "bases": """
+        reference, registry, repository, tag, digest AS image_digest,
+               b.name, b.reference AS base_reference, b.digest, b.current_digest,
+               b.is_stale, b.platforms, b.detail, audited_at
+        FROM (SELECT *, unnest(bases) AS b FROM images)""",
     "warnings": """
         reference, registry, repository, tag, digest AS image_digest,
                w.code, w.detail, audited_at

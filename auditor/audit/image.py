@@ -85,6 +85,7 @@ class ImageAuditor:
         # What a store has is read in each run: its files can change at any time.
         self._store_steps = new_steps(DigestCache(None, now=clock.epoch))
         self.content = self._steps.content
+        self.resolver = self._steps.resolver
 
     def needs_token(self, reference: Reference) -> bool:
         """Whether `fetch_token` has anything to do."""
@@ -118,7 +119,7 @@ class ImageAuditor:
         if sources == (reference,):
             record = await self._audit(reference, reference, listed_digest)
         else:
-            record, warnings = await _first_success(
+            record, warnings = await first_success(
                 sources,
                 lambda place: self._audit(
                     reference, place, listed_digest, is_mirror=place is not sources[-1]
@@ -203,7 +204,7 @@ class ImageAuditor:
     async def raw_manifest(self, reference: Reference) -> bytes | Failure:
         """The exact bytes of a reference's manifest, checked as in an audit."""
         sources = self._registries.sources(reference)
-        body, _ = await _first_success(sources, self._raw_manifest)
+        body, _ = await first_success(sources, self._raw_manifest)
         return body
 
     async def _raw_manifest(self, reference: Reference) -> bytes | Failure:
@@ -281,11 +282,11 @@ def first_source(registries: Registries, reference: Reference) -> Reference | Fa
     return next((one for one in sources if isinstance(one, Reference)), sources[-1])
 
 
-async def _first_success(
+async def first_success(
     sources: Sequence[Reference | Failure],
     fetch: Callable[[Reference], Awaitable[Value | Failure]],
 ) -> tuple[Value | Failure, tuple[Warn, ...]]:
-    """The result of `fetch` at the first source where it does not fail.
+    """The result of `fetch` at the first of an image's sources where it does not fail.
 
     A result comes with a warning for each source before it; a failure is that of the
     last source, with the details of the others.

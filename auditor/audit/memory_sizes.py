@@ -104,9 +104,13 @@ def record_bytes(record: Record | None) -> int:
     """The memory of a record."""
     if record is None or isinstance(record, FailureRecord):
         return _OBJECT_BYTES
-    return image_bytes(
-        record.platforms, record.annotations, record.attachments, record.warnings
-    ) + children_bytes(record.other_children)
+    return (
+        2 * _OBJECT_BYTES * len(record.bases or ())
+        + image_bytes(
+            record.platforms, record.annotations, record.attachments, record.warnings
+        )
+        + children_bytes(record.other_children)
+    )
 
 
 def image_bytes(

@@ -44,7 +44,7 @@ from auditor.wire.response import Response
 MAX_PARSED = 64
 # Failures of a HEAD that a GET would repeat. After any other failure a GET is sent: it
 # may work, as behind a proxy that does not know HEAD, and its body explains a failure.
-_SAME_FOR_GET = frozenset(
+SAME_FOR_GET = frozenset(
     {
         FailureKind.DNS,
         FailureKind.TLS,
@@ -267,7 +267,7 @@ class Resolver:
         assert reference.tag is not None
         response = await registry.head_manifest(reference.repository, reference.tag)
         if isinstance(response, Failure):
-            if response.kind in _SAME_FOR_GET:
+            if response.kind in SAME_FOR_GET:
                 return response
             verified = await self._get(registry, reference)
             if not isinstance(verified, Failure):
@@ -275,7 +275,7 @@ class Resolver:
             return verified
         header = response.headers.get(DIGEST_HEADER)
         content_type = essence(response.content_type)
-        digest = _header_digest(header, cached.digest)
+        digest = header_digest(header, cached.digest)
         if digest is None:
             self._head_failed(registry)
             return await self._get(registry, reference)
@@ -332,7 +332,7 @@ class Resolver:
             self._digest_cache.disable_head(registry.name)
 
 
-def _header_digest(header: str | None, expected: str) -> str | None:
+def header_digest(header: str | None, expected: str = "") -> str | None:
     """The digest in a Docker-Content-Digest; some registries omit the algorithm.
 
     `expected` is the likely digest, for a fast path.
@@ -348,7 +348,7 @@ def _header_digest(header: str | None, expected: str) -> str | None:
 
 def _has_true_header(cached: CachedTag) -> bool:
     """Whether the digest header of the tag's last GET matched its content."""
-    return _header_digest(cached.header, cached.digest) == cached.digest
+    return header_digest(cached.header, cached.digest) == cached.digest
 
 
 @cache

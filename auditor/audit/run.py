@@ -108,6 +108,13 @@ class AuditRun:
             cache=images_cache,
             recheck_s=settings.cache_recheck_s,
         )
+        self._bases = None
+        if settings.check_bases:
+            from auditor.audit.base_checks import BaseChecker  # noqa: PLC0415
+
+            self._bases = BaseChecker(
+                registries, self._images.content, self._images.resolver
+            )
         self._selection = Selection.of(settings, clock.epoch())
         self._counts = ExpansionCounts()
         self._is_expanded = False
@@ -124,7 +131,7 @@ class AuditRun:
             workers=settings.workers_of,
             window=settings.window,
             in_order=settings.order is Order.INPUT,
-            work=self._audit,
+            work=self._audit_with_bases if self._bases else self._audit,
             write=self._write_result,
             lane=_registry_name,
             is_listed=_is_listed,
@@ -249,6 +256,17 @@ class AuditRun:
     async def _fetch_token(self, reference: Reference) -> None:
         with self._deadline.scope():
             await self._images.fetch_token(reference)
+
+    async def _audit_with_bases(self, entry: InputEntry) -> Record | None:
+        record = await self._audit(entry)
+        if self._bases is None or not isinstance(record, ImageRecord):
+            return record
+        # After the image, with a time of its own: a slow base costs no image.
+        if not self._needs_scope:
+            return await self._bases.check(record)
+        with self._deadline.scope(limit_s=self._settings.reference_timeout_s):
+            return await self._bases.check(record)
+        return self._bases.unfinished(record)
 
     async def _audit(self, entry: InputEntry) -> Record | None:
         if isinstance(entry, RejectedEntry):

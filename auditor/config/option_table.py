@@ -222,6 +222,11 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
             BOOLEAN,
             "Check with HEAD that layers and configs exist; report missing ones.",
         ),
+        "check_bases": Option(
+            BOOLEAN,
+            "Ask with HEAD whether the base images that images name have moved, also at"
+            " other registries.",
+        ),
     },
     (OptionGroup.REPORT, OptionScope.RUN): {
         "output": Option(

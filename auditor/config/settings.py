@@ -303,6 +303,7 @@ class Settings:
     labels: tuple[str, ...] = ()
     attachments: AttachmentMode = AttachmentMode.INDEX
     verify_blobs: bool = False
+    check_bases: bool = False
     order: Order = Order.INPUT
     workers: int | None = None
     window: int = 1024

@@ -247,6 +247,7 @@ def _not_counted(settings: Settings) -> tuple[str, ...]:
     options = {
         "--attachments all": settings.attachments is AttachmentMode.ALL,
         "--verify-blobs": settings.verify_blobs,
+        "--check-bases": settings.check_bases,
     }
     return tuple(option for option, is_given in options.items() if is_given)
 

@@ -13,6 +13,7 @@ from auditor.config import RegistrySettings, Settings
 from auditor.config.registries_conf import RegistriesConf, read_registries_conf
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage, UsageError
 from auditor.oci.reference import (
+    DOCKER_HUB,
     Reference,
     StoreKind,
     api_host,
@@ -39,18 +40,23 @@ from auditor.registry.transport.tls import (
     check_files,
     tls_files,
 )
-from auditor.registry.transport.transport import Transport
+from auditor.registry.transport.transport import ALLOW_REGISTRY, Transport
 from auditor.util.clock import Clock
 from auditor.util.known_secrets import KnownSecrets
 from auditor.util.secret import Secret
 from auditor.wire.cloud_hosts import cloud_of_url
 from auditor.wire.proxy import InvalidProxy, proxies_from_environment
 from auditor.wire.rate_limit import RateLimit
-from auditor.wire.url_policy import is_loopback_host, origin_of
+from auditor.wire.url_policy import address_class, is_loopback_host, origin_of
 
 if TYPE_CHECKING:
     from auditor.registry.stores.store_registry import StoreRegistry
     from auditor.wire.token_keys import KeySet
+
+
+# Registries that only images named: each has connections and limits of its own. Images
+# are built on bases of a handful.
+MAX_NAMED_BY_IMAGES = 32
 
 
 @asynccontextmanager
@@ -112,6 +118,8 @@ class Registries:
         self.stack = AsyncExitStack()
         self._open: dict[str, Registry] = {}
         self._stores: dict[str, StoreRegistry] = {}
+        # Those that only images named; see `named_by_image`.
+        self._by_images: dict[str, Registry] = {}
         self.counts = RequestCounts()
         self.quota: RequestQuota | None = None
         if settings.max_requests is not None:
@@ -134,6 +142,36 @@ class Registries:
             self.stack.push_async_callback(registry.aclose)
         return registry
 
+    async def named_by_image(self, name: str) -> Registry | Failure:
+        """The registry that an image named as that of its base.
+
+        It is as `get` returns it if the user named it, too: in a section, or as that of
+        an audited image. Any other one may not be at an address that a registry may not
+        name, and there are at most `MAX_NAMED_BY_IMAGES`.
+        """
+        known = self._open.get(name) or self._by_images.get(name)
+        if known is not None:
+            return known
+        if name == DOCKER_HUB or name in self._settings.registries:
+            return await self.get(name)
+        host = origin_of(f"https://{api_host(name)}").host
+        if (restricted := address_class(host)) is not None:
+            detail = (
+                f"{host} is a {restricted} address, which an image may not name;"
+                f" {ALLOW_REGISTRY}"
+            )
+            return Failure(kind=FailureKind.REALM_REFUSED, detail=detail, attempts=0)
+        if len(self._by_images) >= MAX_NAMED_BY_IMAGES:
+            detail = (
+                f"{name} is not asked: images name more than {MAX_NAMED_BY_IMAGES}"
+                " registries that the run does not audit"
+            )
+            return Failure(kind=FailureKind.REALM_REFUSED, detail=detail, attempts=0)
+        registry = self._new_registry(name, is_named_by_user=False)
+        self._by_images[name] = registry
+        self.stack.push_async_callback(registry.aclose)
+        return registry
+
     def _new_store(self, name: str, kind: StoreKind, path: str) -> StoreRegistry:
         # Most runs have no store.
         from auditor.registry.stores.store_registry import (  # noqa: PLC0415
@@ -142,10 +180,12 @@ class Registries:
 
         return StoreRegistry(name, kind, path, self._settings.default_registry)
 
-    def _new_registry(self, name: str) -> Registry:
+    def _new_registry(self, name: str, *, is_named_by_user: bool = True) -> Registry:
         """A registry with a transport, limits and authorizations of its own."""
         settings, clock = self._settings.registry(name), self._clock
         host, tls = api_host(name), self._tls(name)
+        if not is_named_by_user:
+            tls = tls.without_certificate()
         base_url = f"{self._scheme(name, settings, tls)}://{host}"
         origin = origin_of(base_url)
         proxies = proxies_from_environment(self._environment, settings.proxy)
@@ -166,6 +206,7 @@ class Registries:
             secrets=self._secrets,
             budget=self._budget,
             names=self._names,
+            is_named_by_user=is_named_by_user,
         )
         quota = self.quota
         if settings.max_requests is not None:

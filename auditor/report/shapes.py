@@ -17,6 +17,8 @@ import orjson
 from auditor.fast_dataclass import dataclass
 from auditor.model import (
     SCHEMA,
+    BaseCheck,
+    BaseImage,
     ContentKind,
     FailureRecord,
     ImageRecord,
@@ -25,6 +27,7 @@ from auditor.model import (
     Record,
     Shape,
 )
+from auditor.oci.encoding import cut_name
 from auditor.oci.platform import platform_text
 from auditor.util.json_schema import json_schema
 from auditor.util.lru import Lru
@@ -67,6 +70,8 @@ class PlatformRow:
     labels: dict[str, str] | None
     base_name: str | None
     base_digest: str | None
+    base_current_digest: str | None
+    base_is_stale: bool | None
     size: int | None
     manifest_size: int | None
     config_size: int | None
@@ -172,6 +177,7 @@ def _platform_rows(record: ImageRecord) -> Iterator[dict[str, Any]]:
     for platform in record.platforms or (_NO_PLATFORM,):
         config, base, layers = platform.config, platform.base, platform.layers
         values = _shared_values(record, platform)
+        check = _base_check(record, values["platform"], base)
         values.update(
             kind="platform",
             user=config.user if config else None,
@@ -180,8 +186,22 @@ def _platform_rows(record: ImageRecord) -> Iterator[dict[str, Any]]:
             base_name=base.name if base else None,
             base_digest=base.digest if base else None,
             layers=None if layers is None else len(layers),
+            base_current_digest=check.current_digest if check else None,
+            base_is_stale=check.is_stale if check else None,
         )
         yield {key: values[key] for key in _PLATFORM_KEYS}
+
+
+def _base_check(
+    record: ImageRecord, platform: str | None, base: BaseImage | None
+) -> BaseCheck | None:
+    """What is known about the base of a platform."""
+    for check in record.bases or ():
+        if platform in check.platforms and (
+            base is None or base.name is None or cut_name(base.name) == check.name
+        ):
+            return check
+    return None
 
 
 def _layer_rows(record: ImageRecord) -> Iterator[dict[str, Any]]:

@@ -62,7 +62,7 @@ class AiohttpClient:
     def __init__(
         self,
         *,
-        origin: Origin,
+        origin: Origin | None,
         max_in_flight: int,
         timeouts: Timeouts,
         tls: TlsFiles,

@@ -22,11 +22,13 @@ class SsrfGuard:
     """Checks addresses after the resolution and before the connection.
 
     Not earlier, because a name can resolve to another address each time.
-    `allowed_hosts` are those named by the user, which are not checked.
+    `allowed_hosts` are those named by the user, which are not checked. `advice` ends
+    the message.
     """
 
     registry_is_loopback: bool
     allowed_hosts: frozenset[str]
+    advice: str = "allow the host with realm_host in the configuration"
 
     def check(self, host: str, addresses: Iterable[str]) -> None:
         """Raise `RefusedAddressError` if one of the addresses is refused.
@@ -42,8 +44,7 @@ class SsrfGuard:
             )
             if refusal:
                 raise RefusedAddressError(
-                    f"{host} resolves to {refusal}"
-                    "; allow the host with realm_host in the configuration"
+                    f"{host} resolves to {refusal}; {self.advice}"
                 )
 
 

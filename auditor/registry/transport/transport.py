@@ -43,6 +43,8 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Other origins with an `Http1Client`: token services, CDNs, object stores and their
 # regions. A registry has a handful; requests to further ones go over aiohttp.
 MAX_OTHER_ORIGINS = 32
+# What lets a registry pass that only an image named.
+ALLOW_REGISTRY = 'allow the registry with a section [registry."HOST"]'
 
 
 class Transport:
@@ -50,7 +52,8 @@ class Transport:
 
     `allowed_hosts` are those named by the user. `budget` and `names` are shared with
     other transports. `secrets` are masked in error responses. `use_http1` is false
-    where every request must go over aiohttp.
+    where every request must go over aiohttp. A registry that is not `is_named_by_user`
+    has its address checked by the SSRF guard, too.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Transport:
         names: NameLookups | None = None,
         secrets: KnownSecrets | None = None,
         use_http1: bool = True,
+        is_named_by_user: bool = True,
     ) -> None:
         self._origin = origin
         self._base = str(origin)
@@ -77,13 +81,23 @@ class Transport:
         self._budget = ConnectionBudget() if budget is None else budget
         self._names = NameLookups() if names is None else names
         self._secrets = KnownSecrets() if secrets is None else secrets
-        self._guard = SsrfGuard(
-            registry_is_loopback=is_loopback_host(origin.host),
-            allowed_hosts=allowed_hosts,
-        )
+        self._is_named_by_user = is_named_by_user
+        if is_named_by_user:
+            self._guard = SsrfGuard(
+                registry_is_loopback=is_loopback_host(origin.host),
+                allowed_hosts=allowed_hosts,
+            )
+        else:
+            self._guard = SsrfGuard(
+                registry_is_loopback=False,
+                allowed_hosts=allowed_hosts,
+                advice=ALLOW_REGISTRY,
+            )
         self._client: Http1Client | None = None
         if use_http1 and proxies.choose(origin) is None:
-            self._client = self._new_client(origin, tls, guard=None)
+            self._client = self._new_client(
+                origin, tls, guard=None if is_named_by_user else self._guard
+            )
         self._other_clients: dict[Origin, Http1Client] = {}
         self._aiohttp: AiohttpClient | None = None
 
@@ -259,7 +273,7 @@ class Transport:
             from auditor.registry.transport.aiohttp_client import AiohttpClient  # noqa: PLC0415
 
             self._aiohttp = AiohttpClient(
-                origin=self._origin,
+                origin=self._origin if self._is_named_by_user else None,
                 max_in_flight=self._max_in_flight,
                 timeouts=self._timeouts,
                 tls=self._tls,

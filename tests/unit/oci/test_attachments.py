@@ -183,7 +183,11 @@ def test_the_manifest_determines_the_kind(
         predicates=tuple(predicates),
         size=7,
         tag="sha256-a.sig",
-        annotations=dict(manifest.annotations),
+        annotations={
+            name: text
+            for name, text in manifest.annotations.items()
+            if not name.startswith("dev.sigstore.bundle.")
+        },
     )
     assert evidence_of(found).certain == claims
     assert not needs_manifest(found)

@@ -40,6 +40,7 @@ IMAGE_LINE = (
     '"issuer":"auth.example.com","verified":false,"credential":null,'
     '"login_unused":false},"location":null,"pushed_at":null,"pulled_at":null,'
     '"subject":null,"manifest_size":null,"other_children":[],'
+    '"bases":null,"bases_left_out":0,'
     '"warnings":[],"audited_at":"2026-11-24T02:00:00Z"}\n'
 )
 FAILURE_LINE = (
@@ -58,6 +59,7 @@ PLATFORM_LINE = (
     '"media_type":"application/vnd.oci.image.manifest.v1+json",'
     f'"config_digest":"{digest("c")}","created":null,"user":null,'
     '"history":null,"labels":null,"base_name":null,"base_digest":null,'
+    '"base_current_digest":null,"base_is_stale":null,'
     '"size":7,"manifest_size":null,"config_size":null,"layers":1,"layer_traits":[],"signed":false,"has_sbom":null,'
     '"has_provenance":true,"pushed_at":null,"pulled_at":null,'
     '"audited_at":"2026-11-24T02:00:00Z"}'
