@@ -1,0 +1,481 @@
+"""How many requests one host is sent at once: a pure controller.
+
+`ConcurrencyControl` gets the outcome of each request and sets `limit`. It has no clock
+and no network. A host is observed in rounds: a round has the answers to requests that
+were sent since the limit last moved, about as many as are in flight.
+
+- Latency. The round trips of a round, divided by those of a host that is not busy (the
+  baselines), are its slowdown. By Little's law a host with a slowdown of 2 works on
+  half of the requests in flight; the others queue. So `limit / slowdown` of them are of
+  use: the limit approaches that number, and a short queue that keeps the host busy.
+- Slow start. While there is no queue, the limit becomes twice the requests that were of
+  use, each round: never more than twice what the host can work on.
+- Throughput. `limit / slowdown` is also the throughput, in answers per baseline. When
+  slow start sees a queue, and every `BASELINE_S` while there is one, half of the limit
+  is tried. If that brought as many answers as before, a half of that is tried, until
+  there is no queue: the round trips then are the new baselines. If answers were as slow
+  as before, there was no queue, and slow start goes on.
+- Baselines. One for each class of requests, since kinds and sizes differ in work. They
+  are means in which no outlier counts for much, and come with the spread of round trips
+  without a queue, so that a heavy tail is not taken for one.
+- Distress (429, 5xx, timeouts, lost connections). The limit is halved, once for all
+  requests that were in flight together. How many of these were refused shows how many
+  were accepted; the limit returns there after a round without distress, or to the last
+  one that was fine for a while. After 429 and 503 no higher one is tried for `HOLD_S`.
+
+The ideas are those of TCP Vegas (Brakmo and Peterson, 1995: the queue from the lowest
+round trip), BBR (Cardwell et al., 2016: ProbeRTT), Netflix's concurrency-limits
+(VegasLimit.java, Gradient2Limit.java: a queue that grows with the root of the limit, no
+growth while it is not used up), Envoy (adaptive concurrency filter: baselines measured
+with few requests) and brpc (auto_concurrency_limiter.md: errors in a small part of the
+requests do not count).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import field, replace
+from enum import StrEnum
+
+from auditor.fast_dataclass import dataclass
+
+# As many as `docker pull` downloads at once with its default settings, and one more.
+START = 4
+# Answers of a round: as many as are in flight, but enough for a mean.
+MIN_ROUND, MIN_QUICK_ROUND, MAX_ROUND = 16, 8, 96
+# Of a class, fewer answers say nothing.
+MIN_SAMPLES = 3
+# A round trip counts for at most so many medians of its round.
+OUTLIER = 3.0
+# With half of the limit, round trips of at least this part of those before are the
+# same: with a queue they would be down to a half or, where it is short, two thirds.
+SAME = 0.85
+# With half of the limit, the host is as busy as before if that brought at most so many
+# times the answers.
+NO_GAIN = 1.15
+# A slowdown up to this is no queue: timers and the client's own work are not exact.
+TOLERANCE = 1.1
+# How much of the spread of the answers is added to it, in standard errors.
+SPREAD_ERRORS = 2.0
+MAX_TOLERANCE = 1.4
+# Slow start ends at this slowdown beyond the tolerance.
+QUEUE_SEEN = 1.15
+# Rounds in a row without a queue after which the limit doubles again.
+CALM_ROUNDS = 3
+# The queue that keeps a host busy, in square roots of the requests it works on.
+QUEUE = 0.75
+# A slowdown so many times that of the last round with the same limit is the host's.
+SUDDEN = 1.5
+# Seconds after which a baseline is measured again.
+BASELINE_S = 10.0
+# Of so many answers a baseline is made, so that no lucky round decides it alone, unless
+# it is that much faster.
+MAX_WEIGHT = 256
+MUCH_FASTER = 0.75
+# After a limit was refused, how long no higher one is tried, doubled each time it is
+# refused again soon.
+HOLD_S, MAX_HOLD_S = 10.0, 160.0
+# A limit that was fine for so long is no accident of a burst that a host allows.
+PROVEN_S = 3.0
+
+
+class Move(StrEnum):
+    """Why the limit last moved."""
+
+    START = "start"
+    REMEMBERED = "remembered"  # from an earlier run
+    FASTER = "faster"  # more requests bring more answers
+    QUEUE = "queue"  # answers only got slower
+    PROBE = "probe"  # the baselines are measured again
+    CHANGED = "changed"  # the host has become slower, not the queue longer
+    THROTTLED = "throttled"  # 429 or 503
+    SERVER_ERROR = "server_error"
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    RECOVERED = "recovered"
+
+
+@dataclass(slots=True)
+class _RequestClass:
+    """Requests of a kind and size: their baseline and the round trips of this round.
+
+    `spread` is the standard deviation of round trips without a queue, divided by their
+    mean; `weight` is the number of answers that these two are made of. All times in
+    seconds.
+    """
+
+    baseline: float = math.inf
+    spread: float = 0.0
+    weight: int = 0
+    confirmed_at: float = -math.inf
+    round_trips: list[float] = field(default_factory=list)
+
+    def set(self, mean: float, spread: float, count: int, now: float) -> None:
+        """Replace the baseline by the mean of so many answers."""
+        self.baseline, self.spread = mean, spread
+        self.weight, self.confirmed_at = count, now
+
+    def add(self, mean: float, spread: float, count: int, now: float) -> None:
+        """Add so many answers without a queue."""
+        if mean < MUCH_FASTER * self.baseline:
+            self.set(mean, spread, count, now)
+            return
+        share = count / (count + self.weight)
+        self.baseline += share * (mean - self.baseline)
+        self.spread += share * (spread - self.spread)
+        self.weight = min(self.weight + count, MAX_WEIGHT)
+        self.confirmed_at = now
+
+
+@dataclass(slots=True)
+class _Refusals:
+    """The requests in flight when the limit was halved, `limit` of them.
+
+    `refused` of them were in distress; `cause` is the first one's.
+    """
+
+    at: float
+    limit: int
+    cause: Move
+    refused: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    """The limit and the slowdown before baselines were measured with half of it.
+
+    `last_limit` and `last_slowdown` are those of the last step, if one half was not
+    enough.
+    """
+
+    limit: int
+    slowdown: float
+    last_limit: int
+    last_slowdown: float
+
+
+class ConcurrencyControl:
+    """The limit of one host, between `least` and `most`.
+
+    `follows_latency` is false for a fixed limit, which only distress lowers. `lowest`
+    and `highest` are those of the limit so far, `moves` counts its moves by cause,
+    `last_move` is the last one's, at `moved_at`.
+
+    `slowdown` is that of the last round; `baseline_s` and `round_trip_s` belong to the
+    class that had the most answers in it, None before the first round.
+    """
+
+    def __init__(
+        self,
+        *,
+        most: int,
+        least: int = 1,
+        start: int = START,
+        remembered: bool = False,
+        follows_latency: bool = True,
+        now: float = 0.0,
+    ) -> None:
+        self.most = most
+        self.least = min(least, most)
+        self.limit = min(max(start, self.least), most) if follows_latency else most
+        self.lowest = self.highest = self.limit
+        self.last_move = Move.REMEMBERED if remembered else Move.START
+        self.moved_at = now
+        self.moves: dict[Move, int] = {}
+        self.slowdown = 1.0
+        self.baseline_s: float | None = None
+        self.round_trip_s: float | None = None
+        self._follows_latency = follows_latency
+        self._classes: dict[object, _RequestClass] = {}
+        self._in_slow_start = follows_latency
+        # Whether slow start has just seen a queue.
+        self._is_unsure = False
+        self._calm_rounds = 0
+        # The round.
+        self._round_at = -math.inf
+        self._round_limit = self.limit
+        self._settling = 0
+        self._round_size = MIN_QUICK_ROUND
+        self._answers = self._full_answers = 0
+        # The limit to return to after the baselines were measured with a lower one.
+        self._settled_limit = 0  # that of the last round
+        self._probe: _Probe | None = None
+        # Limit and slowdown before the limit was first lowered because of a queue.
+        self._before_cut: tuple[int, float] | None = None
+        self._refusals: _Refusals | None = None
+        self._halved_at = -math.inf
+        self._held_until = -math.inf
+        self._hold_s = HOLD_S
+        self._fine = 0  # the highest limit without distress for `PROVEN_S`
+        self._fine_since = now
+        self._start_round(now)
+
+    # -- outcomes --------------------------------------------------------------
+
+    def answered(
+        self,
+        kind: object,
+        round_trip_s: float,
+        *,
+        sent_at: float,
+        now: float,
+        is_full: bool,
+    ) -> None:
+        """Count an answer to a request of this class, sent at `sent_at`.
+
+        `is_full`: requests waited for the limit.
+        """
+        if sent_at < self._round_at:
+            return
+        if self._settling:
+            self._settling -= 1
+            return
+        found = self._classes.get(kind)
+        if found is None:
+            found = self._classes[kind] = _RequestClass()
+        found.round_trips.append(round_trip_s)
+        self._answers += 1
+        self._full_answers += is_full
+        if self._answers >= self._round_size:
+            self._end_round(now)
+
+    def distressed(self, cause: Move, *, sent_at: float, now: float) -> None:
+        """Halve the limit, unless it was since this request was sent."""
+        refusals = self._refusals
+        if sent_at <= self._halved_at:
+            if refusals is not None:
+                refusals.refused += 1
+            return
+        self._halved_at = now
+        self._refusals = _Refusals(now, self.limit, cause)
+        if self._fine >= self.limit:
+            self._fine = 0
+        self._in_slow_start = False
+        self._probe = self._before_cut = None
+        self._move(max(self.least, self.limit // 2), cause, now)
+        self._start_round(now)
+
+    # -- rounds ----------------------------------------------------------------
+
+    def _start_round(self, now: float) -> None:
+        self._round_at = now
+        self._answers = self._full_answers = 0
+        for one in self._classes.values():
+            one.round_trips.clear()
+        # The first answers after a move show the queue that it leaves behind. Slow
+        # start does not wait for that.
+        has_moved = self.limit != self._round_limit
+        self._settling = self.limit if has_moved and not self._in_slow_start else 0
+        self._round_limit = self.limit
+        if self._refusals is not None or not self._follows_latency:
+            self._settling = 0
+            self._round_size = max(self.limit, MIN_SAMPLES)
+        elif self._in_slow_start:
+            self._round_size = max(self.limit, MIN_QUICK_ROUND)
+        else:
+            rounds = 1 if self._probe is not None else 2
+            self._round_size = min(max(rounds * self.limit, MIN_ROUND), MAX_ROUND)
+
+    def _end_round(self, now: float) -> None:
+        is_full = 2 * self._full_answers >= self._answers
+        if self._refusals is not None:
+            self._recover(now)
+        elif not self._follows_latency:
+            self._measure(now)
+            if now >= self._held_until:
+                self._move(self.limit + 1, Move.RECOVERED, now)
+        else:
+            self._follow(now, is_full=is_full)
+        if now - self._fine_since >= PROVEN_S:
+            self._fine = max(self._fine, self.limit)
+        self._start_round(now)
+
+    def _follow(self, now: float, *, is_full: bool) -> None:
+        """Move the limit after a round without distress."""
+        before = self.slowdown
+        tolerance = self._measure(now)
+        if self._probe is not None:
+            self._end_probe(self._probe, tolerance, now)
+            return
+        slowdown, limit = self.slowdown, self.limit
+        is_sudden = slowdown > SUDDEN * before and self._settled_limit == limit
+        self._settled_limit = 0 if is_sudden else limit
+        if is_sudden:
+            return  # a queue that is growing: the next round shows how long it gets
+        if self._has_slowed_down(tolerance):
+            self._measure_anew(now)
+            self._in_slow_start = True
+            self._note(Move.CHANGED, now)
+            return
+        if slowdown <= tolerance:
+            self._calm_rounds += 1
+            self._before_cut = None
+            if self._is_unsure or self._calm_rounds >= CALM_ROUNDS:
+                self._in_slow_start = now >= self._held_until
+        else:
+            self._calm_rounds = 0
+            if self._in_slow_start and slowdown > tolerance * QUEUE_SEEN:
+                self._in_slow_start = False
+                self._is_unsure = True  # the next round is longer
+                return
+            if self._is_unsure or self._is_baseline_old(now):
+                self._is_unsure = False
+                self._begin_probe(now)
+                return
+        self._is_unsure = False
+        target = self._target(limit, slowdown, tolerance)
+        if target <= limit - max(1, limit // 8):
+            lowered = max(self.least, round(max(target, limit / 2)))
+            if lowered < limit:
+                self._before_cut = self._before_cut or (limit, slowdown)
+                self._move(lowered, Move.QUEUE, now)
+        elif is_full and now >= self._held_until:
+            if self._in_slow_start:
+                raised = math.floor(2 * limit / max(1.0, slowdown))
+            else:
+                raised = min(math.floor(target), limit + max(1, limit // 8))
+            self._move(max(limit, raised), Move.FASTER, now)
+
+    @staticmethod
+    def _target(limit: int, slowdown: float, tolerance: float) -> float:
+        """The requests that are of use, and some that keep the host busy."""
+        useful = limit / max(1.0, slowdown / tolerance)
+        return useful + max(1.0, QUEUE * math.sqrt(useful))
+
+    def _has_slowed_down(self, tolerance: float) -> bool:
+        """Whether answers are slow for another reason than the queue of ours.
+
+        Then the limit was lowered a lot, and they did not get faster.
+        """
+        if self._before_cut is None or self.slowdown <= tolerance:
+            return False
+        before, was = self._before_cut
+        return self.limit <= 0.6 * before and self.slowdown > 0.9 * was
+
+    # -- probes ----------------------------------------------------------------
+
+    def _begin_probe(self, now: float) -> None:
+        """Measure the baselines with half of the limit."""
+        self._before_cut = None
+        if self.limit > self.least:
+            self._probe = _Probe(self.limit, self.slowdown, self.limit, self.slowdown)
+            self._move(max(self.least, (self.limit + 1) // 2), Move.PROBE, now)
+
+    def _end_probe(self, probe: _Probe, tolerance: float, now: float) -> None:
+        """Compare with the answers before the limit was halved."""
+        self._probe = None
+        slowdown, limit = self.slowdown, self.limit
+        is_first = probe.limit == probe.last_limit
+        is_same = slowdown >= SAME * probe.last_slowdown
+        if is_same and is_first:
+            # Fewer requests were not answered faster: there was no queue.
+            self._measure_anew(now)
+            self._in_slow_start = now >= self._held_until
+            self._move(probe.limit, Move.PROBE, now)
+            return
+        useful_before = probe.last_limit / probe.last_slowdown
+        is_saturated = useful_before <= NO_GAIN * limit / slowdown
+        if is_saturated and not is_same and limit > self.least:
+            # Half of the requests were answered as often: there is a queue still.
+            self._probe = replace(probe, last_limit=limit, last_slowdown=slowdown)
+            self._move(max(self.least, (limit + 1) // 2), Move.PROBE, now)
+            return
+        was = probe.slowdown
+        if slowdown <= tolerance or not is_first:
+            self._measure_anew(now)
+            was /= slowdown
+        target = self._target(probe.limit, was, tolerance)
+        self._move(min(probe.limit, round(target)), Move.QUEUE, now)
+
+    def _recover(self, now: float) -> None:
+        """A round without distress: return to what the host accepted."""
+        refusals = self._refusals
+        assert refusals is not None
+        self._refusals = None
+        before, refused, cause = refusals.limit, refusals.refused, refusals.cause
+        target = self.limit
+        if cause is not Move.THROTTLED:
+            if refused <= max(1, before // 20):
+                target = before  # an accident
+        else:
+            if 2 * refused < before:
+                target = math.floor(0.95 * (before - refused))
+            if 0 < self._fine < before:
+                target = max(target, self._fine)
+            is_again = now < self._held_until + self._hold_s
+            self._hold_s = min(2 * self._hold_s, MAX_HOLD_S) if is_again else HOLD_S
+            self._held_until = now + self._hold_s
+        self._calm_rounds = 0
+        self._move(max(self.limit, target), Move.RECOVERED, now)
+
+    # -- baselines -------------------------------------------------------------
+
+    def _measure(self, now: float) -> float:
+        """Set `slowdown` from the round; returns the tolerance."""
+        took = expected = variance = 0.0
+        most = 0
+        for one in self._classes.values():
+            times = one.round_trips
+            if len(times) < MIN_SAMPLES:
+                continue
+            count, (mean, deviation) = len(times), _mean_and_deviation(times)
+            if one.baseline == math.inf:
+                one.set(mean, deviation / mean, count, now)
+            took += count * mean
+            expected += count * one.baseline
+            error = one.spread * one.baseline
+            variance += error**2 * count * (1 + count / one.weight)
+            if self._probe is None and mean <= TOLERANCE * one.baseline:
+                one.add(mean, deviation / mean, count, now)
+            if count > most:
+                most, self.baseline_s, self.round_trip_s = count, one.baseline, mean
+        if not expected:
+            return MAX_TOLERANCE
+        self.slowdown = took / expected
+        error = math.sqrt(variance) / expected
+        return min(TOLERANCE + SPREAD_ERRORS * error, MAX_TOLERANCE)
+
+    def _measure_anew(self, now: float) -> None:
+        """Take the answers of this round for the baselines."""
+        for one in self._classes.values():
+            if (count := len(one.round_trips)) >= MIN_SAMPLES:
+                mean, deviation = _mean_and_deviation(one.round_trips)
+                one.set(mean, deviation / mean, count, now)
+
+    def _is_old(self, one: _RequestClass, now: float) -> bool:
+        return now - one.confirmed_at >= max(BASELINE_S, 20 * one.baseline)
+
+    def _is_baseline_old(self, now: float) -> bool:
+        return any(
+            self._is_old(one, now)
+            for one in self._classes.values()
+            if len(one.round_trips) >= MIN_SAMPLES
+        )
+
+    # -- moves -----------------------------------------------------------------
+
+    def _move(self, limit: int, cause: Move, now: float) -> None:
+        limit = min(limit, self.most)
+        if limit != self.limit:
+            self.limit = limit
+            self._fine_since = now
+            self.lowest = min(self.lowest, limit)
+            self.highest = max(self.highest, limit)
+            self._note(cause, now)
+
+    def _note(self, cause: Move, now: float) -> None:
+        self.last_move, self.moved_at = cause, now
+        self.moves[cause] = self.moves.get(cause, 0) + 1
+
+
+def _mean_and_deviation(times: list[float]) -> tuple[float, float]:
+    """Mean and standard deviation of times, none taken for more than `OUTLIER` medians.
+
+    The mean is more than 0.
+    """
+    ranked = sorted(times)
+    most = OUTLIER * ranked[len(ranked) // 2]
+    capped = [min(one, most) for one in ranked]
+    mean = sum(capped) / len(capped)
+    variance = sum((one - mean) ** 2 for one in capped) / len(capped)
+    return max(mean, 1e-9), math.sqrt(variance)

@@ -1,0 +1,267 @@
+"""The limit of one host, on hosts in simulated time of which the best is known."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+
+import pytest
+
+from auditor.registry.concurrency_control import (
+    HOLD_S,
+    START,
+    ConcurrencyControl,
+    Move,
+)
+from tests.support.simulated_hosts import SimulatedHost, Trace, Work, run
+
+Host = Callable[[], SimulatedHost]
+
+
+def steady(seconds: float) -> Work:
+    return lambda _: seconds
+
+
+def lognormal(median_s: float, sigma: float) -> Work:
+    return lambda chance: median_s * math.exp(chance.gauss(0, sigma))
+
+
+def pareto(seconds: float) -> Work:
+    """One answer in twelve takes a multiple, some a hundred times as long."""
+
+    def work(chance: random.Random) -> float:
+        if chance.random() < 0.08:
+            return 5 * seconds * chance.paretovariate(1.1)
+        return seconds * chance.uniform(0.8, 1.2)
+
+    return work
+
+
+class Fixed(ConcurrencyControl):
+    """A limit that nothing moves."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(most=limit, follows_latency=False)
+
+    def answered(self, *_: object, **__: object) -> None: ...
+
+    def distressed(self, *_: object, **__: object) -> None: ...
+
+
+def share_of_best(trace: Trace, host: Host, **how: object) -> float:
+    """The part of the rate that the best fixed limit has."""
+    best = max(
+        run(host(), Fixed(limit), requests=trace.answers, **how).rate()  # type: ignore[arg-type]
+        for limit in (2, 4, 8, 16, 64)
+    )
+    return trace.rate() / best
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        pytest.param(lambda: SimulatedHost(steady(0.001), 0.05), id="50 ms away"),
+        pytest.param(lambda: SimulatedHost(steady(0.001), 0.2), id="200 ms away"),
+        pytest.param(lambda: SimulatedHost(lognormal(0.03, 1)), id="lognormal tail"),
+        pytest.param(lambda: SimulatedHost(pareto(0.03)), id="Pareto tail"),
+    ],
+)
+def test_a_host_without_a_queue_gets_as_many_requests_as_allowed(host: Host) -> None:
+    control = ConcurrencyControl(most=64)
+    trace = run(host(), control, requests=4000)
+    assert control.limit == 64
+    assert share_of_best(trace, host) >= 0.85
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4, 6, 20])
+@pytest.mark.parametrize("distance_s", [0.0, 0.02])
+def test_a_narrow_host_is_kept_busy_with_a_short_queue(
+    workers: int, distance_s: float
+) -> None:
+    work_s = 0.02
+
+    def host() -> SimulatedHost:
+        return SimulatedHost(steady(work_s), distance_s, workers=workers)
+
+    control = ConcurrencyControl(most=64)
+    trace = run(host(), control, requests=3000)
+    saturates = workers * (work_s + distance_s) / work_s
+    # The first answers come from a burst, which is the only time that they mislead.
+    assert max(limit for _, limit in trace.limits) <= max(2 * saturates, 3 * START)
+    assert control.limit <= 2 * saturates
+    assert share_of_best(trace, host) >= 0.9
+
+
+def test_requests_that_differ_in_work_are_no_queue() -> None:
+    kinds = [("head", 1.0), ("manifest", 3.0), ("blob", 12.0)]
+    control = ConcurrencyControl(most=64)
+    run(
+        SimulatedHost(steady(0.01), 0.05),
+        control,
+        requests=3000,
+        kind=lambda chance: chance.choice(kinds),
+    )
+    assert control.limit == 64
+
+
+def test_kinds_that_begin_in_mid_run_are_no_queue() -> None:
+    control = ConcurrencyControl(most=64)
+    sent = 0
+
+    def kind(_: random.Random) -> tuple[object, float]:
+        nonlocal sent
+        sent += 1
+        return ("head", 1.0) if sent < 1000 else ("blob", 20.0)
+
+    run(SimulatedHost(steady(0.01), 0.05), control, requests=2000, kind=kind)
+    assert control.lowest == START
+    assert control.limit == 64
+
+
+def _narrow(host: SimulatedHost) -> None:
+    host.workers = 6
+
+
+def _wide(host: SimulatedHost) -> None:
+    host.workers, host.distance_s = None, 0.1
+
+
+def test_a_host_that_becomes_narrow_is_noticed_within_seconds() -> None:
+    host = SimulatedHost(steady(0.05), 0.005)
+    control = ConcurrencyControl(most=64)
+    trace = run(host, control, seconds=12, at={2.0: _narrow})
+    assert max(trace.limits_after(7)) <= 14
+    assert Move.QUEUE in control.moves
+
+
+def test_a_narrow_host_that_becomes_distant_is_noticed_within_seconds() -> None:
+    host = SimulatedHost(steady(0.02), 0.005, workers=6)
+    control = ConcurrencyControl(most=64)
+    trace = run(host, control, seconds=12, at={5.0: _wide})
+    assert max(trace.limits_after(4)[:1]) <= 12
+    assert trace.limits_after(9)[0] == 64
+
+
+def test_a_host_that_becomes_slower_keeps_its_limit_after_a_while() -> None:
+    def slower(host: SimulatedHost) -> None:
+        host.distance_s = 0.15
+
+    host = SimulatedHost(steady(0.005), 0.05)
+    control = ConcurrencyControl(most=64)
+    trace = run(host, control, seconds=10, at={2.0: slower})
+    assert trace.limits_after(6) == [64]
+
+
+def test_a_host_that_accepts_so_many_is_found_with_few_refusals() -> None:
+    def host() -> SimulatedHost:
+        return SimulatedHost(steady(0.02), 0.03, accepts=20)
+
+    control = ConcurrencyControl(most=64)
+    trace = run(host(), control, requests=4000)
+    assert trace.refusals <= 0.01 * trace.answers
+    assert share_of_best(trace, host) >= 0.85
+    assert 15 <= control.limit <= 21
+
+
+def test_a_host_with_a_rate_limit_is_found() -> None:
+    def host() -> SimulatedHost:
+        return SimulatedHost(steady(0.005), 0.05, rate=400, burst=400)
+
+    control = ConcurrencyControl(most=64)
+    trace = run(host(), control, requests=4000, pause_s=1)
+    assert trace.refusals <= 0.02 * trace.answers
+    assert share_of_best(trace, host, pause_s=1.0) >= 0.85
+
+
+def test_a_limit_without_demand_does_not_grow() -> None:
+    control = ConcurrencyControl(most=64)
+    run(SimulatedHost(steady(0.01)), control, requests=1000, demand=3)
+    assert control.limit == START
+
+
+# -- distress ------------------------------------------------------------------
+
+
+def _answer(control: ConcurrencyControl, count: int, now: float) -> None:
+    for _ in range(count):
+        control.answered("head", 0.01, sent_at=now, now=now + 0.01, is_full=True)
+
+
+def test_requests_in_flight_together_halve_the_limit_once() -> None:
+    control = ConcurrencyControl(most=8, follows_latency=False)
+    for _ in range(8):
+        control.distressed(Move.TIMEOUT, sent_at=1, now=2)
+    assert (control.limit, control.moves) == (4, {Move.TIMEOUT: 1})
+    control.distressed(Move.TIMEOUT, sent_at=2, now=2)  # sent while it was halved
+    assert control.limit == 4
+    control.distressed(Move.TIMEOUT, sent_at=3, now=4)
+    assert control.limit == 2
+
+
+def test_distress_after_distress_halves_the_limit_down_to_the_least() -> None:
+    for least, expected in (1, [4, 2, 1, 1]), (3, [4, 3, 3, 3]):
+        control = ConcurrencyControl(most=9, least=least, start=9)
+        limits = []
+        for second in range(4):
+            control.distressed(
+                Move.SERVER_ERROR, sent_at=second + 0.5, now=second + 1.0
+            )
+            limits.append(control.limit)
+        assert limits == expected
+
+
+def test_one_accident_costs_one_round() -> None:
+    control = ConcurrencyControl(most=16, follows_latency=False)
+    control.distressed(Move.SERVER_ERROR, sent_at=0, now=1)
+    assert control.limit == 8
+    _answer(control, 7, 1.5)
+    assert control.limit == 8
+    _answer(control, 1, 1.6)
+    assert control.limit == 16
+    assert control.last_move is Move.RECOVERED
+
+
+@pytest.mark.parametrize(
+    ("refused", "limit"), [(1, 14), (4, 11), (6, 9), (8, 8), (16, 8)]
+)
+def test_what_was_refused_shows_what_is_accepted(refused: int, limit: int) -> None:
+    control = ConcurrencyControl(most=16, follows_latency=False)
+    for _ in range(refused):
+        control.distressed(Move.THROTTLED, sent_at=0, now=1)
+    _answer(control, 8, 1.5)
+    assert control.limit == limit
+    _answer(control, 200, 2)
+    assert control.limit == limit
+    _answer(control, 200, 1 + HOLD_S + 1)
+    assert control.limit > limit
+
+
+def test_a_fixed_limit_grows_back_and_follows_no_latency() -> None:
+    control = ConcurrencyControl(most=8, follows_latency=False)
+    for _ in range(8):
+        control.distressed(Move.CONNECTION, sent_at=0, now=1)
+    assert control.limit == 4
+    for number in range(100):
+        control.answered(
+            "head", 0.01 * number, sent_at=2 + number, now=2 + number, is_full=False
+        )
+    assert control.limit == 8
+
+
+def test_the_bounds_hold_from_the_start() -> None:
+    assert ConcurrencyControl(most=2).limit == 2
+    assert ConcurrencyControl(most=64, least=10).limit == 10
+    assert ConcurrencyControl(most=64, start=20, remembered=True).limit == 20
+    assert ConcurrencyControl(most=16, follows_latency=False).limit == 16
+
+
+def test_what_people_see() -> None:
+    control = ConcurrencyControl(most=64)
+    assert (control.last_move, control.baseline_s) == (Move.START, None)
+    run(SimulatedHost(steady(0.02), workers=6), control, requests=2000)
+    assert control.baseline_s == pytest.approx(0.02, rel=0.1)
+    assert control.round_trip_s == pytest.approx(control.limit / 6 * 0.02, rel=0.2)
+    assert control.lowest <= START
+    assert control.highest > 6
+    assert control.last_move in control.moves
