@@ -312,6 +312,9 @@ class ImageRecord:
     `bases` are the base images that its platforms name, with what their names point at
     now; None if they were not asked for, empty if none is named. `bases_left_out`
     counts those beyond the limit.
+    `untagged`: the listing has the manifest without a tag (`--untagged`); it may be a
+    child of an index, or be attached to an image. False for a tag, None for a digest
+    that the input names.
     """
 
     schema: int = SCHEMA
@@ -343,6 +346,7 @@ class ImageRecord:
     other_children: tuple[ChildManifest, ...] = ()
     bases: tuple[BaseCheck, ...] | None = None
     bases_left_out: int = 0
+    untagged: bool | None = None
     warnings: tuple[Warn, ...]
     audited_at: str
 

@@ -53,6 +53,13 @@ EXAMPLES = (
         needs="audit 'HOST/**:*' with the lister of Harbor, Docker Hub, ECR or Nexus",
     ),
     QueryExample(
+        question="Manifests without a tag that nothing needs, the largest first",
+        needs="audit 'HOST/**:*' --untagged, where the product lists them",
+        sql="""\
+  select reference, formatReadableDecimalSize(size) as size, pushed_at from untagged
+  where unused order by untagged.size desc nulls last limit 20""",
+    ),
+    QueryExample(
         question="Images in the old format, schema 1, that containerd 2 cannot pull",
         sql="""\
   select reference from images where schema_version = 1""",

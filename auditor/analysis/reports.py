@@ -29,6 +29,7 @@ import duckdb
 
 from auditor.analysis.duckdb_connection import quoted, work_database
 from auditor.analysis.platform_sql import normalized_names, platform_name
+from auditor.analysis.untagged_sql import unused_untagged
 from auditor.errors import UsageError
 from auditor.model import SCHEMA, FailureRecord, ImageRecord, WarningCode
 from auditor.oci.attachments import DIGEST_TAG
@@ -348,6 +349,12 @@ VIEWS = {
         reference, registry, repository, tag, digest AS image_digest,
                w.code, w.detail, audited_at
         FROM (SELECT *, unnest(warnings) AS w FROM images)""",
+    "untagged": f"""
+        reference, registry, repository, digest, media_type, content, size,
+               unused, needed_as, needed_by, {_LISTED_AT}, {_AUDITED_AT}
+        FROM (SELECT * FROM lines WHERE kind = 'image' AND untagged)
+             JOIN (SELECT * EXCLUDE (registry, repository, digest, content)
+                   FROM ({unused_untagged("lines")})) USING (report, reference)""",
 }
 
 

@@ -197,6 +197,7 @@ class ImageAuditor:
             subject=metadata.subject,
             manifest_size=metadata.manifest_size,
             other_children=metadata.other_children,
+            untagged=None if reference.tag is None else False,
             warnings=verified.warnings + metadata.warnings + data.warnings,
             audited_at=rfc3339(self._clock.epoch()),
         )
@@ -242,10 +243,11 @@ class ImageAuditor:
         """The record of a reference that could not be audited."""
         is_missing = failure.kind is FailureKind.NOT_FOUND
         if is_listed and is_missing and failure.stage is Stage.MANIFEST:
+            what = "manifest" if reference.tag is None else "tag"
             failure = replace(
                 failure,
                 kind=FailureKind.VANISHED,
-                detail="the registry listed this tag but no longer has it (404)",
+                detail=f"the registry listed this {what} but no longer has it (404)",
             )
         now = rfc3339(self._clock.epoch())
         return failure_record(str(reference), reference, failure, now)

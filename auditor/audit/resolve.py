@@ -64,7 +64,7 @@ class Resolver:
     """Resolves references to manifests.
 
     Counts avoided fetches in `ContentCache.saved`: `known_tags` and `known_digests`
-    (HEAD only), `listed_tags` and `immutable_tags` (no request).
+    (HEAD only), `listed_tags`, `listed_digests` and `immutable_tags` (no request).
     """
 
     def __init__(self, content: ContentCache) -> None:
@@ -81,9 +81,18 @@ class Resolver:
         """The manifest of a reference.
 
         `listed_digest` is the digest of the tag in a listing of this run, if the
-        listing has digests.
+        listing has digests, or that of a manifest that the listing has without a tag.
         """
         if reference.digest is not None:
+            listed = self._listed_manifest(registry, reference, listed_digest)
+            if listed is not None:
+                self._content.saved["listed_digests"] += 1
+                return listed
+            if listed_digest is not None:
+                # An index that is audited meanwhile may fetch it as its child.
+                return await self._content.manifest(
+                    registry, reference.repository, reference.digest
+                )
             return await self._resolve_digest(registry, reference, reference.digest)
         cached = self._cached_tag(registry, reference)
         known = self._without_request(registry, reference, cached, listed_digest)
@@ -105,6 +114,8 @@ class Resolver:
     ) -> Literal["get", "head", "none"]:
         """The request with which `resolve` would begin."""
         if reference.digest is not None:
+            if self._listed_manifest(registry, reference, listed_digest):
+                return "none"
             use_head = self._digest_cache.head_is_reliable(
                 registry.name
             ) and self._content.known_manifest(registry.name, reference.digest)
@@ -176,6 +187,20 @@ class Resolver:
             self._content.saved["known_digests"] += 1
             return known.verified
         return await self._get(registry, reference)
+
+    def _listed_manifest(
+        self, registry: Registry, reference: Reference, listed_digest: str | None
+    ) -> VerifiedManifest | None:
+        """A known manifest that a listing of this run names by its digest.
+
+        Its warnings and media type are those of its last response.
+        """
+        if listed_digest is None or listed_digest != reference.digest:
+            return None
+        if self._content.for_each_repository:
+            return None
+        known = self._content.known_manifest(registry.name, listed_digest)
+        return None if known is None else known.verified
 
     def _cached_tag(self, registry: Registry, reference: Reference) -> CachedTag | None:
         assert reference.tag is not None

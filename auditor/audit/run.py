@@ -291,6 +291,8 @@ class AuditRun:
         )
         if entry.listed_tag is not None and isinstance(record, ImageRecord):
             record = _with_times(record, entry.listed_tag)
+        if entry.untagged and isinstance(record, ImageRecord):
+            record = replace(record, untagged=True)
         if entry.age_unknown and isinstance(record, ImageRecord):
             is_too_old = self._selection.is_image_too_old(record)
             if is_too_old:

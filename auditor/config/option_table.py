@@ -194,6 +194,11 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
         "omit_digest_tags": Option(
             BOOLEAN, "Skip listed tags that name a digest, such as sha256-<hex>.sig."
         ),
+        "untagged": Option(
+            BOOLEAN,
+            "Also audit manifests without a tag, for patterns with the tag *, where the"
+            " product's API lists them.",
+        ),
         # The tags are held until the listing ends: a few megabytes at a time.
         "latest": Option(
             integer(1, 10_000), "Audit only the newest N versions of each tag listing."

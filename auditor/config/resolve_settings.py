@@ -153,6 +153,7 @@ def resolve_settings(
     if values.get("since") and values.get("image_config") is ImageConfigMode.NEVER:
         # Most listings have no times.
         errors.add("--since", "needs image configs; remove --image-config never")
+    _check_untagged(values, errors)
     logins = LoginReader(environment=environment, read_file=read_file, errors=errors)
     registries = {
         name: _registry(section, values, overrides, logins)
@@ -413,6 +414,21 @@ def _expanded(names: Mapping[str, object], values: Mapping[str, str]) -> dict[st
         name: expand(text, values) if isinstance(text, str) else text
         for name, text in names.items()
     }
+
+
+# Options that leave out tags or children, and with them what uses a manifest.
+_INCOMPLETE = ("include", "exclude", "omit_digest_tags", "latest", "since", "platform")
+
+
+def _check_untagged(values: OptionValues, errors: ValidationErrors) -> None:
+    """Check that a run for manifests without a tag audits everything that has one."""
+    for name in _INCOMPLETE if values.get("untagged") else ():
+        if values.get(name):
+            errors.add(
+                "--untagged",
+                f"excludes {OPTION_BY_NAME[name].flag}: a manifest without a tag is"
+                " unused only if no tag at all needs it; remove one of the two",
+            )
 
 
 def _check_files(values: OptionValues, errors: ValidationErrors) -> None:

@@ -290,6 +290,7 @@ class Settings:
     exclude: tuple[str, ...] = ()
     exclude_repositories: tuple[str, ...] = ()
     omit_digest_tags: bool = False
+    untagged: bool = False
     latest: int | None = None
     since: str | None = None
     dry_run: bool = False

@@ -46,13 +46,14 @@ class ReferenceEntry:
 
     `listed_tag` is set if the tag comes from a listing; `digest` is the tag's digest
     according to that listing. `age_unknown`: the age must be checked after the image is
-    fetched (`Selection.is_image_too_old`).
+    fetched (`Selection.is_image_too_old`). `untagged`: the listing has no tag of it.
     """
 
     reference: Reference
     listed_tag: ListedTag | None = None
     digest: str | None = None
     age_unknown: bool = False
+    untagged: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -149,7 +149,12 @@ class TagListing:
     ) -> None:
         self.pages = pages
         self.catalog = catalog
-        self.listing = Listing(selector=str(pattern))
+        self._wants_untagged = (
+            selection.untagged and pattern.pattern == "*" and not pattern.is_store
+        )
+        self.listing = Listing(
+            selector=str(pattern), untagged_wanted=self._wants_untagged
+        )
         self._pattern = pattern
         self._place = place
         self._selection = selection
@@ -177,6 +182,8 @@ class TagListing:
                 newest.add(tags)
                 continue
             for entry in self._references(tags):
+                yield entry
+            for entry in self._untagged(page):
                 yield entry
         if newest is not None:
             for entry in self._references(newest.newest_first()):
@@ -211,6 +218,26 @@ class TagListing:
                     listed_tag=tag,
                     digest=tag.digest if is_valid else None,
                     age_unknown=too_old is None,
+                )
+
+    def _untagged(self, page: Page[ListedTag]) -> Iterator[ReferenceEntry]:
+        """The manifests without a tag, which only the pattern `*` matches.
+
+        No filter of tags comes with them (`Settings.untagged`).
+        """
+        listing, pattern = self.listing, self._pattern
+        if not page.has_untagged or not self._wants_untagged:
+            return
+        listing.untagged = listing.untagged or 0
+        for manifest in page.entries:
+            if is_digest(manifest.name):
+                listing.untagged += 1
+                listing.matched += 1
+                yield ReferenceEntry(
+                    reference=pattern.by_digest(manifest.name),
+                    listed_tag=manifest,
+                    digest=manifest.name,
+                    untagged=True,
                 )
 
     def _rejected(self, failure: Failure) -> RejectedEntry:

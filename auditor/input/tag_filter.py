@@ -79,7 +79,8 @@ class Selection:
     """The filters of a run. The defaults allow everything.
 
     `include` and `exclude` are patterns for tags, `exclude_repositories` are path
-    patterns for the repositories of a catalog.
+    patterns for the repositories of a catalog. `untagged`: manifests without a tag are
+    wanted, too.
     """
 
     include: tuple[str, ...] = ()
@@ -88,6 +89,7 @@ class Selection:
     latest: int | None = None
     exclude_repositories: tuple[str, ...] = ()
     since: datetime | None = None
+    untagged: bool = False
     _included: re.Pattern[str] | None = field(init=False, compare=False, repr=False)
     _excluded: re.Pattern[str] | None = field(init=False, compare=False, repr=False)
 
@@ -106,6 +108,7 @@ class Selection:
             latest=settings.latest,
             exclude_repositories=settings.exclude_repositories,
             since=moment_of(parse_since(since), at) if since else None,
+            untagged=settings.untagged,
         )
 
     def allows_tag(self, tag: str) -> bool:

@@ -148,12 +148,16 @@ class TagPattern:
 
     def reference(self, name: str) -> Reference:
         """The reference of a listed tag; in a store it may be a digest."""
-        by_digest = self.is_store and is_digest(name)
+        if self.is_store and is_digest(name):
+            return self.by_digest(name)
         return Reference(
-            registry=self.registry,
-            repository=self.repository,
-            tag=None if by_digest else name,
-            digest=name if by_digest else None,
+            registry=self.registry, repository=self.repository, tag=name, digest=None
+        )
+
+    def by_digest(self, digest: str) -> Reference:
+        """The reference of a manifest of this repository."""
+        return Reference(
+            registry=self.registry, repository=self.repository, tag=None, digest=digest
         )
 
     def __str__(self) -> str:

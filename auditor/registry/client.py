@@ -81,7 +81,9 @@ class Registry:
         auth: HostAuth,
         rate_limiter: RateLimiter,
         make_sender: Callable[..., RequestSender],
+        untagged: bool = False,
     ) -> None:
+        """`untagged`: `list_tags` lists manifests without a tag, too, if it can."""
         self.name = name
         self.settings = settings
         self.base_url = base_url
@@ -103,6 +105,7 @@ class Registry:
             sender=sender,
             pull_auth=lambda repository: ListingAuth(self.pull_auth(repository)),
             catalog_auth=CatalogAuth(auth.for_scope(CATALOG_SCOPE)),
+            untagged=untagged,
         )
         lister = choose_lister(
             name,
@@ -112,6 +115,7 @@ class Registry:
             sender=sender,
             make_sender=make_sender,
             auth=auth,
+            untagged=untagged,
         )
         self.list_tags = lister.tags
         self.list_repositories = lister.repositories

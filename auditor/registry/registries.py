@@ -265,6 +265,7 @@ class Registries:
             auth=auth,
             rate_limiter=rate_limiter,
             make_sender=new_sender,
+            untagged=self._settings.untagged,
         )
 
     def statuses(self) -> list[HostStatus]:

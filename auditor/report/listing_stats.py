@@ -48,7 +48,9 @@ class Listing:
     name, `invalid` do not. `total`: the size that the registry's API reports.
     `matched`: tags that became references, duplicates included; `filtered`: tags that
     match the selector and were left out by a filter. `checked`: a request for entries
-    after the last one returned none.
+    after the last one returned none. `untagged`: manifests without a tag that became
+    references; None if they were not asked for, or the API does not list them.
+    `untagged_wanted`: they were asked for.
 
     For repositories, `chosen` match the selector and are not `excluded`; the tag
     counts are sums over their tag lists, and `tag_lists` counts how those ended.
@@ -66,6 +68,8 @@ class Listing:
     matched: int = 0
     filtered: int = 0
     invalid: int = 0
+    untagged: int | None = None
+    untagged_wanted: bool = False
     complete: bool = False
     checked: bool = False
     suspicious: bool = False
@@ -104,7 +108,11 @@ class Listing:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """The listing that `to_json` returned."""
-        arguments = {field.name: values[field.name] for field in fields(cls)}
+        arguments = {
+            field.name: values[field.name]
+            for field in fields(cls)
+            if field.name in values  # an earlier version has fewer
+        }
         tag_lists = {ListState(key): n for key, n in values["tag_lists"].items()}
         return cls(
             **arguments
@@ -119,6 +127,7 @@ class Listing:
         self.tags += other.tags
         self.matched += other.matched
         self.filtered += other.filtered
+        self.untagged = sum_of_known(self.untagged, other.untagged)
         self.tag_lists += other.tag_lists
         self.complete = self.complete and other.complete
         self.suspicious = self.suspicious or other.suspicious
@@ -143,6 +152,12 @@ class Listing:
         return {**asdict(self), "tag_lists": tag_lists, "state": self.state}
 
 
+def sum_of_known(*counts: int | None) -> int | None:
+    """The sum of the counts that are known; None without any."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
 class Listings:
     """The listings of a run: totals of all, and some that are shown one by one."""
 
@@ -154,6 +169,8 @@ class Listings:
         )
         self._open: list[Listing] = []
         self._totals = {kind: Counter[str]() for kind in ListKind}
+        # Tag lists without their manifests that have no tag, by registry.
+        self._untagged_unknown: Counter[str] = Counter()
         for listing in listings:
             self.begin(listing)
             self.end(listing)
@@ -175,12 +192,19 @@ class Listings:
         """Count a listing that has ended; `catalog` is the catalog that led to it."""
         self._open.remove(listing)
         self._totals[listing.kind] += _counts_of(listing)
+        if listing.untagged_wanted and listing.untagged is None and listing.complete:
+            registry = listing.selector.partition("/")[0]
+            if registry in self._untagged_unknown or (
+                len(self._untagged_unknown) < MAX_SHOWN
+            ):
+                self._untagged_unknown[registry] += 1
         good = listing.state in {ListState.COMPLETE, ListState.EMPTY}
         if catalog is not None:
             catalog.tag_lists[listing.state] += 1
             catalog.tags += listing.tags
             catalog.matched += listing.matched
             catalog.filtered += listing.filtered
+            catalog.untagged = sum_of_known(catalog.untagged, listing.untagged)
         if (catalog is None or not good) and self._room[listing.kind, good] > 0:
             self._room[listing.kind, good] -= 1
             self._ended.append(listing)
@@ -204,16 +228,19 @@ class Listings:
     def to_json(self) -> dict[str, Any]:
         """The totals as written to the summary file.
 
-        `not_shown`: listings that are only part of the totals.
+        `not_shown`: listings that are only part of the totals. `untagged_unknown`: the
+        number of tag lists by registry, where manifests without a tag were asked for,
+        and the API does not list them.
         """
         ended = sum(totals["lists"] for totals in self._totals.values())
         return {
             **{str(kind): self.totals(kind) for kind in ListKind},
             "not_shown": ended - len(self._ended),
+            "untagged_unknown": dict(sorted(self._untagged_unknown.items())),
         }
 
 
-_SUMS = ("lists", "pages", "entries", "filtered")
+_SUMS = ("lists", "pages", "entries", "filtered", "untagged")
 
 
 def _counts_of(listing: Listing) -> Counter[str]:
@@ -223,6 +250,7 @@ def _counts_of(listing: Listing) -> Counter[str]:
             "pages": listing.pages,
             "entries": listing.entries,
             "filtered": listing.filtered,
+            "untagged": listing.untagged or 0,
             str(listing.state): 1,
         }
     )

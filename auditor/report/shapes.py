@@ -42,8 +42,8 @@ MAX_ENCODED_BYTES = 8 * 1024 * 1024
 class PlatformRow:
     """One platform of one reference. `layers` is their number.
 
-    `signed`, `has_sbom`, `has_provenance`, `pushed_at` and `pulled_at` are about the
-    whole image.
+    `signed`, `has_sbom`, `has_provenance`, `pushed_at`, `pulled_at` and `untagged` are
+    about the whole image.
 
     `platform_digest` is null if the image has no platform.
     """
@@ -82,6 +82,7 @@ class PlatformRow:
     has_provenance: bool | None
     pushed_at: str | None
     pulled_at: str | None
+    untagged: bool | None
     audited_at: str
 
 
@@ -109,6 +110,7 @@ class LayerRow:
     layer_media_type: str | None
     pushed_at: str | None
     pulled_at: str | None
+    untagged: bool | None
     audited_at: str
 
 

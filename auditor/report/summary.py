@@ -271,6 +271,9 @@ def _merge_lists(values: Sequence[Json]) -> dict[str, Any]:
         ),
         str(ListKind.TAGS): _sum_counts([shard[ListKind.TAGS] for shard in values]),
         "not_shown": sum(shard["not_shown"] for shard in values),
+        "untagged_unknown": _sum_counts(
+            [shard.get("untagged_unknown", {}) for shard in values]
+        ),
     }
 
 
@@ -281,7 +284,8 @@ def _merge_catalogs(totals: Sequence[Json]) -> dict[str, Any]:
         merged[state] = min(merged[state], left)
         left -= merged[state]
     merged[ListState.COMPLETE] = left
-    return {**merged, "filtered": sum(one["filtered"] for one in totals)}
+    sums = {key: sum(one[key] for one in totals) for key in ("filtered", "untagged")}
+    return {**merged, **sums}
 
 
 def _merge_listings(values: Sequence[Sequence[Json]]) -> list[Json]:

@@ -46,6 +46,10 @@ SAVED: dict[str, dict[str, tuple[str, ...]]] = {
             "tag, unchanged (by its digest in the listing)",
             "tags, unchanged (by their digests in the listing)",
         ),
+        "listed_digests": (
+            "manifest without a tag (by the listing)",
+            "manifests without a tag (by the listing)",
+        ),
         "immutable_tags": ("immutable tag (no request)", "immutable tags (no request)"),
         "stored_manifests": ("child manifest",),
         "stored_configs": ("config",),
@@ -137,7 +141,22 @@ def listing_lines(lists: Json, listings: Sequence[Listing]) -> list[str]:
         if count:
             nouns = ENTRY_NOUNS[kind]
             lines.append(f"      {format_count(count, *nouns)} filtered out")
-    return [*lines, *suspicious_lines(listings)]
+    return [*lines, *_untagged_lines(lists), *suspicious_lines(listings)]
+
+
+def _untagged_lines(lists: Json) -> Iterator[str]:
+    """The manifests without a tag, and the registries that do not list them."""
+    if count := lists[ListKind.TAGS].get("untagged", 0):
+        yield f"      {format_count(count, 'manifest')} without a tag"
+    unknown = lists.get("untagged_unknown", {})
+    for registry, number in islice(unknown.items(), MAX_LISTINGS):
+        yield (
+            f"      {safe_text(registry)} did not list manifests without a tag"
+            f" ({format_count(number, *ENTRY_NOUNS[ListKind.REPOSITORIES])}): its"
+            " product has no API for them, or `lister` must name the product"
+        )
+    if len(unknown) > MAX_LISTINGS:
+        yield f"      and {len(unknown) - MAX_LISTINGS} more registries like these"
 
 
 def suspicious_lines(listings: Sequence[Listing]) -> Iterator[str]:

@@ -25,7 +25,7 @@ def test_the_documentation_has_every_column_of_the_views(tmp_path: Path) -> None
         if len(cells) == 5 and "`" in cells[1]
     }
     with open_reports([write_report(tmp_path / "r", RECORDS)]) as connection:
-        for view in ("platforms", "layers", "attachments", "warnings"):
+        for view in ("platforms", "layers", "attachments", "warnings", "untagged"):
             columns = [
                 row[0] for row in connection.execute(f"DESCRIBE {view}").fetchall()
             ]

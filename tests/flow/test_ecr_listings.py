@@ -149,7 +149,9 @@ class _Sender:
         self.counts["retries"] += is_retry
 
 
-def lister(identity: _Identity, sender: _Sender | None = None) -> EcrLister:
+def lister(
+    identity: _Identity, sender: _Sender | None = None, *, untagged: bool = False
+) -> EcrLister:
     assert HOST is not None
     made: Any = identity
     counted: Any = sender or _Sender()
@@ -159,7 +161,20 @@ def lister(identity: _Identity, sender: _Sender | None = None) -> EcrLister:
         settings=RegistrySettings(page_size=5000),
         sender=counted,
         clock=FakeClock(),
+        untagged=untagged,
     )
+
+
+async def test_images_without_a_tag_are_asked_for_and_have_their_digest_as_name() -> (
+    None
+):
+    images = [{"imageDigest": D1}, {"imageDigest": D2, "imageTags": ["1"]}]
+    identity = _Identity({None: {"imageDetails": images}})
+    (page,) = [one async for one in lister(identity, untagged=True).tags("team/app")]
+    assert isinstance(page, Page)
+    assert page.has_untagged
+    assert page.entries == (ListedTag(D1, digest=D1), ListedTag("1", digest=D2))
+    assert identity.asked[0]["filter"] == {"tagStatus": "ANY"}
 
 
 async def test_pages_are_read_until_there_is_no_token() -> None:

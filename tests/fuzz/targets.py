@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from multidict import CIMultiDict
@@ -376,7 +377,9 @@ def header_fields(data: bytes) -> None:
 def list_response(data: bytes) -> None:
     answer = _response(data, Link='</x?y>; rel="next"', X_Next_Page_Start="2")
     readers: list[Callable[[Response], object]] = [_parse_tags, _parse_catalog]
+    readers += [partial(_parse_tags, untagged=True)]
     readers += [one.parse_tags for one in PRODUCTS]
+    readers += [one.parse_manifests for one in PRODUCTS]
     readers += [one.parse_repositories for one in PRODUCTS]
     for read in readers:
         with suppress(ProtocolError):

@@ -127,7 +127,7 @@ _KINDS = """
 SUBJECTS = f"""
 SELECT kind, reference, registry, repository, tag, digest, failure, detail,
        coalesce(registry || '/' || repository, reference) AS name,
-       content, architectures, size, annotations, access, audited_at,
+       content, untagged, architectures, size, annotations, access, audited_at,
        platforms_left_out, signed, has_sbom, has_provenance, warnings,
        list_distinct(flatten([map_keys(p.config.labels) FOR p IN platforms]))
          AS label_names,
@@ -281,7 +281,8 @@ class PolicyQueries:
             applies += f" AND NOT {self._matches(section.excluded, columns)}"
         if section.tags:
             applies += f" AND {self._matches(section.tags, ('tag',))}"
-        return f"coalesce({applies}, false)"
+        # Nobody pulls by a name what has no tag: a policy is about what has one.
+        return f"coalesce({applies}, false) AND untagged IS NOT TRUE"
 
     def _matches(self, patterns: Sequence[str], columns: Sequence[str]) -> str:
         """Whether a column matches one of the patterns; NULL never does."""

@@ -8,7 +8,7 @@ that is configured is used for both.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 
@@ -63,11 +63,12 @@ def choose_lister(
     sender: RequestSender,
     make_sender: Callable[..., RequestSender],
     auth: HostAuth,
+    untagged: bool = False,
 ) -> Lister:
     """The lister of the registry `name`.
 
     `sender` sends requests to the registry; `make_sender` makes one for an API on
-    another host.
+    another host. `untagged`: manifests without a tag are wanted, too.
     """
     configured = settings.lister
     if configured is ListerName.CATALOG:
@@ -85,33 +86,62 @@ def choose_lister(
             credential=partial(_api_credential, auth, api_url),
             registry_auth=registry.authorizer,
             registry=registry,
+            untagged=untagged,
         )
 
-    def recognised() -> Lister | None:
-        plan = auth.plan.known
-        found = plan and recognise_api(plan.realm, plan.service, base_url=base_url)
-        return product_lister(*found) if found else None
+    recognised = _RecognisedApi(auth, base_url, product_lister)
 
     def google(prefix: str | None) -> AsyncIterator[Page[str] | Failure]:
         if prefix is None:
             return registry.repositories(None)
         return google_repositories(prefix, registry.tags_document)
 
+    wanted = untagged and configured is ListerName.AUTO
     match _known_lister(name) if configured is ListerName.AUTO else configured:
         case ListerName.GOOGLE:
             return SplitLister(tags=registry.tags, repositories=google)
         case ListerName.CATALOG:
-            repositories = partial(_catalog_or_product, registry, recognised)
-            return SplitLister(tags=registry.tags, repositories=repositories)
+            return SplitLister(
+                tags=_auto_tags(recognised.lister_of_untagged, registry, wanted=wanted),
+                repositories=partial(_catalog_or_product, registry, recognised.lister),
+            )
         case product:
             if product is ListerName.ECR:
                 api_sender = make_sender(f"the API of {name}")
-                return _ecr_lister(name, settings, auth, api_sender)
+                return _ecr_lister(name, settings, auth, api_sender, untagged=untagged)
             api_url = product_api_url(name, settings, base_url)
-            api = product_lister(*_product_at(product, api_url))
-    if configured is ListerName.AUTO:
-        return SplitLister(tags=registry.tags, repositories=api.repositories)
-    return api
+            found, api_url = _product_at(product, api_url)
+            api = product_lister(found, api_url)
+    if configured is not ListerName.AUTO:
+        return api
+    tags = _auto_tags(_always(api), registry, wanted=wanted and found.lists_untagged)
+    return SplitLister(tags=tags, repositories=api.repositories)
+
+
+@dataclass(frozen=True, slots=True)
+class _RecognisedApi:
+    """The API of the product that the registry's challenge identifies."""
+
+    auth: HostAuth
+    base_url: str
+    make_lister: Callable[[Product, str], Lister]
+
+    def lister(self) -> Lister | None:
+        """Its lister, once the challenge is known; None if the product is not."""
+        found = self._found()
+        return self.make_lister(*found) if found else None
+
+    async def lister_of_untagged(self) -> Lister | None:
+        """The same, if it lists manifests without a tag; asks for the challenge."""
+        await self.auth.plan.get()
+        found = self._found()
+        return self.make_lister(*found) if found and found[0].lists_untagged else None
+
+    def _found(self) -> tuple[Product, str] | None:
+        plan = self.auth.plan.known
+        if plan is None:
+            return None
+        return recognise_api(plan.realm, plan.service, base_url=self.base_url)
 
 
 def _product_at(name: ListerName, api_url: str) -> tuple[Product, str]:
@@ -147,7 +177,12 @@ def _product_at(name: ListerName, api_url: str) -> tuple[Product, str]:
 
 
 def _ecr_lister(
-    name: str, settings: RegistrySettings, auth: HostAuth, sender: RequestSender
+    name: str,
+    settings: RegistrySettings,
+    auth: HostAuth,
+    sender: RequestSender,
+    *,
+    untagged: bool,
 ) -> Lister:
     from auditor.registry.products.ecr import EcrLister  # noqa: PLC0415
 
@@ -160,6 +195,7 @@ def _ecr_lister(
         settings=settings,
         sender=sender,
         clock=auth.clock,
+        untagged=untagged,
     )
 
 
@@ -238,6 +274,44 @@ async def _catalog_or_product(
                 return
         has_pages = True
         yield page
+
+
+_Tags = Callable[[str], AsyncIterator[Page[ListedTag] | Failure]]
+
+
+def _always(api: Lister) -> Callable[[], Awaitable[Lister]]:
+    async def find() -> Lister:
+        return api
+
+    return find
+
+
+def _auto_tags(
+    find_api: Callable[[], Awaitable[Lister | None]],
+    registry: Lister,
+    *,
+    wanted: bool,
+) -> _Tags:
+    """The tags by the registry; if `wanted`, by an API with what has no tag.
+
+    Nobody configured this API: if it fails at once, the registry lists the tags.
+    """
+    if not wanted:
+        return registry.tags
+
+    async def tags(repository: str) -> AsyncIterator[Page[ListedTag] | Failure]:
+        has_pages = False
+        if (api := await find_api()) is not None:
+            async for page in api.tags(repository):
+                if isinstance(page, Failure) and not has_pages:
+                    break
+                has_pages = True
+                yield page
+        if not has_pages:
+            async for page in registry.tags(repository):
+                yield page
+
+    return tags
 
 
 def _is_closed(failure: Failure) -> bool:

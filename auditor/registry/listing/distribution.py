@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,7 +20,7 @@ from auditor.registry.listing.interface import (
     ParsedPage,
 )
 from auditor.registry.listing.paging import read_pages
-from auditor.registry.products.google import parse_tags
+from auditor.registry.products.google import parse_tags, parse_untagged
 from auditor.registry.request import RequestKind, RequestSender
 from auditor.wire.response import Response
 
@@ -46,12 +47,14 @@ class DistributionLister:
         sender: RequestSender,
         pull_auth: Callable[[str], Authorizer],
         catalog_auth: Authorizer,
+        untagged: bool = False,
     ) -> None:
         self._base_url = base_url
         self._page_size = page_size
         self._sender = sender
         self._pull_auth = pull_auth
         self._catalog_auth = catalog_auth
+        self._untagged = untagged
 
     def authorizer(self, repository: str) -> Authorizer:
         """The authorizer of a repository's listing; "" is the catalog."""
@@ -60,10 +63,11 @@ class DistributionLister:
     def tags(self, repository: str) -> AsyncIterator[Page[ListedTag] | Failure]:
         """The tags of a repository (spec: "Listing Tags").
 
-        They have digests if the registry adds them, as Google's do.
+        They have digests if the registry adds them, as Google's do; with `untagged`,
+        the manifests without a tag that it adds come with them.
         """
         return self._tags_listing(repository).pages(
-            _parse_tags, f"tags of {repository}"
+            partial(_parse_tags, untagged=self._untagged), f"tags of {repository}"
         )
 
     def repositories(self, prefix: str | None) -> AsyncIterator[Page[str] | Failure]:
@@ -175,15 +179,21 @@ class _Listing:
         )
 
 
-def _parse_tags(response: Response) -> ParsedPage[ListedTag]:
+def _parse_tags(response: Response, *, untagged: bool = False) -> ParsedPage[ListedTag]:
     document = fields.document_of(response)
     names, unreadable = fields.names(document, "tags")
+    entries: Collection[ListedTag] = LazyTags(names)
     has_digests = isinstance(document.get("manifest"), dict)
+    if has_digests:
+        entries = parse_tags(names, document)
+        if untagged:
+            entries = entries + parse_untagged(document)
     return ParsedPage(
-        entries=parse_tags(names, document) if has_digests else LazyTags(names),
+        entries=entries,
         counted=names,
         next_url=fields.linked_page(response),
         unreadable=unreadable,
+        has_untagged=has_digests and untagged,
     )
 
 

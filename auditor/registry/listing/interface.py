@@ -27,6 +27,8 @@ Entry = TypeVar("Entry")
 class ListedTag:
     """A tag, and what the listing says about it; most listings only give the name.
 
+    A manifest without a tag has its digest as the `name`.
+
     `digest` and `media_type` are those of the manifest. `size` is in compressed bytes,
     `created` is when the image was built, `pushed` when the tag was last pushed and
     `pulled` when it was last pulled, all with a time zone.
@@ -66,7 +68,8 @@ class ParsedPage(Generic[Entry]):
     `unreadable` counts entries that are neither readable nor null. `total` is the size
     of the whole listing by the product's own count. It counts the entries, or, where
     an entry may have several names or none, the items in `counted`. An entry that
-    `repeats` comes on several pages.
+    `repeats` comes on several pages. `has_untagged`: manifests without a tag are
+    entries, too.
     """
 
     entries: Collection[Entry]
@@ -75,6 +78,7 @@ class ParsedPage(Generic[Entry]):
     total: int | None = None
     counted: Sequence[str] | None = None
     repeats: bool = False
+    has_untagged: bool = False
 
     @property
     def items(self) -> Collection[object]:
@@ -87,10 +91,10 @@ class Page(Generic[Entry]):
     """A part of the entries of a listing, in the order of the listing.
 
     `number` is that of the response, from 1; a large response gives several pages.
-    `unreadable` and `total` are as in `ParsedPage`. `last` marks the end of the
-    listing. At the end, `end_verified` means that the registry confirmed that no
-    entries follow, `end_unknown` that it could not, although the number of entries is
-    suspicious.
+    `unreadable`, `total` and `has_untagged` are as in `ParsedPage`. `last` marks the
+    end of the listing. At the end, `end_verified` means that the registry confirmed
+    that no entries follow, `end_unknown` that it could not, although the number of
+    entries is suspicious.
     """
 
     entries: tuple[Entry, ...]
@@ -100,6 +104,7 @@ class Page(Generic[Entry]):
     total: int | None = None
     end_verified: bool = False
     end_unknown: bool = False
+    has_untagged: bool = False
 
 
 class Lister(Protocol):
@@ -110,7 +115,10 @@ class Lister(Protocol):
     """
 
     def tags(self, repository: str) -> AsyncIterator[Page[ListedTag] | Failure]:
-        """The tags of a repository."""
+        """The tags of a repository, and its manifests without a tag if it lists these.
+
+        It lists them if it was made for that, and if its API has them.
+        """
 
     def repositories(self, prefix: str | None) -> AsyncIterator[Page[str] | Failure]:
         """The registry's repositories; with `prefix`, those below this path.

@@ -285,6 +285,7 @@ def _parts(
             total=total,
             end_verified=end is PageEnd.VERIFIED and last and ends,
             end_unknown=end is PageEnd.UNKNOWN and last and ends,
+            has_untagged=page.has_untagged,
         )
 
 

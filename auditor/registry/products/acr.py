@@ -14,8 +14,8 @@ from auditor.wire.response import Response
 class AzureRegistry(Product):
     """Azure Container Registry: `/acr/v1` ("Azure Container Registry REST API").
 
-    Repository and Tag, Get List: pages by `n` and `last`, linked by `Link`. Requests
-    have the registry's own tokens (`metadata_read`).
+    Repository, Tag and Manifests, Get List: pages by `n` and `last`, linked by `Link`.
+    Requests have the registry's own tokens (`metadata_read`).
     """
 
     name = "Azure"
@@ -23,6 +23,7 @@ class AzureRegistry(Product):
     max_page_size = 100
     selects = False
     pages_by_last = True
+    lists_untagged = True
 
     def repositories_path(self, prefix: str | None, size: int) -> str | None:
         """The catalog: it has no parameter for a prefix."""
@@ -53,6 +54,38 @@ class AzureRegistry(Product):
             counted=[tag.name for tag in page.entries],
         )
 
+    def manifests_path(self, repository: str, size: int) -> str | None:
+        """The manifests with their tags and attributes, sorted by digest."""
+        return f"/acr/v1/{repository}/_manifests?{urlencode({'n': size})}"
+
+    def parse_manifests(self, response: Response) -> ParsedPage[ListedTag]:
+        """`{"manifests": [{"digest": ..., "tags": [...], "mediaType": ..., ...}]}`.
+
+        A manifest without a tag has no `tags`. The children of indexes are among them.
+        """
+        tags: list[ListedTag] = []
+        digests: list[str] = []
+        unreadable = 0
+        entries = fields.entries_of(fields.document_of(response), "manifests")
+        for manifest in fields.objects_of(entries):
+            digest = fields.digest(manifest, "digest")
+            if digest is None:
+                unreadable += 1
+                continue
+            digests.append(digest)
+            for name in fields.array(manifest, "tags") or [digest]:
+                if isinstance(name, str):
+                    tags.append(_manifest_tag(name, digest, manifest))
+                else:
+                    unreadable += 1
+        return ParsedPage(
+            entries=tags,
+            next_url=fields.linked_page(response),
+            unreadable=unreadable,
+            counted=digests,
+            has_untagged=True,
+        )
+
 
 def _tag(entry: dict[str, Any]) -> ListedTag | None:
     name = fields.text(entry, "name")
@@ -62,4 +95,14 @@ def _tag(entry: dict[str, Any]) -> ListedTag | None:
         name,
         digest=fields.digest(entry, "digest"),
         pushed=fields.time(entry, "lastUpdateTime"),
+    )
+
+
+def _manifest_tag(name: str, digest: str, manifest: dict[str, Any]) -> ListedTag:
+    return ListedTag(
+        name,
+        digest=digest,
+        media_type=fields.text(manifest, "mediaType"),
+        # `imageSize` of an index is that of the index itself.
+        pushed=fields.time(manifest, "lastUpdateTime"),
     )

@@ -51,6 +51,7 @@ class EcrLister:
         settings: RegistrySettings,
         sender: RequestSender,
         clock: Clock,
+        untagged: bool = False,
     ) -> None:
         self._host = host
         self._identity = identity
@@ -59,15 +60,20 @@ class EcrLister:
         self._tries = settings.tries
         self._page_size = min(settings.page_size, MAX_PAGE_SIZE)
         self._turns = ResizableSemaphore(settings.requests_at_once)
+        self._untagged = untagged
 
     def tags(self, repository: str) -> AsyncIterator[Page[ListedTag] | Failure]:
-        """The tags of a repository, with digests, sizes and times."""
+        """The tags of a repository, with digests, sizes and times.
+
+        With `untagged`, also the manifests without a tag: the children of indexes are
+        among them.
+        """
         return self._pages(
             f"tags of {repository}",
             "describe_images",
             _tags,
             repositoryName=repository,
-            filter={"tagStatus": "TAGGED"},
+            filter={"tagStatus": "ANY" if self._untagged else "TAGGED"},
         )
 
     def repositories(self, prefix: str | None) -> AsyncIterator[Page[str] | Failure]:
@@ -96,7 +102,12 @@ class EcrLister:
                 return
             number += 1
             token = response.get("nextToken")
-            yield Page(entries=tuple(parse(response)), number=number, last=not token)
+            yield Page(
+                entries=tuple(parse(response)),
+                number=number,
+                last=not token,
+                has_untagged=self._untagged,
+            )
             if not token:
                 return
             if token in seen or number >= MAX_PAGES:
@@ -177,7 +188,8 @@ def _tags(response: dict[str, Any]) -> Iterable[ListedTag]:
         media_type = image.get("imageManifestMediaType")
         # Of an index it is the size of its largest image.
         size = None if media_type in INDEX_TYPES else image.get("imageSizeInBytes")
-        for tag in image.get("imageTags") or ():
+        # Without a tag only if these were asked for.
+        for tag in image.get("imageTags") or (image["imageDigest"],):
             yield ListedTag(
                 tag,
                 digest=image.get("imageDigest"),

@@ -24,6 +24,7 @@ class GitHub(Product):
     name = "GitHub"
     login_method = LoginMethod.BEARER
     max_page_size = 100
+    lists_untagged = True
 
     def repositories_path(self, prefix: str | None, size: int) -> str | None:
         """The container packages of an organisation."""
@@ -51,29 +52,11 @@ class GitHub(Product):
 
     def parse_tags(self, response: Response) -> ParsedPage[ListedTag]:
         """`[{"name": DIGEST, "metadata": {"container": {"tags": [...]}}, ...}]`."""
-        tags: list[ListedTag] = []
-        versions: list[str] = []
-        unreadable = 0
-        entries = fields.entries_of(fields.document_of(response))
-        for version in fields.objects_of(entries):
-            digest = fields.digest(version, "name")
-            if digest is None:
-                unreadable += 1
-                continue
-            versions.append(digest)
-            container = fields.mapping(fields.mapping(version, "metadata"), "container")
-            for tag in fields.array(container, "tags"):
-                if isinstance(tag, str):
-                    pushed = fields.time(version, "updated_at")
-                    tags.append(ListedTag(tag, digest=digest, pushed=pushed))
-                else:
-                    unreadable += 1
-        return ParsedPage(
-            entries=tags,
-            next_url=fields.linked_page(response),
-            unreadable=unreadable,
-            counted=versions,
-        )
+        return _parse_versions(response, untagged=False)
+
+    def parse_manifests(self, response: Response) -> ParsedPage[ListedTag]:
+        """The same, with the versions without a tag, also the children of indexes."""
+        return _parse_versions(response, untagged=True)
 
     def refusal(self, response: Response) -> Failure | None:
         """The rate limit, which GitHub answers with 403 ("Rate limits")."""
@@ -90,6 +73,36 @@ class GitHub(Product):
             detail=f"GitHub's rate limit for this account is used up{until}"
             f" ({response.status})",
         )
+
+
+def _parse_versions(response: Response, *, untagged: bool) -> ParsedPage[ListedTag]:
+    tags: list[ListedTag] = []
+    versions: list[str] = []
+    unreadable = 0
+    entries = fields.entries_of(fields.document_of(response))
+    for version in fields.objects_of(entries):
+        digest = fields.digest(version, "name")
+        if digest is None:
+            unreadable += 1
+            continue
+        versions.append(digest)
+        container = fields.mapping(fields.mapping(version, "metadata"), "container")
+        pushed = fields.time(version, "updated_at")
+        names = fields.array(container, "tags")
+        if untagged and not names:
+            names = [digest]
+        for name in names:
+            if isinstance(name, str):
+                tags.append(ListedTag(name, digest=digest, pushed=pushed))
+            else:
+                unreadable += 1
+    return ParsedPage(
+        entries=tags,
+        next_url=fields.linked_page(response),
+        unreadable=unreadable,
+        counted=versions,
+        has_untagged=untagged,
+    )
 
 
 def _packages(kind: str, prefix: str, size: int) -> str:

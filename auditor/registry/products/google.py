@@ -72,6 +72,19 @@ def parse_tags(names: Iterable[str], document: dict[str, Any]) -> list[ListedTag
     return [listed.get(name) or ListedTag(name) for name in names]
 
 
+def parse_untagged(document: dict[str, Any]) -> list[ListedTag]:
+    """The manifests without a tag in the `manifest` map, also the children of indexes.
+
+    Source: github.com/google/go-containerregistry, cmd/gcrane (gc.go).
+    """
+    manifests = fields.mapping(document, "manifest")
+    return [
+        _tag(digest, digest, manifest)
+        for digest in filter(is_digest, manifests)
+        if not fields.array(manifest := fields.mapping(manifests, digest), "tag")
+    ]
+
+
 def children(document: dict[str, Any], name: str) -> tuple[list[str], int]:
     """The full names of the paths one level below, and the number of invalid ones."""
     entries = fields.array(document, "child")

@@ -21,6 +21,7 @@ class Harbor(Product):
     name = "Harbor"
     login_method = LoginMethod.BASIC
     max_page_size = 100
+    lists_untagged = True
 
     def repositories_path(self, prefix: str | None, size: int) -> str | None:
         """The listing of all repositories that the account sees, or of one project."""
@@ -50,26 +51,42 @@ class Harbor(Product):
 
     def parse_tags(self, response: Response) -> ParsedPage[ListedTag]:
         """`[{"digest": ..., "tags": [{"name": ...}] or null}]`."""
-        tags: list[ListedTag] = []
-        digests: list[str] = []
-        unreadable = 0
-        entries = fields.entries_of(fields.document_of(response))
-        for artifact in fields.objects_of(entries):
-            unreadable += not artifact
-            if digest := fields.digest(artifact, "digest"):
-                digests.append(digest)
-            for tag in fields.objects_of(fields.array(artifact, "tags")):
-                if name := fields.text(tag, "name"):
-                    tags.append(_harbor_tag(name, tag, artifact))
-                else:
-                    unreadable += 1
-        return ParsedPage(
-            entries=tags,
-            next_url=fields.linked_page(response),
-            unreadable=unreadable,
-            total=fields.parse_number(response.headers.get("X-Total-Count")),
-            counted=digests,
-        )
+        return _parse_artifacts(response, untagged=False)
+
+    def parse_manifests(self, response: Response) -> ParsedPage[ListedTag]:
+        """The same, with the artifacts without a tag.
+
+        The list has neither the children of an index nor what is attached to an image,
+        unless these have a tag (goharbor/harbor, src/pkg/artifact/dao/dao.go and
+        src/controller/artifact/controller.go).
+        """
+        return _parse_artifacts(response, untagged=True)
+
+
+def _parse_artifacts(response: Response, *, untagged: bool) -> ParsedPage[ListedTag]:
+    tags: list[ListedTag] = []
+    digests: list[str] = []
+    unreadable = 0
+    entries = fields.entries_of(fields.document_of(response))
+    for artifact in fields.objects_of(entries):
+        unreadable += not artifact
+        if digest := fields.digest(artifact, "digest"):
+            digests.append(digest)
+        for tag in fields.objects_of(fields.array(artifact, "tags")):
+            if name := fields.text(tag, "name"):
+                tags.append(_harbor_tag(name, tag, artifact))
+            else:
+                unreadable += 1
+        if untagged and digest and not fields.array(artifact, "tags"):
+            tags.append(_harbor_tag(digest, {}, artifact))
+    return ParsedPage(
+        entries=tags,
+        next_url=fields.linked_page(response),
+        unreadable=unreadable,
+        total=fields.parse_number(response.headers.get("X-Total-Count")),
+        counted=digests,
+        has_untagged=untagged,
+    )
 
 
 def _harbor_tag(name: str, tag: dict[str, Any], artifact: dict[str, Any]) -> ListedTag:
@@ -80,7 +97,7 @@ def _harbor_tag(name: str, tag: dict[str, Any], artifact: dict[str, Any]) -> Lis
         media_type=fields.text(artifact, "manifest_media_type"),
         size=fields.integer(artifact, "size"),
         created=fields.time(fields.mapping(artifact, "extra_attrs"), "created"),
-        pushed=fields.time(tag, "push_time"),
+        pushed=fields.time(tag or artifact, "push_time"),
         pulled=_last_pull(tag, artifact),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -27,6 +28,7 @@ class Nexus(Product):
     login_method = LoginMethod.BASIC
     max_page_size = 50
     selects = False
+    lists_untagged = True
 
     def __init__(self, repository: str) -> None:
         self._repository = repository
@@ -65,17 +67,29 @@ class Nexus(Product):
 
     def parse_tags(self, response: Response) -> ParsedPage[ListedTag]:
         """`{"items": [{"version": "1.0", "assets": [{"checksum": ...}]}], ...}`."""
-        document = fields.document_of(response)
-        query = dict(parse_qsl(urlsplit(response.url).query))
-        return fields.parse_page(
-            [
-                item
-                for item in fields.entries_of(document, "items")
-                if not isinstance(item, dict) or _is_tag_of(item, query.get("name"))
-            ],
-            _tag,
-            next_url=_next(response, document),
+        return _parse_components(response, untagged=False)
+
+    def parse_manifests(self, response: Response) -> ParsedPage[ListedTag]:
+        """The same, with the manifests without a tag, also the children of indexes."""
+        return _parse_components(response, untagged=True)
+
+
+def _parse_components(response: Response, *, untagged: bool) -> ParsedPage[ListedTag]:
+    """A manifest without a tag has its digest as its version."""
+    document = fields.document_of(response)
+    query = dict(parse_qsl(urlsplit(response.url).query))
+    items = [
+        item
+        for item in fields.entries_of(document, "items")
+        if not isinstance(item, dict)
+        or (
+            # The search may find other images, too.
+            fields.text(item, "name") in {None, query.get("name")}
+            and (untagged or not is_digest(fields.text(item, "version") or ""))
         )
+    ]
+    page = fields.parse_page(items, _tag, next_url=_next(response, document))
+    return replace(page, has_untagged=untagged)
 
 
 def split_repository_url(url: str) -> tuple[str, str] | None:
@@ -87,16 +101,6 @@ def split_repository_url(url: str) -> tuple[str, str] | None:
 def _next(response: Response, document: dict[str, Any]) -> str | None:
     token = fields.text(document, "continuationToken")
     return fields.url_with(response, continuationToken=token) if token else None
-
-
-def _is_tag_of(item: dict[str, Any], name: str | None) -> bool:
-    """Whether it is not another image that the search found, nor one without a tag.
-
-    A manifest without a tag has its digest as its version.
-    """
-    version = fields.text(item, "version")
-    is_other = fields.text(item, "name") not in {None, name}
-    return not is_other and not (version and is_digest(version))
 
 
 def _tag(item: dict[str, Any]) -> ListedTag | None:

@@ -30,6 +30,7 @@ class Product(Protocol):
     `max_page_size` is the largest page that the API grants. `pages_by_last`: the
     parameter `last` asks for the entries after one. Without `selects`, repositories are
     listed whatever the prefix. By default, tags are listed by the registry itself.
+    `lists_untagged`: the listing at `manifests_path` has manifests without a tag.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Product(Protocol):
     max_page_size: int
     pages_by_last: bool = False
     selects: bool = True
+    lists_untagged: bool = False
 
     def repositories_path(self, prefix: str | None, size: int) -> str | None:
         """The first page of the repositories below a prefix, or of all repositories.
@@ -66,6 +68,14 @@ class Product(Protocol):
         """The tags in a response; raises the errors of `parse_repositories`."""
         del response
         return ParsedPage(entries=(), next_url=None)
+
+    def manifests_path(self, repository: str, size: int) -> str | None:
+        """The first page of a repository's tags and manifests without a tag."""
+        return self.tags_path(repository, size)
+
+    def parse_manifests(self, response: Response) -> ParsedPage[ListedTag]:
+        """The tags, and the manifests without a tag, in a response."""
+        return self.parse_tags(response)
 
     def refusal(self, response: Response) -> Failure | None:
         """What a 403 means at this API, if it is not a missing right."""

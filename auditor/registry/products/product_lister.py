@@ -54,7 +54,8 @@ class ProductLister:
     `credential` gives the credential of a repository or namespace, `registry_auth` the
     authorizer of the registry for a repository ("" is the catalog). Without a prefix,
     the namespaces in the settings are listed. `registry` lists the tags that the
-    API does not list. If the configured login does not fit the API, repositories are
+    API does not list. With `untagged`, tags come with the manifests without a tag, if
+    the API lists these. If the configured login does not fit the API, repositories are
     listed anonymously and end with a failure, because private ones are missing.
     """
 
@@ -68,6 +69,7 @@ class ProductLister:
         credential: Callable[[str], Awaitable[Credential | Failure | None]],
         registry_auth: Callable[[str], Authorizer],
         registry: Lister,
+        untagged: bool = False,
     ) -> None:
         self._product = product
         self._sender = sender
@@ -84,6 +86,7 @@ class ProductLister:
             credential=credential,
         )
         self._registry = registry
+        self._untagged = untagged and product.lists_untagged
 
     async def tags(self, repository: str) -> AsyncIterator[Page[ListedTag] | Failure]:
         """The tags of a repository, from the registry if the API answers 404.
@@ -91,21 +94,24 @@ class ProductLister:
         A proxy that decodes `%2F` in paths makes the API answer 404 for all names
         with a slash.
         """
-        path = self._product.tags_path(repository, self._page_size)
-        if path is not None:
+        path, parse = self._product.tags_path, self._product.parse_tags
+        if self._untagged:
+            path, parse = self._product.manifests_path, self._product.parse_manifests
+        first = path(repository, self._page_size)
+        if first is not None:
             async for page in self._pages(
-                path,
-                self._product.parse_tags,
+                first,
+                parse,
                 other=self._product.other_tags_path(repository, self._page_size),
                 auth=replace(self._auth, name=repository),
                 listing=f"tags of {repository}",
             ):
                 # On later pages this is another kind of failure.
                 if isinstance(page, Failure) and page.kind is FailureKind.NOT_FOUND:
-                    path = None
+                    first = None
                 else:
                     yield page
-        if path is None:
+        if first is None:
             async for page in self._registry.tags(repository):
                 yield page
 

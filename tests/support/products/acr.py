@@ -38,6 +38,26 @@ def acr_api(content: DemoContent, tokens: DemoTokenService | None = None) -> Rou
         body: dict[str, Any] = {"imageName": name, "tags": entries}
         return web.json_response(body, headers=headers)
 
+    def manifests(request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        repository = content.repositories.get(name)
+        if repository is None:
+            return web.json_response({"errors": [{"code": "NAME_UNKNOWN"}]}, status=404)
+        digests, headers = after_last(request, sorted(repository.manifests))
+        entries = []
+        for digest in digests:
+            entry: dict[str, Any] = {
+                "digest": digest,
+                "imageSize": len(repository.manifests[digest].raw),
+                "createdTime": PUSHED,
+                "lastUpdateTime": PUSHED,
+                "mediaType": repository.manifests[digest].media_type,
+            }
+            tags = [tag for tag, named in repository.tags.items() if named == digest]
+            entries.append(entry | ({"tags": sorted(tags)} if tags else {}))
+        body: dict[str, Any] = {"imageName": name, "manifests": entries}
+        return web.json_response(body, headers=headers)
+
     def refusal(request: web.Request) -> web.Response | None:
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if tokens is None or tokens.claims(token) is not None:
@@ -45,5 +65,10 @@ def acr_api(content: DemoContent, tokens: DemoTokenService | None = None) -> Rou
         return web.json_response({"errors": [{"code": "UNAUTHORIZED"}]}, status=401)
 
     return routes(
-        {"/acr/v1/_catalog": catalog, "/acr/v1/{name:.+}/_tags": tags}, refusal
+        {
+            "/acr/v1/_catalog": catalog,
+            "/acr/v1/{name:.+}/_tags": tags,
+            "/acr/v1/{name:.+}/_manifests": manifests,
+        },
+        refusal,
     )

@@ -12,7 +12,16 @@ from auditor.demo.demo_registry import DemoContent, DemoRepository
 from auditor.demo.demo_tokens import DemoAccount
 from auditor.oci.attachments import is_digest_tag
 from tests.support.products.pages import linked
-from tests.support.products.routes import PULLED, PUSHED, Routes, basic, below, routes
+from tests.support.products.routes import (
+    PULLED,
+    PUSHED,
+    Routes,
+    basic,
+    below,
+    children,
+    routes,
+    untagged,
+)
 
 
 def harbor_api(content: DemoContent, accounts: Iterable[DemoAccount] = ()) -> Routes:
@@ -37,12 +46,14 @@ def harbor_api(content: DemoContent, accounts: Iterable[DemoAccount] = ()) -> Ro
             for digest in dict.fromkeys([*repository.tags.values()])
             if digest not in accessories
         ]
-        untagged = [
+        # Neither children of indexes nor accessories, by their subject.
+        used = children(repository)
+        alone = [
             _artifact(repository, digest)
-            for digest in repository.manifests
-            if digest not in repository.tags.values()
+            for digest in untagged(repository)
+            if digest not in used and repository.manifests[digest].subject is None
         ]
-        return linked(request, entries + untagged, "page_size")
+        return linked(request, entries + alone, "page_size")
 
     prefix = "/api/v2.0"
     return routes(
@@ -65,6 +76,7 @@ def _artifact(repository: DemoRepository, digest: str) -> dict[str, Any]:
         "extra_attrs": {"os": "linux", "created": PUSHED},
         # Harbor writes null, not an empty list.
         "pull_time": PULLED,
+        "push_time": PUSHED,
         "tags": [
             {"name": tag, "push_time": PUSHED, "pull_time": "0001-01-01T00:00:00.000Z"}
             for tag in tags

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from auditor.demo.demo_registry import DemoContent, DemoRepository
 from auditor.demo.demo_tokens import DemoAccount
-from tests.support.products.routes import PUSHED, Routes, basic, below, routes
+from tests.support.products.routes import PUSHED, Routes, basic, below, routes, untagged
 
 _PAGE = 2
 
@@ -23,7 +23,10 @@ def nexus_api(content: DemoContent, accounts: Iterable[DemoAccount] = ()) -> Rou
             _component(name, tag, content.repositories[name])
             for name in below(content, "")
             if wanted in {None, name}
-            for tag in sorted(content.repositories[name].tags)
+            for tag in [
+                *sorted(content.repositories[name].tags),
+                *untagged(content.repositories[name]),
+            ]
         ]
         if request.query["repository"] != "docker":
             items = []
@@ -43,7 +46,7 @@ def nexus_api(content: DemoContent, accounts: Iterable[DemoAccount] = ()) -> Rou
 
 
 def _component(name: str, tag: str, repository: DemoRepository) -> dict[str, Any]:
-    digest = repository.tags[tag]
+    digest = repository.tags.get(tag, tag)
     return {
         "name": name,
         "version": tag,

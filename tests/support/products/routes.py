@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from aiohttp import web
 
-from auditor.demo.demo_registry import DemoContent
+from auditor.demo.demo_registry import DemoContent, DemoRepository
 from auditor.demo.demo_tokens import DemoAccount, basic_credential
 
 Routes = list[web.AbstractRouteDef]
@@ -59,3 +60,18 @@ def below(content: DemoContent, path: str) -> list[str]:
     """The repositories below a path; "" is all of them."""
     prefix = f"{path}/" if path else ""
     return [name for name in sorted(content.repositories) if name.startswith(prefix)]
+
+
+def untagged(repository: DemoRepository) -> list[str]:
+    """The digests of the manifests without a tag, also children of indexes."""
+    tagged = set(repository.tags.values())
+    return [digest for digest in repository.manifests if digest not in tagged]
+
+
+def children(repository: DemoRepository) -> set[str]:
+    """The digests that an index of the repository names."""
+    return {
+        child["digest"]
+        for manifest in repository.manifests.values()
+        for child in json.loads(manifest.raw).get("manifests") or ()
+    }

@@ -1020,3 +1020,23 @@ def test_reading_a_configuration_loads_neither_network_nor_terminal_libraries() 
         "sys.exit(bool({'aiohttp', 'anyio', 'rich'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"include": ("1*",)},
+        {"exclude": ("1*",)},
+        {"omit_digest_tags": True},
+        {"latest": 3},
+        {"since": "30d"},
+        {"platform": ("linux/arm64",)},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_untagged_excludes_what_leaves_out_the_users_of_a_manifest(
+    other: dict[str, object],
+) -> None:
+    flag = "--" + next(iter(other)).replace("_", "-")
+    with pytest.raises(ConfigError, match=f"--untagged: excludes {flag}: a manifest"):
+        settings(flags={"untagged": True, **other})

@@ -40,7 +40,7 @@ IMAGE_LINE = (
     '"issuer":"auth.example.com","verified":false,"credential":null,'
     '"login_unused":false},"location":null,"pushed_at":null,"pulled_at":null,'
     '"subject":null,"manifest_size":null,"other_children":[],'
-    '"bases":null,"bases_left_out":0,'
+    '"bases":null,"bases_left_out":0,"untagged":null,'
     '"warnings":[],"audited_at":"2026-11-24T02:00:00Z"}\n'
 )
 FAILURE_LINE = (
@@ -61,7 +61,7 @@ PLATFORM_LINE = (
     '"history":null,"labels":null,"base_name":null,"base_digest":null,'
     '"base_current_digest":null,"base_is_stale":null,'
     '"size":7,"manifest_size":null,"config_size":null,"layers":1,"layer_traits":[],"signed":false,"has_sbom":null,'
-    '"has_provenance":true,"pushed_at":null,"pulled_at":null,'
+    '"has_provenance":true,"pushed_at":null,"pulled_at":null,"untagged":null,'
     '"audited_at":"2026-11-24T02:00:00Z"}'
 )
 LAYER_LINE = (
@@ -70,7 +70,7 @@ LAYER_LINE = (
     f'"digest":"{E}","content":"image","platform":"linux/amd64","platform_digest":"{A}",'
     f'"position":1,"layer_digest":"{digest("2")}","layer_size":200,'
     '"layer_media_type":"application/vnd.oci.image.layer.v1.tar+gzip",'
-    '"pushed_at":null,"pulled_at":null,'
+    '"pushed_at":null,"pulled_at":null,"untagged":null,'
     '"audited_at":"2026-11-24T02:00:00Z"}'
 )
 

@@ -1,0 +1,152 @@
+"""SQL about manifests without a tag: which of them something else needs.
+
+A listing of manifests without a tag has the children of indexes and what is attached to
+images, too: to delete these breaks the images that need them. A manifest is needed if
+its record has a tag, if the input named its digest, or if the record of a needed
+manifest of the same repository has it as a platform or an attachment.
+
+It is unknown whether a manifest is needed if a part of its repository is not in the
+report: a reference that failed, a platform that was left out. Nested indexes are not
+in the records of the indexes that contain them, so an index all of whose platforms are
+also those of needed indexes may be such a one. Nor is the subject of an attachment in
+its own record.
+"""
+
+# ruff: noqa: S608  (the SQL is made of constants)
+
+from __future__ import annotations
+
+from auditor.errors import FailureKind
+from auditor.model import WarningCode
+
+# Warnings of an index or an image that may need more than its record says.
+_INCOMPLETE = ", ".join(
+    f"'{code}'"
+    for code in (
+        WarningCode.PARTS_LEFT_OUT,
+        WarningCode.CHILD_UNSUPPORTED,
+        WarningCode.ATTACHMENTS_UNKNOWN,
+    )
+)
+
+# What a manifest is of; two reports have nothing to do with each other.
+_PLACE = "report, registry, repository"
+
+
+def record_parts(lines: str) -> str:
+    """A query for the images in `lines`, with the digests that each of them needs.
+
+    `platforms` are those of its children, `attached` of attachments; `may_need_more`
+    is whether its record lacks some.
+    """
+    return f"""
+        SELECT {_PLACE}, reference, digest, coalesce(untagged, false) AS is_untagged,
+               content,
+               [d FOR d IN list_distinct(list_concat(
+                  [p.digest FOR p IN platforms],
+                  flatten([[x.digest FOR x IN p.alternatives] FOR p IN platforms])))
+                IF d <> digest] AS platforms,
+               list_distinct([a.digest FOR a IN attachments]) AS attached,
+               platforms_left_out > 0
+               OR len([w FOR w IN warnings IF w.code IN ({_INCOMPLETE})]) > 0
+                 AS may_need_more
+        FROM {lines} WHERE kind = 'image'"""
+
+
+def needed_ctes(record: str) -> str:
+    """Common table expressions for `WITH RECURSIVE`, from a table of `record_parts`.
+
+    `edge`: an untagged manifest with a record that needs it. `needed`: the digests of
+    needed manifests, by place.
+    """
+    return f"""
+        part AS MATERIALIZED (
+            SELECT {_PLACE}, reference, is_untagged, digest AS parent,
+                   unnest(list_concat(
+                     [{{digest: d, needed_as: 'platform'}} FOR d IN platforms],
+                     [{{digest: d, needed_as: 'attachment'}} FOR d IN attached])) AS p
+            FROM {record}
+            UNION ALL
+            -- Of a digest that has a tag, a product may also list the digest.
+            SELECT {_PLACE}, reference, is_untagged, NULL,
+                   {{digest: digest, needed_as: 'tag'}}
+            FROM {record} WHERE NOT is_untagged),
+        edge AS MATERIALIZED (
+            SELECT {_PLACE}, reference, is_untagged, parent, p.digest AS digest,
+                   p.needed_as AS needed_as
+            FROM part SEMI JOIN (SELECT * FROM {record} WHERE is_untagged) AS one
+                 ON one.report = part.report AND one.registry = part.registry
+                    AND one.repository = part.repository AND one.digest = part.p.digest
+        ),
+        needed AS (
+            SELECT {_PLACE}, digest FROM edge WHERE NOT is_untagged
+            UNION
+            SELECT {_PLACE}, edge.digest
+            FROM needed JOIN edge USING ({_PLACE})
+            WHERE edge.is_untagged AND edge.parent = needed.digest)"""
+
+
+def failed_places(lines: str) -> str:
+    """A query for the repositories in which something could not be audited.
+
+    `repository` is NULL if it may be any of the registry. What vanished is not there.
+    """
+    return f"""
+        SELECT DISTINCT report, registry,
+               CASE WHEN regexp_matches(repository, '[*?[]') THEN NULL
+                    ELSE repository END AS repository
+        FROM {lines}
+        WHERE kind = 'failure' AND registry IS NOT NULL
+              AND failure <> '{FailureKind.VANISHED}'"""
+
+
+def unused_untagged(lines: str, record: str = "record") -> str:
+    """A query for the manifests without a tag in `lines`.
+
+    `needed_as` and `needed_by` say what has it and by which reference, tags first.
+    `unused` is NULL if it is unknown. `record` names the table of `record_parts`.
+    """
+    return f"""
+        WITH RECURSIVE {record} AS MATERIALIZED ({record_parts(lines)}),
+        {needed_ctes(record)},
+        owner AS (
+            SELECT {_PLACE}, digest,
+                   min_by({{reference: reference, needed_as: needed_as}},
+                          row(is_untagged, reference)) AS first
+            FROM edge GROUP BY ALL),
+        failed AS ({failed_places(lines)}),
+        incomplete AS (
+            SELECT {_PLACE} FROM {record} WHERE may_need_more
+            UNION
+            SELECT DISTINCT one.report, one.registry, one.repository
+            FROM {record} AS one JOIN failed
+                 ON failed.report = one.report AND failed.registry = one.registry
+                    AND coalesce(failed.repository = one.repository, true)),
+        -- Indexes without a tag whose platforms are all those of needed indexes.
+        maybe_nested AS (
+            SELECT {_PLACE}, parent AS digest
+            FROM (SELECT {_PLACE}, digest AS parent, unnest(platforms) AS digest
+                  FROM {record} WHERE is_untagged) AS child
+                 LEFT JOIN (
+                     SELECT DISTINCT {_PLACE}, unnest(platforms) AS digest, true AS has
+                     FROM {record} AS one LEFT JOIN needed USING ({_PLACE}, digest)
+                     WHERE NOT is_untagged OR needed.digest IS NOT NULL) AS known
+                 USING ({_PLACE}, digest)
+            GROUP BY ALL HAVING bool_and(coalesce(has, false)))
+        SELECT DISTINCT
+               one.report, one.registry, one.repository, one.reference, one.digest,
+               one.content,
+               owner.first.needed_as AS needed_as, owner.first.reference AS needed_by,
+               CASE WHEN needed.digest IS NOT NULL THEN false
+                    WHEN incomplete.repository IS NOT NULL
+                         OR maybe_nested.digest IS NOT NULL
+                         OR one.content = 'unknown'
+                         OR one.content = 'attachment' AND owner.digest IS NULL
+                    THEN NULL
+                    ELSE true END AS unused
+        FROM {record} AS one
+             LEFT JOIN owner USING ({_PLACE}, digest)
+             LEFT JOIN needed USING ({_PLACE}, digest)
+             LEFT JOIN incomplete USING ({_PLACE})
+             LEFT JOIN maybe_nested USING ({_PLACE}, digest)
+        WHERE one.is_untagged"""
