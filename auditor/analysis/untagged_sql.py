@@ -2,14 +2,13 @@
 
 A listing of manifests without a tag has the children of indexes and what is attached to
 images, too: to delete these breaks the images that need them. A manifest is needed if
-its record has a tag, if the input named its digest, or if the record of a needed
-manifest of the same repository has it as a platform or an attachment.
+its record has a tag, if the input named its digest, if the record of a needed manifest
+of the same repository has it as a child or an attachment, or if it names a needed
+manifest as its subject.
 
 It is unknown whether a manifest is needed if a part of its repository is not in the
-report: a reference that failed, a platform that was left out. Nested indexes are not
-in the records of the indexes that contain them, so an index all of whose platforms are
-also those of needed indexes may be such a one. Nor is the subject of an attachment in
-its own record.
+report: a reference that failed, or parts of a record that were left out. So it is for
+an attachment without a subject that no record has.
 """
 
 # ruff: noqa: S608  (the SQL is made of constants)
@@ -22,11 +21,7 @@ from auditor.model import WarningCode
 # Warnings of an index or an image that may need more than its record says.
 _INCOMPLETE = ", ".join(
     f"'{code}'"
-    for code in (
-        WarningCode.PARTS_LEFT_OUT,
-        WarningCode.CHILD_UNSUPPORTED,
-        WarningCode.ATTACHMENTS_UNKNOWN,
-    )
+    for code in (WarningCode.PARTS_LEFT_OUT, WarningCode.ATTACHMENTS_UNKNOWN)
 )
 
 # What a manifest is of; two reports have nothing to do with each other.
@@ -36,19 +31,19 @@ _PLACE = "report, registry, repository"
 def record_parts(lines: str) -> str:
     """A query for the images in `lines`, with the digests that each of them needs.
 
-    `platforms` are those of its children, `attached` of attachments; `may_need_more`
-    is whether its record lacks some.
+    `children` are those of an index, at any depth; `may_need_more` is whether its
+    record lacks some.
     """
     return f"""
         SELECT {_PLACE}, reference, digest, coalesce(untagged, false) AS is_untagged,
-               content,
+               content, subject,
                [d FOR d IN list_distinct(list_concat(
                   [p.digest FOR p IN platforms],
-                  flatten([[x.digest FOR x IN p.alternatives] FOR p IN platforms])))
-                IF d <> digest] AS platforms,
+                  flatten([[x.digest FOR x IN p.alternatives] FOR p IN platforms]),
+                  [c.digest FOR c IN other_children]))
+                IF d <> digest] AS children,
                list_distinct([a.digest FOR a IN attachments]) AS attached,
-               platforms_left_out > 0
-               OR len([w FOR w IN warnings IF w.code IN ({_INCOMPLETE})]) > 0
+               len([w FOR w IN warnings IF w.code IN ({_INCOMPLETE})]) > 0
                  AS may_need_more
         FROM {lines} WHERE kind = 'image'"""
 
@@ -56,34 +51,46 @@ def record_parts(lines: str) -> str:
 def needed_ctes(record: str) -> str:
     """Common table expressions for `WITH RECURSIVE`, from a table of `record_parts`.
 
-    `edge`: an untagged manifest with a record that needs it. `needed`: the digests of
-    needed manifests, by place.
+    `edge`: an untagged manifest, or the subject of one, with what needs it. `needed`:
+    the digests of needed manifests, by place.
     """
     return f"""
-        part AS MATERIALIZED (
+        target AS MATERIALIZED (
+            SELECT {_PLACE}, digest FROM {record} WHERE is_untagged
+            UNION
+            SELECT {_PLACE}, subject FROM {record}
+            WHERE is_untagged AND subject IS NOT NULL),
+        part AS (
             SELECT {_PLACE}, reference, is_untagged, digest AS parent,
                    unnest(list_concat(
-                     [{{digest: d, needed_as: 'platform'}} FOR d IN platforms],
+                     [{{digest: d, needed_as: 'child'}} FOR d IN children],
                      [{{digest: d, needed_as: 'attachment'}} FOR d IN attached])) AS p
             FROM {record}
             UNION ALL
             -- Of a digest that has a tag, a product may also list the digest.
             SELECT {_PLACE}, reference, is_untagged, NULL,
                    {{digest: digest, needed_as: 'tag'}}
-            FROM {record} WHERE NOT is_untagged),
+            FROM {record} WHERE NOT is_untagged
+            UNION ALL
+            SELECT {_PLACE}, concat(registry, '/', repository, '@', subject), true,
+                   subject, {{digest: digest, needed_as: 'attachment'}}
+            FROM {record} WHERE is_untagged AND subject IS NOT NULL),
         edge AS MATERIALIZED (
-            SELECT {_PLACE}, reference, is_untagged, parent, p.digest AS digest,
-                   p.needed_as AS needed_as
-            FROM part SEMI JOIN (SELECT * FROM {record} WHERE is_untagged) AS one
-                 ON one.report = part.report AND one.registry = part.registry
-                    AND one.repository = part.repository AND one.digest = part.p.digest
-        ),
+            SELECT part.report, part.registry, part.repository, reference, is_untagged,
+                   parent, target.digest, p.needed_as AS needed_as
+            FROM part JOIN target ON target.report = part.report
+                 AND target.registry = part.registry
+                 AND target.repository = part.repository
+                 AND target.digest = part.p.digest),
         needed AS (
             SELECT {_PLACE}, digest FROM edge WHERE NOT is_untagged
             UNION
-            SELECT {_PLACE}, edge.digest
-            FROM needed JOIN edge USING ({_PLACE})
-            WHERE edge.is_untagged AND edge.parent = needed.digest)"""
+            SELECT needed.report, needed.registry, needed.repository, edge.digest
+            FROM needed JOIN edge ON edge.report = needed.report
+                 AND edge.registry = needed.registry
+                 AND edge.repository = needed.repository
+                 AND edge.parent = needed.digest
+            WHERE edge.is_untagged)"""
 
 
 def failed_places(lines: str) -> str:
@@ -121,25 +128,13 @@ def unused_untagged(lines: str, record: str = "record") -> str:
             SELECT DISTINCT one.report, one.registry, one.repository
             FROM {record} AS one JOIN failed
                  ON failed.report = one.report AND failed.registry = one.registry
-                    AND coalesce(failed.repository = one.repository, true)),
-        -- Indexes without a tag whose platforms are all those of needed indexes.
-        maybe_nested AS (
-            SELECT {_PLACE}, parent AS digest
-            FROM (SELECT {_PLACE}, digest AS parent, unnest(platforms) AS digest
-                  FROM {record} WHERE is_untagged) AS child
-                 LEFT JOIN (
-                     SELECT DISTINCT {_PLACE}, unnest(platforms) AS digest, true AS has
-                     FROM {record} AS one LEFT JOIN needed USING ({_PLACE}, digest)
-                     WHERE NOT is_untagged OR needed.digest IS NOT NULL) AS known
-                 USING ({_PLACE}, digest)
-            GROUP BY ALL HAVING bool_and(coalesce(has, false)))
+                    AND coalesce(failed.repository = one.repository, true))
         SELECT DISTINCT
                one.report, one.registry, one.repository, one.reference, one.digest,
                one.content,
                owner.first.needed_as AS needed_as, owner.first.reference AS needed_by,
                CASE WHEN needed.digest IS NOT NULL THEN false
                     WHEN incomplete.repository IS NOT NULL
-                         OR maybe_nested.digest IS NOT NULL
                          OR one.content = 'unknown'
                          OR one.content = 'attachment' AND owner.digest IS NULL
                     THEN NULL
@@ -148,5 +143,4 @@ def unused_untagged(lines: str, record: str = "record") -> str:
              LEFT JOIN owner USING ({_PLACE}, digest)
              LEFT JOIN needed USING ({_PLACE}, digest)
              LEFT JOIN incomplete USING ({_PLACE})
-             LEFT JOIN maybe_nested USING ({_PLACE}, digest)
         WHERE one.is_untagged"""

@@ -14,10 +14,13 @@ from auditor.errors import FailureKind
 from auditor.model import (
     Attachment,
     AttachmentKind,
+    ChildManifest,
     ContentKind,
     FailureRecord,
     ImageRecord,
     Record,
+    Warn,
+    WarningCode,
 )
 from tests.examples import examples
 from tests.manifests import digest
@@ -25,6 +28,7 @@ from tests.records import failure, image, platform
 from tests.reports import write_report
 
 DIGITS = "123456"
+PARTS = Warn(code=WarningCode.PARTS_LEFT_OUT, detail="a part is left out")
 REPOSITORIES = ("team/a", "team/b")
 
 
@@ -35,8 +39,10 @@ def record(
     tag: str | None,
     children: Sequence[str],
     attached: Sequence[str],
+    nested: Sequence[str],
+    subject: str | None,
     content: ContentKind,
-    left_out: int,
+    left_out: bool,
 ) -> ImageRecord:
     name = f"r.example.com/{repository}"
     return image(
@@ -47,7 +53,11 @@ def record(
         untagged=tag is None,
         content=content,
         platforms=tuple(map(platform, children or [digit])),
-        platforms_left_out=left_out,
+        other_children=tuple(
+            ChildManifest(digest=digest(one), media_type=None, size=1) for one in nested
+        ),
+        subject=subject and digest(subject),
+        warnings=(PARTS,) * left_out,
         attachments=tuple(
             Attachment(
                 kind=AttachmentKind.SBOM,
@@ -80,7 +90,9 @@ def reports(draw: st.DrawFn) -> list[Record]:
                     content=draw(
                         st.sampled_from([ContentKind.IMAGE, ContentKind.ATTACHMENT])
                     ),
-                    left_out=draw(st.sampled_from([0] * 9 + [1])),
+                    nested=draw(before) if number else [],
+                    subject=draw(st.sampled_from([None, None, *DIGITS])),
+                    left_out=draw(st.sampled_from([False] * 9 + [True])),
                 )
             )
     for place in draw(st.lists(st.sampled_from([*REPOSITORIES, "team/*"]), max_size=1)):
@@ -98,47 +110,33 @@ def expected(found: Sequence[Record]) -> dict[str, bool | None]:
             for one in found
             if isinstance(one, ImageRecord) and one.repository == repository
         ]
-        parts = {one.digest: parts_of(one) for one in here if one.untagged}
+        needs = [(one.digest, part) for one in here for part in parts_of(one)]
+        needs += [(one.subject, one.digest) for one in here if one.subject]
         needed = {one.digest for one in here if not one.untagged}
-        needed |= {part for one in here if not one.untagged for part in parts_of(one)}
-        while more := {
-            part for one in needed for part in parts.get(one, ()) if part not in needed
-        }:
+        while more := {part for one, part in needs if one in needed} - needed:
             needed |= more
-        has_gap = any(one.platforms_left_out for one in here) or any(
+        has_gap = any(one.warnings for one in here) or any(
             isinstance(one, FailureRecord)
             and one.failure is not FailureKind.VANISHED
             and one.repository in {repository, "team/*"}
             for one in found
         )
-        attached_or_child = {part for one in here for part in parts_of(one)}
         for one in here:
-            if not one.untagged:
-                continue
-            children = {p.digest for p in one.platforms} - {one.digest}
-            is_lost = (
-                one.content is ContentKind.ATTACHMENT
-                and one.digest not in attached_or_child
-            )
-            may_be_nested = bool(children) and children <= {
-                part.digest
-                for other in here
-                if not other.untagged or other.digest in needed
-                for part in other.platforms
-                if part.digest != other.digest
+            is_lost = one.content is ContentKind.ATTACHMENT and one.digest not in {
+                part for _, part in needs
             }
-            if one.digest in needed:
+            if one.untagged and one.digest in needed:
                 answers[one.reference] = False
-            elif has_gap or may_be_nested or is_lost:
-                answers[one.reference] = None
-            else:
-                answers[one.reference] = True
+            elif one.untagged:
+                answers[one.reference] = None if has_gap or is_lost else True
     return answers
 
 
 def parts_of(one: ImageRecord) -> set[str]:
-    attached = {attachment.digest for attachment in one.attachments}
-    return attached | {part.digest for part in one.platforms} - {one.digest}
+    parts = {part.digest for part in one.platforms}
+    parts |= {part.digest for part in one.attachments}
+    parts |= {part.digest for part in one.other_children}
+    return parts - {one.digest}
 
 
 @examples(100)
