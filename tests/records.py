@@ -10,6 +10,7 @@ from auditor.model import (
     AccessState,
     Attachment,
     AttachmentKind,
+    BaseCheck,
     BaseImage,
     ConfigDetails,
     ContentKind,
@@ -115,6 +116,11 @@ EVERYTHING = image(
         platform("d", os="windows", os_version="10.0.1", layers=None, size=None,
                  config_digest=None),
         platform("f", os=None, architecture=None, media_type=OCI_CONFIG, layers=()),
+    ),
+    bases=(
+        BaseCheck(name="docker.io/library/alpine:3", digest=digest("7"),
+                  reference="docker.io/library/alpine:3", current_digest=digest("8"),
+                  is_stale=True, platforms=("linux/amd64",), detail=None),
     ),
     attachments=(
         Attachment(

@@ -37,7 +37,7 @@ def csv_text(text: str) -> str:
 def csv_rows(row_type: Any, rows: Iterable[object]) -> Iterator[str]:
     """Lines without ends: the names of a dataclass's fields, then a line per row.
 
-    Null is an empty cell. `schema` is left out.
+    Null is an empty cell, a tuple has spaces between its items. `schema` is left out.
     """
     names = [one.name for one in dataclasses.fields(row_type) if one.name != "schema"]
     yield csv_line(names).rstrip("\n")
@@ -49,4 +49,6 @@ def csv_rows(row_type: Any, rows: Iterable[object]) -> Iterator[str]:
 def _cell(value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, tuple):
+        value = " ".join(map(str, value))
     return csv_text(value) if isinstance(value, str) else str(value)

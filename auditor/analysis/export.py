@@ -40,6 +40,7 @@ SELECTS = {
     "platforms": "SELECT * EXCLUDE (layers) FROM platforms",
     "layers": "SELECT * FROM layers",
     "attachments": "SELECT * FROM attachments",
+    "bases": "SELECT * FROM bases",
     "warnings": "SELECT * FROM warnings",
     "failures": "SELECT * FROM failures",
 }

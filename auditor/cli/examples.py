@@ -102,6 +102,13 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             "Find the images that contain a layer.",
         ),
     ),
+    "bases": (
+        ("auditor bases report.jsonl", "Show bases that have moved."),
+        (
+            "auditor bases report.jsonl --format csv",
+            "List the images to rebuild for a spreadsheet.",
+        ),
+    ),
     "check": (
         ("auditor check report.jsonl --policy policy.toml", "Check a policy."),
         (

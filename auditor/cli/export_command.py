@@ -10,7 +10,15 @@ from auditor.cli.command_support import reports_argument
 from auditor.cli.help_text import help_command
 from auditor.errors import ExitCode
 
-_TABLES = ["images", "platforms", "layers", "attachments", "warnings", "failures"]
+_TABLES = [
+    "images",
+    "platforms",
+    "layers",
+    "attachments",
+    "bases",
+    "warnings",
+    "failures",
+]
 
 
 @help_command("export")

@@ -40,6 +40,7 @@ COMMANDS = {
     "demo": "Run a local registry and audit it; needs nothing else.",
     "diff": "Show what changed between two reports.",
     "layers": "Show shared layers, and find the images that contain a layer.",
+    "bases": "Show which base images have moved, and which images to rebuild.",
     "check": "Check a report against a policy; exit 1 if a rule is broken.",
     "query": "Query reports with SQL.",
     "export": "Export reports as tables: CSV, Parquet, DuckDB or SQLite.",
@@ -55,7 +56,16 @@ COMMANDS = {
 COMMAND_SECTIONS = {
     "Audit": ("audit", "nightly", "merge", "demo"),
     "Look at a registry": ("ls", "inspect", "doctor", "token"),
-    "Read reports": ("diff", "layers", "check", "query", "export", "history", "html"),
+    "Read reports": (
+        "diff",
+        "layers",
+        "bases",
+        "check",
+        "query",
+        "export",
+        "history",
+        "html",
+    ),
 }
 
 # Set by the completion function of a shell.

@@ -57,6 +57,10 @@ SCHEMAS = {
         "auditor.analysis.layers:Usage,SharedLayer,Base,NamedBase,LayerTotals"
         " auditor.analysis.find_digest:DigestUse,DigestTotals",
     ),
+    "bases": (
+        "a line of auditor bases --format jsonl",
+        "auditor.analysis.stale_bases:BaseUse,Rebuild,BaseTotals",
+    ),
     "night": (
         "a line of auditor nightly status --format json",
         "auditor.nightly.night_folder:Night",

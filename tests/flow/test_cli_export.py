@@ -24,6 +24,7 @@ def test_a_folder_has_a_file_for_each_table(
     assert run(["export", report, "--to", target, "-o", str(out)]) == 0
     assert sorted(path.name for path in out.iterdir()) == [
         f"attachments.{target}",
+        f"bases.{target}",
         f"failures.{target}",
         f"images.{target}",
         f"layers.{target}",

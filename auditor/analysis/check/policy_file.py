@@ -36,6 +36,7 @@ _SECTION_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _OTHER_NAMES = {
     "required_signature": 'use required_attachments = ["signature"]',
     "required_sbom": 'use required_attachments = ["sbom"]',
+    "stale_base": "use forbid_stale_base = true",
     "required_provenance": 'use required_attachments = ["provenance"]',
 }
 

@@ -251,6 +251,31 @@ _DEFINITIONS = (
         hint=_NO_BASE,
     ),
     RuleDefinition(
+        name="forbid_stale_base",
+        value_type=values.TRUE,
+        summary="No platform is built on a base image that has moved since.",
+        message="is built on an old version of its base: {found}",
+        violations=f"""
+        CASE WHEN {IS_IMAGE} THEN
+          list_distinct([coalesce(b.reference, b.name) || ' is now '
+                         || b.current_digest FOR b IN base_checks IF b.is_stale])
+        END""",
+        unknown=f"""
+        CASE WHEN {IS_IMAGE} THEN
+          CASE WHEN base_checks IS NULL THEN ['whether its base has moved']
+          ELSE list_concat(
+            [concat('whether ', coalesce(b.reference, b.name, b.digest), ' has moved: ',
+                    b.detail) FOR b IN base_checks IF b.is_stale IS NULL],
+            ['the base of ' || p.name FOR p IN platform_info
+             IF len(p.bases) = 0 AND p.layers IS NOT NULL AND NOT list_contains(
+               flatten([b.platforms FOR b IN base_checks]), p.name)],
+            CASE WHEN bases_left_out > 0
+                 THEN [bases_left_out || ' more base images'] END)
+          END
+        END""",
+        hint="audit with --check-bases; labels need --image-config always",
+    ),
+    RuleDefinition(
         name="forbid_root",
         value_type=values.TRUE,
         summary="No platform runs as root by default (Windows is exempt).",

@@ -23,6 +23,7 @@ COUNTS = {  # of RECORDS
     "platforms": 5,
     "layers": 5,
     "attachments": 1,
+    "bases": 1,
     "warnings": 1,
     "failures": 2,
 }

@@ -213,9 +213,10 @@ EXAMPLES = {
     ),
     "policy-production.toml": (
         [
-            # The report does not contain its base image or its user.
+            # The report does not contain its base image, what that is now, or its user.
             "production.allowed_bases",
             "production.forbid_root",
+            "production.forbid_stale_base",
             "production.required_annotations",
             "production.required_labels",
             "releases.required_attachments",

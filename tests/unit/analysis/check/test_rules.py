@@ -18,6 +18,7 @@ from auditor.model import (
     Alternative,
     Attachment,
     AttachmentKind,
+    BaseCheck,
     BaseImage,
     ConfigDetails,
     ContentKind,
@@ -95,6 +96,18 @@ def attached(
     )
     parts = platforms or (platform("a"), platform("b", architecture="arm64"))
     return image(platforms=parts, attachments=attachments)
+
+
+def stale(is_stale: bool | None) -> BaseCheck:
+    return BaseCheck(
+        name="debian:12",
+        reference="docker.io/library/debian:12",
+        digest=digest("0"),
+        current_digest=digest("1"),
+        is_stale=is_stale,
+        platforms=("linux/amd64",),
+        detail=None if is_stale is not None else "timeout",
+    )
 
 
 SIGNATURE, SBOM = AttachmentKind.SIGNATURE, AttachmentKind.SBOM
@@ -357,6 +370,10 @@ VIOLATIONS += [
      [f"linux/a{n}" for n in range(1, 6)]),
     ("forbid_root = true", run_as(None, **CHART, architectures=()), []),
     ("forbid_root = true", image(platforms=(WINDOWS,)), []),
+    ("forbid_stale_base = true", image(bases=(stale(False),)), []),
+    ("forbid_stale_base = true", image(bases=(stale(False), stale(True))),
+     [f"docker.io/library/debian:12 is now {digest('1')}"]),
+    ("forbid_stale_base = true", image(**CHART), []),
     ("forbid_warnings = true", image(), []),
     ("forbid_warnings = true", warned(WarningCode.BLOB_MISSING), ["blob_missing: why"]),
     ('forbid_warnings = ["blob_missing", "child_missing"]',
@@ -418,6 +435,10 @@ UNKNOWN: list[tuple[str, Record, list[str]]] = [
     ('forbidden_bases = ["*"]', image(), ["the base of linux/amd64"]),
     ('allowed_bases = ["*"]', based((None, None)), ["the base of linux/a0"]),
     ("forbid_root = true", image(), ["the user of linux/amd64"]),
+    ("forbid_stale_base = true", image(), ["whether its base has moved"]),
+    ("forbid_stale_base = true", image(bases=()), ["the base of linux/amd64"]),
+    ("forbid_stale_base = true", image(bases=(stale(None),), bases_left_out=2),
+     ["whether docker.io/library/debian:12 has moved: timeout", "2 more base images"]),
     (
         'required_attachments = ["sbom"]',
         attached(*BY_BUILDKIT),
