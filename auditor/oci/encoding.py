@@ -109,6 +109,17 @@ def _round_trips(raw: bytes, document: Any) -> bool:
     )
 
 
+class _DuplicateKeyError(ProtocolError):
+    """A key that is there twice in one object."""
+
+    def __init__(self, key: str, what: str) -> None:
+        super().__init__(
+            f'the {what} has the key "{safe_text(key)}" twice in one object',
+            FailureKind.AMBIGUOUS_DOCUMENT,
+        )
+        self.key = key
+
+
 def _refuse_duplicates(raw: bytes, what: str, unique: Container[str] | None) -> None:
     """Refuse duplicates of the keys in `unique`; None stands for all keys."""
 
@@ -116,13 +127,27 @@ def _refuse_duplicates(raw: bytes, what: str, unique: Container[str] | None) -> 
         seen = set()
         for key, _ in pairs:
             if key in seen and (unique is None or key in unique):
-                raise ProtocolError(
-                    f'the {what} has the key "{safe_text(key)}" twice in one object',
-                    FailureKind.AMBIGUOUS_DOCUMENT,
-                )
+                raise _DuplicateKeyError(key, what)
             seen.add(key)
 
     json.loads(raw, object_pairs_hook=check)
+
+
+def duplicate_key(raw: bytes, document: Any) -> str | None:
+    """A key that is there twice in one object of a parsed document, or None.
+
+    For documents of others, in which not every repeated key is worth a refusal. Raises
+    `ProtocolError` for a document that is nested too deeply to be compared.
+    """
+    try:
+        if _round_trips(raw, document):
+            return None
+        _refuse_duplicates(raw, "document", None)
+    except (orjson.JSONEncodeError, RecursionError):
+        raise ProtocolError("the document is nested too deeply") from None
+    except _DuplicateKeyError as error:
+        return error.key
+    return None
 
 
 def string_or_none(value: object) -> str | None:

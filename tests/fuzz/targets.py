@@ -20,6 +20,7 @@ from pathlib import Path
 from multidict import CIMultiDict
 
 from auditor.analysis.check.policy_file import read_policy
+from auditor.analysis.package_versions import compare_versions
 from auditor.cache.row_encoding import decode_body
 from auditor.config.resolve_settings import resolve_settings
 from auditor.config.toml_file import parse_toml
@@ -38,6 +39,7 @@ from auditor.oci.attachments import attachment_from_manifest
 from auditor.oci.descriptor import MANIFEST_TYPES, SIGNED_SCHEMA1
 from auditor.oci.image_config import parse_image_config
 from auditor.oci.manifest import parse_manifest, verify_manifest
+from auditor.oci.package_url import parse_package_url
 from auditor.oci.platform import parse_platform
 from auditor.oci.reference import (
     RepositoryPattern,
@@ -46,6 +48,7 @@ from auditor.oci.reference import (
     parse_registry,
     parse_selector,
 )
+from auditor.oci.sbom import parse_sbom
 from auditor.registry.auth.credential_helper import parse_helper_output
 from auditor.registry.auth.docker_config import parse_docker_config
 from auditor.registry.listing.distribution import _parse_catalog, _parse_tags
@@ -87,6 +90,7 @@ from auditor.wire.url_policy import (
     token_url,
 )
 from tests import manifests
+from tests.support import sboms
 
 HOST = Origin(scheme="https", host="registry.example.com", port=443)
 URL = "https://registry.example.com/v2/team/app/tags/list?n=2"
@@ -245,6 +249,53 @@ def document(data: bytes) -> None:
 def image_config(data: bytes) -> None:
     with suppress(ProtocolError):
         parse_image_config(data)
+
+
+_SBOM_PACKAGES = [
+    sboms.Package("libssl3", "3.0.7-1", "pkg:deb/debian/libssl3@3.0.7-1?upstream=a"),
+    sboms.Package("core", "1:2~rc", "pkg:npm/%40angular/core@15?epoch=1#sub", "MIT"),
+]
+_STATEMENT = sboms.statement(sboms.spdx(_SBOM_PACKAGES), "sha256:" + "a" * 64)
+
+
+@_target(
+    *(make(_SBOM_PACKAGES) for make in sboms.FORMATS.values()),
+    _STATEMENT,
+    sboms.envelope(_STATEMENT),
+    sboms.sigstore_bundle(_STATEMENT),
+)
+def sbom(data: bytes) -> None:
+    with suppress(ProtocolError):
+        found = parse_sbom(data)
+        if found is not None:
+            json.dumps([asdict(one) for one in found.packages]).encode()
+            assert all(one.name for one in found.packages)
+
+
+@_target("pkg:deb/debian/curl@7.50.3-1?arch=i386&upstream=a%402", "pkg:npm/%40a/b#c")
+def package_url(data: bytes) -> None:
+    found = parse_package_url(_text(data))
+    assert found is None or (found.type and found.name)
+
+
+@_target(
+    "deb 1:1.0~rc1-1 2.0+dfsg",
+    "rpm 1:3.0^git-1 3",
+    "apk 1.0_p1-r1 1.05",
+    "pypi 1!1.0rc1.post2.dev3+a 1",
+    "npm v1.0.0-rc.1+b 2",
+    "maven 1.0-SNAPSHOT 1.0.a1",
+    "gem 1.a.0.b 1.0-2",
+    "generic 1.1.1k 1.1.1-a",
+    "golang go1.21rc1 v0",
+    "nuget 1.0 2",
+)
+def package_version(data: bytes) -> None:
+    kind, _, rest = _text(data).partition(" ")
+    first, _, second = rest.partition(" ")
+    order = compare_versions(kind, first, second)
+    reverse = compare_versions(kind, second, first)
+    assert order is None if reverse is None else order == -reverse
 
 
 @_target(
