@@ -383,6 +383,8 @@ class AuditJob:
     report: Report
     shard_file: ShardFile | None
     input_digest: InputDigest | None
+    registries: Registries
+    cache: DigestCache
 
     async def commit(self) -> None:
         """Complete the report, then the shard file."""
@@ -436,7 +438,7 @@ async def open_job(
                 if report.writer.final
                 else None,
             )
-            yield AuditJob(run, report, shard_file, digest)
+            yield AuditJob(run, report, shard_file, digest, registries, cache)
 
 
 async def run_with_checkpoints(run: AuditRun, report: Report) -> None:

@@ -20,6 +20,7 @@ from auditor.cli.command_support import (
 from auditor.cli.help_text import help_command
 from auditor.cli.main import information, print_message, print_summary
 from auditor.cli.output import print_line
+from auditor.cli.sbom_step import SbomOutcome, check_sbom_settings
 from auditor.cli.side_outputs import check_file, check_side_outputs, write_side_outputs
 from auditor.config import (
     EngineName,
@@ -32,7 +33,7 @@ from auditor.errors import ExitCode, UsageError
 from auditor.model import Shape
 
 if TYPE_CHECKING:
-    from auditor.audit.run import AuditRun
+    from auditor.audit.run import AuditJob, AuditRun
     from auditor.cli.signals import Interruption
     from auditor.report.audit_table import AuditTable
 
@@ -63,6 +64,9 @@ def command(**flags: Any) -> int:
         early_signals.uninstall()
         return run_async(dry_run, settings)
     _check_format(settings, flags["format"])
+    if settings.shard is not None and flags["sbom"] is None:
+        # A key or variable `sbom` is for the whole audit, a flag for this shard.
+        settings = replace(settings, sbom=None)
     if settings.processes > 1 or settings.engine is not EngineName.LOCAL:
         from auditor.cli.sharded_audit import audit_sharded
 
@@ -96,6 +100,7 @@ async def audit(settings: Settings) -> int:
 
     check_lists(settings)
     check_side_outputs(settings)
+    check_sbom_settings(settings)
     interruption = Interruption()
     return await interruption.run(functools.partial(_audit, settings, interruption))
 
@@ -121,9 +126,7 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
     cluster = await read_cluster(settings)
     items = input_items(settings, cluster=cluster.items)
     items = await await_first_item(items, settings)
-    if settings.deadline_s is not None:
-        left_s = settings.deadline_s - (clock.monotonic() - started_s)
-        settings = replace(settings, deadline_s=max(0.0, left_s))
+    settings, late_at_s = _with_time_left(settings, clock.monotonic(), started_s)
     options, table = report_options(settings), _table(settings)
     if table is not None:
         options = replace(options, encode=table, rest=table.rest)
@@ -144,10 +147,7 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
                 )
                 await run_with_checkpoints(run, report)
                 group.cancel_scope.cancel()
-        interruption.finish()
-        await report.write_rest()
-        if interruption.code is None:
-            await job.commit()
+        sboms = await _complete(settings, job, interruption, late_at_s)
     summary = run.summary().to_json()
     # The table has shown the failures.
     shown = summary if table is None else {**summary, "failures": {}}
@@ -161,9 +161,45 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
         for line in next_commands(settings.output):
             say(line)
     write_side_outputs(settings, summary)
+    if sboms is not None:
+        say(sboms.line)
     if interruption.code is not None:
         return interruption.code
-    return ExitCode.FAILED if failed else ExitCode.OK
+    code = ExitCode.OK if sboms is None else sboms.exit_code()
+    return ExitCode.FAILED if failed else code
+
+
+def _with_time_left(
+    settings: Settings, now_s: float, started_s: float
+) -> tuple[Settings, float | None]:
+    """The settings with the rest of the deadline, and when it is."""
+    if settings.deadline_s is None:
+        return settings, None
+    late_at_s = started_s + settings.deadline_s
+    return replace(settings, deadline_s=max(0.0, late_at_s - now_s)), late_at_s
+
+
+async def _complete(
+    settings: Settings,
+    job: AuditJob,
+    interruption: Interruption,
+    late_at_s: float | None,
+) -> SbomOutcome | None:
+    """Complete the report, then the file with its SBOMs if there is to be one."""
+    interruption.finish()
+    await job.report.write_rest()
+    if interruption.code is None:
+        await job.commit()
+    if interruption.code is not None or settings.sbom is None:
+        return None
+    from auditor.cli.sbom_step import not_written, read_sboms
+
+    outcome: SbomOutcome | None = None
+    with interruption.step():
+        outcome = await read_sboms(
+            settings, registries=job.registries, cache=job.cache, late_at_s=late_at_s
+        )
+    return outcome or not_written(settings.sbom)
 
 
 def _table(settings: Settings) -> AuditTable | None:

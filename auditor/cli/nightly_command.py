@@ -342,7 +342,7 @@ def install_command(
         variables=variables,
         files=[*(one for one in settings.lists if one != "-"), *policy],
         password_files=_password_files(given) if given else [],
-        writable=_folders(settings.metrics, settings.cache),
+        writable=_folders(settings.metrics, settings.cache, settings.sbom),
     )
     click.echo(INSTALL_TEXTS[scheduler](plan), nl=False)
     return ExitCode.OK

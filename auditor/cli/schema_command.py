@@ -65,6 +65,10 @@ SCHEMAS = {
         "a line of auditor nightly status --format json",
         "auditor.nightly.night_folder:Night",
     ),
+    "sbom": (
+        "a line of the file of auditor audit --sbom",
+        "auditor.report.sbom_file:SbomRecord",
+    ),
     "check": (
         "a line of auditor check --format jsonl",
         "auditor.analysis.check.formats:ViolationLine,CheckLine",

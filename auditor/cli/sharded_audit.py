@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import tempfile
@@ -14,8 +15,9 @@ import anyio
 
 from auditor.cli import early_signals
 from auditor.cli.main import information, print_message, print_summary
+from auditor.cli.sbom_step import check_sbom_settings, not_written, read_sboms
 from auditor.cli.side_outputs import check_side_outputs, write_side_outputs
-from auditor.cli.signals import EXIT_CODES, interrupted_text, receive_signals
+from auditor.cli.signals import EXIT_CODES, NO_SBOMS, interrupted_text, receive_signals
 from auditor.config import EngineName, Settings, sharded_run_settings
 from auditor.errors import ExitCode, UsageError, unwrap_exception_group
 from auditor.input.list_reader import STANDARD_INPUT
@@ -60,7 +62,14 @@ async def audit_sharded(
         )
     check_lists(settings)
     check_side_outputs(settings)
+    check_sbom_settings(settings)
     clock = SystemClock()
+    late_at_s = None
+    if settings.deadline_s is not None:
+        late_at_s = clock.monotonic() + settings.deadline_s
+    for_shards = shard_flags(flags)
+    if settings.sbom is not None:  # which is not for the shards
+        for_shards["attachments"] = settings.attachments.value
     make = _with_processes
     if settings.engine is EngineName.DASK:
         if settings.scheduler is None:
@@ -78,11 +87,11 @@ async def audit_sharded(
                 stdin = _copy_stdin(settings, stack)
                 output = stack.enter_context(lock_output(settings, clock))
                 place = stack.enter_context(_shard_dir(settings))
-                run, engine = make(settings, shard_flags(flags), place, stack, stdin)
+                run, engine = make(settings, for_shards, place, stack, stdin)
                 run.table = table
                 # Until everything is written, and `stack` has removed its files.
                 signals = signal_stack.enter_context(receive_signals())
-            code = await _audit(run, engine, output, signals)
+            code = await _audit(run, engine, output, signals, late_at_s)
         return early_signals.exit_code(code)
 
 
@@ -91,6 +100,7 @@ async def _audit(
     engine: ShardEngine,
     output: LockedOutput,
     signals: AsyncIterator[signal.Signals],
+    late_at_s: float | None,
 ) -> int:
     interrupted: ExitCode | None = None
 
@@ -131,7 +141,54 @@ async def _audit(
     write_side_outputs(run.settings, totals)
     if summary is None:
         return interrupted or _failed_code(run)
-    return ExitCode.FAILED if summary["references"]["failed"] else ExitCode.OK
+    code: int = ExitCode.OK
+    if run.settings.sbom is not None:
+        code = await _read_sboms(run.settings, signals, late_at_s)
+    return ExitCode.FAILED if failed and code == ExitCode.OK else code
+
+
+async def _read_sboms(
+    settings: Settings,
+    signals: AsyncIterator[signal.Signals],
+    late_at_s: float | None,
+) -> int:
+    """Read the SBOMs of the merged report; return the exit code.
+
+    The shards have closed their registries, so these are opened once more.
+    """
+    from auditor.cache.digest_cache import open_cache
+    from auditor.registry.registries import open_registries
+
+    assert settings.sbom is not None
+    outcome, interrupted = not_written(settings.sbom), None
+    clock = SystemClock()
+
+    async def watch(scope: anyio.CancelScope) -> None:
+        nonlocal interrupted
+        async for number in signals:
+            if interrupted is not None:
+                os._exit(EXIT_CODES[number])
+            interrupted = EXIT_CODES[number]
+            print_message(interrupted_text(number, NO_SBOMS, again="quit now"))
+            scope.cancel()
+
+    with unwrap_exception_group():
+        async with anyio.create_task_group() as group:
+            with anyio.CancelScope() as scope:
+                group.start_soon(watch, scope)
+                async with (
+                    open_registries(settings, clock=clock) as registries,
+                    open_cache(settings, now=clock.epoch) as cache,
+                ):
+                    outcome = await read_sboms(
+                        settings,
+                        registries=registries,
+                        cache=cache,
+                        late_at_s=late_at_s,
+                    )
+            group.cancel_scope.cancel()
+    information(settings)(outcome.line)
+    return outcome.exit_code() if interrupted is None else interrupted
 
 
 def _print_resume_hint(run: ShardedRun) -> None:

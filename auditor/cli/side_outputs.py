@@ -13,7 +13,7 @@ from auditor.errors import OutputError
 
 def check_side_outputs(settings: Settings) -> None:
     """Raise an error before the audit if a side output cannot be written after it."""
-    for path in (settings.summary, settings.metrics):
+    for path in (settings.summary, settings.metrics, settings.sbom):
         if path is not None:
             check_file(path)
 

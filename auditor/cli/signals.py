@@ -19,6 +19,7 @@ from auditor.report.writer import Report
 # Long enough for requests in flight to a healthy registry, short enough for a person
 # who pressed Ctrl-C.
 GRACE_S = 5.0
+NO_SBOMS = "the report is complete, the file of its SBOMs is not"
 # Time that the reader of a pipe has after that for each further 64 KB.
 READER_TIMEOUT_S = 10.0
 
@@ -66,6 +67,8 @@ class Interruption:
         self._run: AuditRun | None = None
         self._report: Report | None = None
         self._is_done = False
+        self._step: anyio.CancelScope | None = None
+        self._late_code: ExitCode | None = None
         self._ended = threading.Event()
 
     async def run(self, work: Callable[[], Awaitable[ExitCode]]) -> ExitCode:
@@ -95,6 +98,20 @@ class Interruption:
         """Ignore the next signal: only the last lines are left to write."""
         self._is_done = True
 
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Let the first signal cancel the body: a step after the last lines.
+
+        `code` is set then. A signal that was received while these were written counts.
+        """
+        with anyio.CancelScope() as scope:
+            self._step = scope
+            if self._late_code is not None:
+                self.code = self._late_code
+                scope.cancel()
+            yield
+        self._step = None
+
     async def _watch(self, signals: AsyncIterator[signal.Signals]) -> None:
         is_second = False
         async for number in signals:
@@ -106,7 +123,12 @@ class Interruption:
 
     def _stop(self, number: signal.Signals) -> str:
         """End the run gracefully; return the message about it."""
+        if self._step is not None:
+            self.code = EXIT_CODES[number]
+            self._step.cancel()
+            return interrupted_text(number, NO_SBOMS, again="quit now")
         if self._is_done:
+            self._late_code = EXIT_CODES[number]
             return interrupted_text(number, "writing the last lines", again="quit now")
         self.code = code = EXIT_CODES[number]
         if self._run is None or self._report is None:

@@ -249,6 +249,11 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
         "metrics": Option(
             FILE_NAME, "Also write metrics of the run to this Prometheus textfile."
         ),
+        "sbom": Option(
+            REPORT_NAME,
+            "Also read the attached SBOMs, and write their packages to this file, for"
+            " auditor packages; looks for all attachments.",
+        ),
         "shape": Option(
             member_of(Shape),
             "What a line of the report describes: an image, a platform or a layer.",

@@ -17,6 +17,7 @@ from typing import Any
 from auditor.config.file_names import expand
 from auditor.config.option_table import OPTION_BY_NAME, OPTIONS, OptionScope
 from auditor.config.settings import (
+    AttachmentMode,
     CloudLogin,
     ClusterSettings,
     EngineName,
@@ -154,6 +155,7 @@ def resolve_settings(
         # Most listings have no times.
         errors.add("--since", "needs image configs; remove --image-config never")
     _check_untagged(values, errors)
+    _look_for_sboms(values, errors)
     logins = LoginReader(environment=environment, read_file=read_file, errors=errors)
     registries = {
         name: _registry(section, values, overrides, logins)
@@ -354,6 +356,14 @@ def _namespace_login(
     return logins.read(section.values, section.location)
 
 
+def _look_for_sboms(values: OptionValues, errors: ValidationErrors) -> None:
+    """Let `sbom` look for all attachments: the index names those of BuildKit only."""
+    if values.get("sbom"):
+        mode = values.setdefault("attachments", AttachmentMode.ALL)
+        if mode is AttachmentMode.NONE:
+            errors.add("--sbom", "looks for attachments; remove --attachments none")
+
+
 def _number_shard(
     values: OptionValues, environment: Mapping[str, str], errors: ValidationErrors
 ) -> None:
@@ -388,6 +398,7 @@ _WRITTEN_SUFFIXES = {
     ),
     "summary": ("", ".partial"),
     "metrics": ("", ".partial"),
+    "sbom": ("", ".partial"),
 }
 
 

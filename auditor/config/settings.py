@@ -297,6 +297,7 @@ class Settings:
     output: str = "-"
     summary: str | None = None
     metrics: str | None = None
+    sbom: str | None = None
     format: ReportFormat = ReportFormat.AUTO
     shape: Shape = Shape.IMAGE
     image_config: ImageConfigMode = ImageConfigMode.AUTO

@@ -182,6 +182,40 @@ def needs_manifest(attachment: Attachment) -> bool:
     )
 
 
+def sbom_documents(manifest: ImageManifest) -> tuple[Descriptor, ...]:
+    """The layers of an attachment that can be SBOMs, or statements with one.
+
+    Those whose annotation names another predicate, and signatures, are left out.
+    Clients such as oras give layers the type of an archive by default, so that what
+    they are is in the manifest only.
+    """
+    return tuple(
+        layer for layer in manifest.layers if _may_be_sbom(layer, manifest.annotations)
+    )
+
+
+def _may_be_sbom(layer: Descriptor, annotations: Mapping[str, str]) -> bool:
+    name = essence(layer.media_type) or ""
+    if name == OCI_EMPTY or name.startswith(_SIGNATURES):
+        return False
+    for each in (layer.annotations, annotations):
+        predicates = [each[key] for key in _PREDICATE_KEYS if each.get(key)]
+        if predicates:
+            return any(_predicate_evidence(one) is Evidence.SBOM for one in predicates)
+    return True
+
+
+def sbom_condition(attachment: str) -> str:
+    """SQL: whether an attachment (a struct) can have SBOMs; as `evidence_of` says."""
+    words = "|".join(map(re.escape, _SBOM_WORDS))
+    return f"""({attachment}.kind = '{AttachmentKind.SBOM}'
+        OR {attachment}.kind = '{AttachmentKind.ATTESTATION}' AND (
+            coalesce(len({attachment}.predicates), 0) = 0
+            OR len([p FOR p IN {attachment}.predicates
+                    IF regexp_matches(p, '{words}', 'i')
+                       AND NOT contains(lower(p), '{_PROVENANCE_WORDS[0]}')]) > 0))"""
+
+
 def evidence_of(attachment: Attachment) -> AttachmentEvidence:
     """What an attachment is evidence of."""
     artifact_type = essence(attachment.artifact_type)

@@ -159,11 +159,19 @@ class Registry:
             new_connection=new_connection,
         )
 
-    async def get_blob(self, repository: str, digest: str) -> bytes | Failure:
-        """The verified bytes of a config (spec: "Pulling blobs").
+    async def get_blob(
+        self,
+        repository: str,
+        digest: str,
+        *,
+        max_bytes: int | None = None,
+        stage: Stage = Stage.CONFIG,
+    ) -> bytes | Failure:
+        """The verified bytes of a config or an SBOM (spec: "Pulling blobs").
 
-        At most `max_manifest_bytes`: layers are never fetched. If they have another
-        digest, they are requested once more, on a new connection.
+        At most `max_bytes`, by default `max_manifest_bytes`: layers of images are never
+        fetched. If they have another digest, they are requested once more, on a new
+        connection. `stage` is that of a failure.
         """
         failure: Failure | None = None
         for new_connection in (False, True):
@@ -172,18 +180,16 @@ class Registry:
                 "GET",
                 f"{self.base_url}/v2/{repository}/blobs/{digest}",
                 headers=_BLOB_HEADERS,
-                max_bytes=self.settings.max_manifest_bytes,
+                max_bytes=max_bytes or self.settings.max_manifest_bytes,
                 authorizer=self.pull_auth(repository),
                 new_connection=new_connection,
             )
             if isinstance(response, Failure):
-                return response.at(Stage.CONFIG)
+                return response.at(stage)
             try:
                 check_digest(response.body, digest, "blob")
             except ProtocolError as error:
-                failure = Failure(
-                    kind=error.kind, detail=error.detail, stage=Stage.CONFIG
-                )
+                failure = Failure(kind=error.kind, detail=error.detail, stage=stage)
             else:
                 return response.body
         assert failure is not None

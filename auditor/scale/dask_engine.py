@@ -210,6 +210,7 @@ def _settings(task: ShardTask, shard: Shard) -> Settings:
         deadline_s=_remaining_s(task, settings),
         summary=None,
         metrics=None,
+        sbom=None,
         resume=False,
     )
 

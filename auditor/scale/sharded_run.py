@@ -40,7 +40,7 @@ MIN_DEADLINE_S = 0.1
 
 # Options that apply to the whole run, or that each shard gets a value of its own for.
 _RUN_OPTIONS = frozenset(
-    {"output", "format", "summary", "metrics", "progress", "resume", "dry_run"}
+    {"output", "format", "summary", "metrics", "sbom", "progress", "resume", "dry_run"}
     | {"shard", "runs_at_once", "processes", "engine", "scheduler", "shard_dir"}
 )
 _MAX_SHOWN = 5  # messages of a failed shard

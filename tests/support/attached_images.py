@@ -15,6 +15,7 @@ from typing import Any
 
 from auditor.demo.image_builder import (
     IN_TOTO,
+    BuiltBlob,
     BuiltImage,
     BuiltManifest,
     Family,
@@ -173,3 +174,43 @@ def attested_index(
         return index(children, attested=True)
     attestations = [attestation(child.root, predicates) for child in children]
     return index(children, attestations=attestations)
+
+
+def documents(
+    subject: BuiltManifest,
+    layers: Sequence[tuple[str, bytes, Mapping[str, str]]],
+    *,
+    config: str = EMPTY,
+    artifact_type: str | None = None,
+    refers: bool = False,
+) -> BuiltImage:
+    """An attachment with layers that have bytes: media type, content, annotations."""
+    configured = json_blob({"about": subject.digest}, config)
+    blobs = [
+        BuiltBlob(media_type=media_type, content=body, digest=sha256_digest(body))
+        for media_type, body, _ in layers
+    ]
+    document: dict[str, Any] = {
+        "config": blob_descriptor(configured),
+        "layers": [
+            {**blob_descriptor(blob), "annotations": dict(annotations)}
+            for blob, (_, _, annotations) in zip(blobs, layers, strict=True)
+        ],
+    }
+    if artifact_type is not None:
+        document["artifactType"] = artifact_type
+    if refers:
+        document["subject"] = manifest_descriptor(subject)
+    root = json_manifest(
+        document,
+        media_type=Family.OCI.manifest,
+        artifact_type=artifact_type or config,
+        subject=subject.digest if refers else None,
+    )
+    return BuiltImage(
+        manifests=(root,),
+        blobs=(configured, *blobs),
+        content=ImageContent(
+            digest=root.digest, media_type=root.media_type, source="artifact"
+        ),
+    )

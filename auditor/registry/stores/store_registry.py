@@ -80,13 +80,15 @@ class StoreRegistry(Registry):
         except StoreError as error:
             return error.failure
 
-    async def read(self, digest: str) -> bytes | Failure:
-        """The bytes of a manifest or config, not verified."""
+    async def read(
+        self, digest: str, *, max_bytes: int | None = None
+    ) -> bytes | Failure:
+        """The bytes of a manifest, config or SBOM, not verified."""
         contents = await self.contents()
         if isinstance(contents, Failure):
             return contents
         try:
-            data = contents.read(digest, self.settings.max_manifest_bytes)
+            data = contents.read(digest, max_bytes or self.settings.max_manifest_bytes)
         except StoreError as error:
             return error.failure
         return self._missing(digest) if data is None else data
@@ -151,16 +153,23 @@ class StoreRegistry(Registry):
             )
         return Failure(kind=FailureKind.INVALID_REFERENCE, detail=detail)
 
-    async def get_blob(self, _repository: str, digest: str) -> bytes | Failure:
-        """The verified bytes of a config."""
-        data = await self.read(digest)
+    async def get_blob(
+        self,
+        _repository: str,
+        digest: str,
+        *,
+        max_bytes: int | None = None,
+        stage: Stage = Stage.CONFIG,
+    ) -> bytes | Failure:
+        """The verified bytes of a config or an SBOM."""
+        data = await self.read(digest, max_bytes=max_bytes)
         if isinstance(data, Failure):
-            return data.at(Stage.CONFIG)
+            return data.at(stage)
         if not matches_digest(data, digest):
             return Failure(
                 kind=FailureKind.DIGEST_MISMATCH,
                 detail=f"the content of {digest} has another digest",
-                stage=Stage.CONFIG,
+                stage=stage,
             )
         return data
 
