@@ -307,6 +307,7 @@ def test_the_settings_of_records_are_every_image_and_report_option_but_the_files
         "output",
         "summary",
         "metrics",
+        "sbom",
         "order",
     }
     assert orjson.loads(orjson.dumps(record_settings(Settings()))) == record_settings(
