@@ -96,6 +96,11 @@ class ConnectionBudget:
         """Whether a new connection takes the place of an idle one."""
         return self.open >= self._max_open
 
+    @property
+    def has_room_ahead(self) -> bool:
+        """Whether a connection may be opened that no request waits for yet."""
+        return 2 * self.open < self._max_open
+
     async def lend(self, wait: Awaitable[Value]) -> Value:
         """The result of a wait of a request that needs no connection meanwhile: others
         use its permit. The request has it again afterwards, also after an exception."""

@@ -54,6 +54,11 @@ class Http1Client:
 
     The caller bounds the requests in flight; `max_idle` connections are kept open
     after that. `has_answered`: there was a response.
+
+    TLS connections are opened ahead: a handshake takes two more round trips than the
+    request that waits for it, and while a host gets more and more requests at once,
+    each of its steps would wait for new connections. So whenever more connections are
+    in use than ever before, as many again are opened, at most `max_ahead` in all.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class Http1Client:
         budget: ConnectionBudget,
         request_s: float,
         max_idle: int,
+        max_ahead: int = 0,
     ) -> None:
         self._dialer = dialer
         self._budget = budget
@@ -71,6 +77,10 @@ class Http1Client:
         self._max_idle = max_idle
         self._origin = origin
         self.is_tls = origin.scheme == "https"
+        self._max_ahead = min(max_ahead, budget.max_per_host) if self.is_tls else 0
+        self._most_in_use = 1
+        self._dials = 0  # in progress
+        self._ahead: set[asyncio.Task[None]] = set()
         self.has_answered = False
         host = str(origin).partition("://")[2]
         self._common_fields = _format_fields((("Host", host), *HEADERS.items()))
@@ -133,11 +143,7 @@ class Http1Client:
                 # It may be the response to an earlier request.
             reused, connection = False, None
         self.has_answered = True
-        if connection.is_open:
-            if len(self._idle) < self._max_idle:
-                self._idle.append(connection)
-            else:
-                connection.abort()
+        self._give_back(connection)
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s %s %d", method, safe_url(url), status)
         if body is None and status < 300:
@@ -149,10 +155,22 @@ class Http1Client:
     async def close(self) -> None:
         """Close all connections."""
         self._budget.holders.discard(self)
+        for task in self._ahead:
+            task.cancel()
+        await asyncio.gather(*self._ahead, return_exceptions=True)
         for connection in self._open:
             connection.abort()
         if self._open:
             await asyncio.wait([connection.closed for connection in self._open])
+
+    def _give_back(self, connection: Connection) -> None:
+        """Keep the connection for the next request, if it can be."""
+        if not connection.is_open:
+            self._max_ahead = 0  # the host wants a new connection for each request
+        elif len(self._idle) < self._max_idle:
+            self._idle.append(connection)
+        else:
+            connection.abort()
 
     def _take_idle(self) -> Connection | None:
         """The connection used last, which is the least likely to be closed."""
@@ -161,6 +179,8 @@ class Http1Client:
             if not connection.is_open:
                 continue
             if not connection.has_input():
+                if self._max_ahead:
+                    self._open_ahead()
                 return connection
             connection.abort()  # closed by the server, or with a response to nothing
         return None
@@ -177,11 +197,22 @@ class Http1Client:
         connection.abort()
         await connection.closed
 
+    # -- new connections -------------------------------------------------------
+
     async def _dial(self) -> tuple[Connection, float]:
         """A new connection, and the deadline of its first request in the loop's time.
 
         The request's time starts when the host can have a part in it.
         """
+        self._dials += 1
+        try:
+            if self._max_ahead:
+                self._open_ahead()
+            return await self._dial_in_time()
+        finally:
+            self._dials -= 1
+
+    async def _dial_in_time(self) -> tuple[Connection, float]:
         loop = asyncio.get_running_loop()
         started_at = loop.time()
         while True:
@@ -199,16 +230,60 @@ class Http1Client:
                 if not is_out_of_descriptors(error):
                     raise
                 await self._budget.wait_for_descriptor(error, since=started_at)
+        self._keep(connection)
+        return connection, deadline
+
+    def _open_ahead(self) -> None:
+        """Start to open connections, if more are in use than ever before.
+
+        Not before the first response, and not while descriptors may be needed for those
+        of other hosts.
+        """
+        in_use = len(self._open) - len(self._idle) + self._dials
+        if in_use <= self._most_in_use or not self.has_answered:
+            return
+        self._most_in_use = in_use
+        wanted = min(2 * in_use, self._max_ahead)
+        wanted -= in_use + len(self._idle) + len(self._ahead)
+        for _ in range(wanted):
+            if not self._budget.has_room_ahead:
+                return
+            lookup = self._dialer.start_lookup_now()
+            if lookup is None:
+                return
+            self._budget.open += 1
+            task = asyncio.get_running_loop().create_task(self._dial_ahead(lookup))
+            self._ahead.add(task)
+            task.add_done_callback(self._ahead.discard)
+
+    async def _dial_ahead(self, lookup: Lookup) -> None:
+        """Open a connection that no request waits for."""
+        try:
+            connection = await self._dialer.dial(lookup)
+        except OSError as error:
+            # The host may want no more connections. A request will say so if it meets
+            # the same.
+            self._budget.release()
+            self._max_ahead = 0
+            log.debug("%s: no connection ahead of need: %s", self._origin, error)
+        except BaseException:
+            self._budget.release()
+            raise
+        else:
+            self._keep(connection)
+            connection.keep_idle()
+            self._idle.append(connection)
+
+    def _keep(self, connection: Connection) -> None:
         self._open.add(connection)
         connection.closed.add_done_callback(lambda _: self._forget(connection))
-        return connection, deadline
 
     def _forget(self, connection: Connection) -> None:
         self._open.discard(connection)
         self._budget.release()
         if connection.is_out_of_step and self._max_idle:
             # What comes late can be taken as the response to the next request.
-            self._max_idle = 0
+            self._max_idle = self._max_ahead = 0
             log.warning(
                 "%s: sent a response that no request asked for; sending each request"
                 " over a new connection",

@@ -121,6 +121,10 @@ class Connection(asyncio.Protocol):
         transport.write(request)
         return waiter
 
+    def keep_idle(self) -> None:
+        """Keep the connection open for the next request, for `KEEPALIVE_S` at most."""
+        self._watch(self._loop.time() + KEEPALIVE_S)
+
     def abort(self) -> None:
         """Close the connection now."""
         self.is_open = False
@@ -195,7 +199,7 @@ class Connection(asyncio.Protocol):
             waiter.set_exception(error)
             return
         if parser.reusable:
-            self._watch(self._loop.time() + KEEPALIVE_S)
+            self.keep_idle()
         else:
             self.abort()
         waiter.set_result((parser.status, parser.headers, body))

@@ -247,6 +247,8 @@ class Transport:
             budget=self._budget,
             request_s=self._timeouts.request_s,
             max_idle=2 * self._max_in_flight,
+            # Hosts that the registry named get few requests.
+            max_ahead=self._max_in_flight if origin == self._origin else 0,
         )
 
     def _other_client(self, origin: Origin) -> Http1Client | None:

@@ -75,6 +75,15 @@ async def test_the_connection_that_was_idle_longest_is_closed_first() -> None:
     assert budget.is_short
 
 
+async def test_half_of_the_connections_may_be_opened_ahead_of_need() -> None:
+    budget = ConnectionBudget(descriptors=40)
+    for _ in range(10):
+        assert budget.has_room_ahead
+        await budget.reserve()
+    assert not budget.has_room_ahead
+    assert not budget.is_short
+
+
 async def test_nothing_is_closed_while_there_is_room() -> None:
     budget = ConnectionBudget(8)
     holder = _Holder(budget, 10.0)
