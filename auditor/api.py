@@ -11,7 +11,7 @@ import anyio
 from auditor.audit.run import AuditRun
 from auditor.cache.digest_cache import open_cache
 from auditor.config import Settings
-from auditor.input.lists import input_items
+from auditor.input.source_scan import open_input
 from auditor.model import Record
 from auditor.registry.registries import open_registries
 from auditor.util.clock import SystemClock
@@ -39,14 +39,16 @@ async def audit_references(
             send,
             open_registries(settings, clock=clock) as registries,
             open_cache(settings, now=clock.epoch) as cache,
+            open_input(settings) as audit_input,
         ):
             await AuditRun(
                 settings,
-                input_items(settings),
+                audit_input.items,
                 registries=registries,
                 clock=clock,
                 write=send.send,
                 cache=cache,
+                sources=audit_input.sources,
             ).run()
 
     # A task and not a task group: another task may close the generator, but a cancel

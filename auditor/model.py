@@ -291,6 +291,25 @@ class Access:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where the input names a reference: who uses it.
+
+    `list` is the list as it was given, None for an argument or a key of the
+    configuration; `place` is the list with the line or the object. `namespace` is that
+    of Kubernetes, or the project of a compose file. `workload` is `KIND/NAME`, such as
+    `Deployment/web`; `service/NAME` in a compose file, `stage/NAME` in a Dockerfile.
+    Pods are listed as the workload that owns them, `place` is the first one.
+    `container` is the name of the container, or of the volume.
+    """
+
+    list: str | None
+    place: str
+    namespace: str | None = None
+    workload: str | None = None
+    container: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImageRecord:
     """An audited reference. `audited_at` is RFC 3339 in UTC, to the second.
 
@@ -347,13 +366,20 @@ class ImageRecord:
     bases: tuple[BaseCheck, ...] | None = None
     bases_left_out: int = 0
     untagged: bool | None = None
+    sources: tuple[Source, ...] | None = None
+    sources_left_out: int = 0
+    input_labels: dict[str, tuple[str, ...]] | None = None
+    input_labels_left_out: int = 0
     warnings: tuple[Warn, ...]
     audited_at: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class FailureRecord:
-    """A reference that could not be audited, and why."""
+    """A reference that could not be audited, and why.
+
+    `sources` and `input_labels` are as in `ImageRecord`.
+    """
 
     schema: int = SCHEMA
     kind: str = "failure"
@@ -367,6 +393,10 @@ class FailureRecord:
     status: int | None
     detail: str
     attempts: int
+    sources: tuple[Source, ...] | None = None
+    sources_left_out: int = 0
+    input_labels: dict[str, tuple[str, ...]] | None = None
+    input_labels_left_out: int = 0
     audited_at: str
 
 

@@ -1,9 +1,9 @@
 """Exports reports as tables to CSV, Parquet, DuckDB or SQLite.
 
 The tables have the columns of the views (`reports.VIEWS`), each value once: platforms
-are only in the table `platforms`, layers only in `layers`. CSV and SQLite have no lists
-and structures, so a list of strings is written with spaces between them, and anything
-else as JSON.
+are only in the table `platforms`, layers only in `layers`, and so on. CSV and SQLite
+have no lists and structures, so a list of strings is written with spaces between them,
+and anything else as JSON.
 
 Files are written into private folders next to their targets and renamed when all are
 complete. (`util.atomic_file` opens a stream; DuckDB and SQLite open files by name, and
@@ -36,13 +36,15 @@ from auditor.util.text import safe_text
 Connection = duckdb.DuckDBPyConnection
 
 SELECTS = {
-    "images": "SELECT * EXCLUDE (platforms) FROM images",
+    "images": "SELECT * EXCLUDE (platforms, sources, input_labels) FROM images",
     "platforms": "SELECT * EXCLUDE (layers) FROM platforms",
     "layers": "SELECT * FROM layers",
     "attachments": "SELECT * FROM attachments",
     "bases": "SELECT * FROM bases",
     "warnings": "SELECT * FROM warnings",
-    "failures": "SELECT * FROM failures",
+    "failures": "SELECT * EXCLUDE (sources, input_labels) FROM failures",
+    "sources": "SELECT * EXCLUDE (input_labels) FROM sources",
+    "input_labels": "SELECT * FROM input_labels",
 }
 TABLES = tuple(SELECTS)
 # Rows handed from DuckDB to SQLite at once: some megabytes.

@@ -132,6 +132,12 @@ _UNKNOWN_VALUES = {
         for view in ("images", "platforms", "layers")
     },
 }
+# A record without sources has no row in these views.
+_WITHOUT_SOURCES = {
+    "sources": "have no sources in the report; audit with --sources always",
+    "input_labels": "have no labels of the input in the report; audit with --sources"
+    " always",
+}
 
 
 class QueryResult:
@@ -191,6 +197,13 @@ class QueryResult:
                     ).fetchall()
                     if unknown:
                         yield f"{column}: {unknown} of {rows} {view} {value.reason}"
+            for name, reason in _WITHOUT_SOURCES.items():
+                if name in self._names:
+                    ((unknown, rows),) = self._connection.execute(
+                        f"SELECT count(*) FILTER ({name} IS NULL), count(*) FROM lines"
+                    ).fetchall()
+                    if unknown:
+                        yield f"{name}: {unknown} of {rows} references {reason}"
 
     def _numbered(self) -> str:
         names = ", ".join(f"c{number}" for number in range(len(self.columns)))

@@ -355,6 +355,17 @@ VIEWS = {
         FROM (SELECT * FROM lines WHERE kind = 'image' AND untagged)
              JOIN (SELECT * EXCLUDE (registry, repository, digest, content)
                    FROM ({unused_untagged("lines")})) USING (report, reference)""",
+    "sources": """
+        reference, registry, repository, tag, kind,
+               s.list, s.place, s.namespace, s.workload, s.container, input_labels,
+               TRY_CAST(audited_at AS TIMESTAMP) AS audited_at
+        FROM (SELECT *, unnest(sources) AS s FROM lines)""",
+    "input_labels": """
+        reference, registry, repository, tag, kind, name, value,
+               TRY_CAST(audited_at AS TIMESTAMP) AS audited_at
+        FROM (SELECT *, label.key AS name, unnest(label.value) AS value
+              FROM (SELECT *, unnest(map_entries(input_labels)) AS label
+                    FROM lines))""",
 }
 
 

@@ -29,6 +29,13 @@ _NAME = {
 _IMAGE_DIGEST = {"image_digest": "the manifest that the reference names"}
 _CONTENT = {"content": "image, attachment, artifact or unknown"}
 _AUDITED = {"audited_at": "when it was audited, UTC"}
+_KIND = {"kind": "image or failure"}
+_SOURCES = {
+    "sources": "structures; see the view; null: not recorded",
+    "sources_left_out": "how many are beyond the limit of 20",
+    "input_labels": "a map of name to values; see the view",
+    "input_labels_left_out": "how many values are beyond the limits",
+}
 _PLATFORM = {"platform": "such as linux/arm64; null for an artifact"}
 
 VIEW_HELP: dict[str, ViewHelp] = {
@@ -54,15 +61,16 @@ VIEW_HELP: dict[str, ViewHelp] = {
             "annotations": "a map of those of the manifest",
             "access": "a structure: what the token grants",
             "location": "what was asked instead, such as a mirror",
-            "subject": "the digest that the manifest names as its subject",
+            "subject": "the digest that the manifest has as subject",
             "manifest_size": "bytes of that manifest",
             "other_children": "other manifests below an index, structures",
-            "bases": "as structures; see the view bases; null: not asked",
+            "bases": "structures; see the view; null: not asked for",
             "bases_left_out": "how many base images are beyond the limit",
             "untagged": "true: listed without a tag (audit --untagged)",
             "warnings": "as structures; see the view warnings",
             "pushed_at": "when the tag was pushed, by its listing, UTC",
             "pulled_at": "when it was last pulled, by its listing, UTC",
+            **_SOURCES,
             **_AUDITED,
         },
     ),
@@ -188,6 +196,31 @@ VIEW_HELP: dict[str, ViewHelp] = {
             "status": "the HTTP status, if there was a response",
             "detail": "the sentence for people",
             "attempts": "requests sent; 0: none",
+            **_SOURCES,
+            **_AUDITED,
+        },
+    ),
+    "sources": ViewHelp(
+        row="a use of a reference in the input",
+        columns={
+            **_NAME,
+            **_KIND,
+            "list": "the list, cluster, or null for an argument",
+            "place": "the line or the object",
+            "namespace": "of Kubernetes, or the compose project",
+            "workload": "such as Deployment/web; service/NAME, stage/NAME",
+            "container": "the container or volume",
+            "input_labels": "a map of name to values, of all uses",
+            **_AUDITED,
+        },
+    ),
+    "input_labels": ViewHelp(
+        row="a value of another column or key of the input",
+        columns={
+            **_NAME,
+            **_KIND,
+            "name": "the column or key, such as team",
+            "value": "one of its values for this reference",
             **_AUDITED,
         },
     ),

@@ -59,6 +59,8 @@ _OBJECT_BYTES = 1000
 _LAYER_BYTES = 400
 # `ChildManifest`, an object with its digest.
 _CHILD_BYTES = 500
+# With its five texts.
+_SOURCE_BYTES = 800
 # `{"digest":"...","size":123456789,"media_type":"..."},` without the two strings.
 _LAYER_JSON_BYTES = 45
 # An attachment without its type, subject, predicates, annotations, tag and blobs.
@@ -102,10 +104,16 @@ def platforms_bytes(platforms: tuple[PlatformRecord, ...]) -> int:
 
 def record_bytes(record: Record | None) -> int:
     """The memory of a record."""
-    if record is None or isinstance(record, FailureRecord):
+    if record is None:
         return _OBJECT_BYTES
+    size = _SOURCE_BYTES * len(record.sources or ())
+    for name, values in (record.input_labels or {}).items():
+        size += sum(200 + len(name) + len(value) for value in values)
+    if isinstance(record, FailureRecord):
+        return _OBJECT_BYTES + size
     return (
-        2 * _OBJECT_BYTES * len(record.bases or ())
+        size
+        + 2 * _OBJECT_BYTES * len(record.bases or ())
         + image_bytes(
             record.platforms, record.annotations, record.attachments, record.warnings
         )

@@ -18,7 +18,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime
-from hashlib import blake2b
 from pathlib import Path
 
 import anyio
@@ -33,15 +32,16 @@ from auditor.config import Settings, record_settings, sharded_run_settings
 from auditor.errors import unwrap_exception_group
 from auditor.fast_dataclass import dataclass
 from auditor.input.expand import expand
+from auditor.input.input_digest import InputDigest
 from auditor.input.input_items import (
     ExpansionCounts,
     InputEntry,
     InputItem,
-    InputSelector,
     ReferenceEntry,
     RejectedEntry,
 )
-from auditor.input.lists import input_items
+from auditor.input.source_scan import AuditInput, open_input
+from auditor.input.source_table import SourceTable
 from auditor.input.tag_filter import Selection
 from auditor.model import ImageRecord, InputPosition, Order, Record, Warn, WarningCode
 from auditor.oci.reference import Reference
@@ -84,12 +84,15 @@ class AuditRun:
         cache: DigestCache | None = None,
         resume_index: ResumeIndex | None = None,
         spill_folder: Path | None = None,
+        sources: SourceTable | None = None,
     ) -> None:
         """`on_position` gets the input position of a record before `write` gets it.
 
         Without a `cache` the run has one of its own, in memory. Entries with a record
         in `resume_index` are not audited. `spill_folder` is for a temporary file, as
         large as the records that wait for a slow registry; by default TMPDIR.
+        `sources` are recorded, if they are given; a resumed record with others is not
+        kept.
         """
         self._positions = _PositionTracker(on_position) if on_position else None
         self._position: InputPosition = (0, 0)
@@ -99,6 +102,7 @@ class AuditRun:
         self._clock = clock
         self._write = write
         self._resume_index = resume_index
+        self._sources = sources
         images_cache = cache or DigestCache(None, now=clock.epoch)
         self._own_cache = None if cache else images_cache
         self._images = ImageAuditor(
@@ -189,7 +193,8 @@ class AuditRun:
         resumed = None
         if (index := self._resume_index) is not None:
             is_finished = self._is_expanded and not self._pool.stopped
-            left_out = index.count - index.taken if is_finished else 0
+            not_kept = index.taken + index.replaced
+            left_out = index.count - not_kept if is_finished else 0
             resumed = {"kept": index.taken, "left_out": left_out}
         return Summary(
             started_at=rfc3339(self._started_at),
@@ -230,9 +235,7 @@ class AuditRun:
         ):
             lines = None
             if self._resume_index is not None:
-                lines = self._resume_index.take(
-                    str(entry.reference) if isinstance(entry, ReferenceEntry) else None
-                )
+                lines = self._take(self._resume_index, entry)
             if self._positions is not None:
                 self._positions.add(self._position, has_record=lines is not None)
             if lines is None:
@@ -240,6 +243,17 @@ class AuditRun:
             else:
                 self.tally.add_lines(lines)
         self._is_expanded = True
+
+    def _take(self, index: ResumeIndex, entry: InputEntry) -> bytes | None:
+        """The record of the entry in the unfinished report."""
+        if not isinstance(entry, ReferenceEntry):
+            return index.take(None)
+        current = None
+        if self._sources is not None:
+            current = self._sources.of_reference(
+                entry.reference, is_untagged=entry.untagged
+            )
+        return index.take(str(entry.reference), current)
 
     def _set_position(self, position: InputPosition) -> None:
         self._position = position
@@ -269,6 +283,18 @@ class AuditRun:
         return self._bases.unfinished(record)
 
     async def _audit(self, entry: InputEntry) -> Record | None:
+        record = await self._audit_entry(entry)
+        if self._sources is None or record is None:
+            return record
+        if isinstance(entry, ReferenceEntry):
+            found = self._sources.of_reference(
+                entry.reference, is_untagged=entry.untagged
+            )
+        else:
+            found = self._sources.of_rejected(entry)
+        return replace(record, **vars(found))
+
+    async def _audit_entry(self, entry: InputEntry) -> Record | None:
         if isinstance(entry, RejectedEntry):
             now = rfc3339(self._clock.epoch())
             return failure_record(entry.text, entry.pattern, entry.failure, now)
@@ -382,7 +408,7 @@ class AuditJob:
     run: AuditRun
     report: Report
     shard_file: ShardFile | None
-    input_digest: InputDigest | None
+    input_digest: InputDigest
     registries: Registries
     cache: DigestCache
 
@@ -390,11 +416,10 @@ class AuditJob:
         """Complete the report, then the shard file."""
         await self.report.commit()
         if self.shard_file is not None:
-            digest = self.input_digest.value if self.input_digest else None
             self.shard_file.commit(
                 self.run.summary().to_json(),
                 content_bytes=self.report.writer.content_bytes,
-                input_digest=digest,
+                input_digest=self.input_digest.value,
             )
 
 
@@ -404,15 +429,16 @@ async def open_job(
     *,
     clock: Clock,
     notify: Callable[[str], None],
-    items: Iterable[InputItem] | None = None,
+    audit_input: AuditInput | None = None,
     options: ReportOptions | None = None,
     pull_secrets: Iterable[PullSecret] = (),
 ) -> AsyncIterator[AuditJob]:
     """The job that the settings describe, with all its resources open.
 
-    `notify` gets sentences for the user; `items` replace the settings' references and
-    lists, `options` those of `report_options`; `pull_secrets` are those of the
-    settings' cluster. Raises the `AuditorError`s of the resources.
+    `notify` gets sentences for the user; `audit_input` is opened by default, and has
+    the images of the settings' cluster only if it is given; `options` replace those of
+    `report_options`; `pull_secrets` are those of the settings' cluster. Raises the
+    `AuditorError`s of the resources.
     """
     now = rfc3339(clock.epoch())
     async with (
@@ -421,13 +447,12 @@ async def open_job(
         open_report(
             options or report_options(settings), now=now, notify=notify
         ) as report,
+        nullcontext(audit_input) if audit_input else open_input(settings) as opened,
     ):
         with _shard_file(settings, report, notify) or nullcontext() as shard_file:
-            items = input_items(settings) if items is None else items
-            digest = InputDigest(items) if shard_file else None
             run = AuditRun(
                 settings,
-                digest or items,
+                opened.items,
                 registries=registries,
                 clock=clock,
                 write=report.write,
@@ -437,8 +462,9 @@ async def open_job(
                 spill_folder=report.writer.final.parent
                 if report.writer.final
                 else None,
+                sources=opened.sources,
             )
-            yield AuditJob(run, report, shard_file, digest, registries, cache)
+            yield AuditJob(run, report, shard_file, opened.digest, registries, cache)
 
 
 async def run_with_checkpoints(run: AuditRun, report: Report) -> None:
@@ -486,39 +512,3 @@ def _shard_file(
         settings=sharded_run_settings(settings),
         order=settings.order,
     )
-
-
-# -- Input digest ------------------------------------------------------------------
-
-
-class InputDigest:
-    """Iterates over the items once; `value` is a digest of all items, in order.
-
-    All shards of an audit must have the same digest. The names of lists are not part of
-    it: a copy of a list has the same digest.
-    """
-
-    def __init__(self, items: Iterable[InputItem]) -> None:
-        self._items = items
-        self._digest = blake2b(digest_size=16)
-        self._is_complete = False
-
-    def __iter__(self) -> Iterator[InputItem]:
-        for item in self._items:
-            text = str(item.selector) if isinstance(item, InputSelector) else item.text
-            self._digest.update(text.encode("utf-8", "surrogatepass") + b"\n")
-            yield item
-        self._is_complete = True
-
-    @property
-    def value(self) -> str | None:
-        """In hexadecimal; None if the input was not read to its end."""
-        return self._digest.hexdigest() if self._is_complete else None
-
-
-def digest_of_input(items: Iterable[InputItem]) -> str | None:
-    """Read the input to its end and return its digest."""
-    digest = InputDigest(items)
-    for _ in digest:
-        pass
-    return digest.value

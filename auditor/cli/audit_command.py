@@ -112,7 +112,8 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
     from auditor.cli.progress import log_progress
     from auditor.errors import unwrap_exception_group
     from auditor.input.cluster import read_cluster
-    from auditor.input.lists import await_first_item, input_items
+    from auditor.input.lists import await_first_item
+    from auditor.input.source_scan import open_input
     from auditor.report.summary_text import (
         empty_input_sentence,
         next_commands,
@@ -124,30 +125,31 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
     clock = SystemClock()
     started_s = clock.monotonic()
     cluster = await read_cluster(settings)
-    items = input_items(settings, cluster=cluster.items)
-    items = await await_first_item(items, settings)
-    settings, late_at_s = _with_time_left(settings, clock.monotonic(), started_s)
-    options, table = report_options(settings), _table(settings)
-    if table is not None:
-        options = replace(options, encode=table, rest=table.rest)
-    async with open_job(
-        settings,
-        clock=clock,
-        notify=say,
-        items=items,
-        options=options,
-        pull_secrets=cluster.pull_secrets,
-    ) as job:
-        run, report = job.run, job.report
-        interruption.begin(run, report)
-        with _progress(settings, run), unwrap_exception_group():
-            async with anyio.create_task_group() as group:
-                group.start_soon(
-                    log_progress, run.tally, run.known_references, run.host_statuses
-                )
-                await run_with_checkpoints(run, report)
-                group.cancel_scope.cancel()
-        sboms = await _complete(settings, job, interruption, late_at_s)
+    async with open_input(settings, cluster=cluster.items) as opened:
+        items = await await_first_item(opened.items, settings)
+        audit_input = replace(opened, items=items)
+        settings, late_at_s = _with_time_left(settings, clock.monotonic(), started_s)
+        options, table = report_options(settings), _table(settings)
+        if table is not None:
+            options = replace(options, encode=table, rest=table.rest)
+        async with open_job(
+            settings,
+            clock=clock,
+            notify=say,
+            audit_input=audit_input,
+            options=options,
+            pull_secrets=cluster.pull_secrets,
+        ) as job:
+            run, report = job.run, job.report
+            interruption.begin(run, report)
+            with _progress(settings, run), unwrap_exception_group():
+                async with anyio.create_task_group() as group:
+                    group.start_soon(
+                        log_progress, run.tally, run.known_references, run.host_statuses
+                    )
+                    await run_with_checkpoints(run, report)
+                    group.cancel_scope.cancel()
+            sboms = await _complete(settings, job, interruption, late_at_s)
     summary = run.summary().to_json()
     # The table has shown the failures.
     shown = summary if table is None else {**summary, "failures": {}}

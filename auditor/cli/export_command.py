@@ -18,6 +18,8 @@ _TABLES = [
     "bases",
     "warnings",
     "failures",
+    "sources",
+    "input_labels",
 ]
 
 

@@ -52,6 +52,7 @@ from auditor.config.settings import (
     RegistrySettings,
     ReportFormat,
     Settings,
+    SourceMode,
 )
 from auditor.config.toml_file import read_toml
 
@@ -78,6 +79,7 @@ __all__ = [
     "RegistrySettings",
     "ReportFormat",
     "Settings",
+    "SourceMode",
     "load_settings",
     "load_valid_nightly",
     "options_of",

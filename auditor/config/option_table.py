@@ -26,6 +26,7 @@ from auditor.config.settings import (
     RegistrySettings,
     ReportFormat,
     Settings,
+    SourceMode,
 )
 from auditor.config.values import (
     BOOLEAN,
@@ -261,6 +262,11 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
         "image_config": Option(
             member_of(ImageConfigMode),
             "When to fetch image configs; auto: if the platform needs it.",
+        ),
+        "sources": Option(
+            member_of(SourceMode),
+            "When to record where the input names a reference, and its other columns;"
+            " auto: unless the input is one plain list.",
         ),
         "order": Option(member_of(Order), "The order of the report's lines."),
     },
@@ -550,7 +556,7 @@ def options_of(*groups: OptionGroup) -> tuple[Option, ...]:
 
 
 # Options outside the group IMAGE that change the content of records.
-_RECORD_OPTIONS = frozenset({"shape", "image_config", "shard"})
+_RECORD_OPTIONS = frozenset({"shape", "image_config", "sources", "shard"})
 
 
 def record_settings(settings: Settings) -> dict[str, Any]:

@@ -36,6 +36,14 @@ class AttachmentMode(StrEnum):
     ALL = "all"  # also referrers, cosign tags, and the predicates of attestations
 
 
+class SourceMode(StrEnum):
+    """When records say where the input names their reference."""
+
+    AUTO = "auto"  # unless the input is one plain list, or arguments
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 class EngineName(StrEnum):
     """Where the shards of a run are audited."""
 
@@ -301,6 +309,7 @@ class Settings:
     format: ReportFormat = ReportFormat.AUTO
     shape: Shape = Shape.IMAGE
     image_config: ImageConfigMode = ImageConfigMode.AUTO
+    sources: SourceMode = SourceMode.AUTO
     platforms: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     attachments: AttachmentMode = AttachmentMode.INDEX

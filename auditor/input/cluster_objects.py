@@ -14,6 +14,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from http import HTTPStatus
 from pathlib import Path
@@ -24,11 +25,13 @@ from auditor.config.settings import ClusterSettings
 from auditor.errors import Failure, FailureKind, Stage, UsageError
 from auditor.input.input_items import (
     InputItem,
+    InputOrigin,
     RejectedEntry,
     malformed_line,
     parse_image,
 )
-from auditor.input.kubernetes import KubernetesImages
+from auditor.input.input_labels import clean_text
+from auditor.input.kubernetes import KubernetesImages, workload_of
 from auditor.input.kubernetes_api import (
     SERVICE_ACCOUNT,
     ClusterError,
@@ -189,9 +192,18 @@ class _Reading:
             self._paths_found.add((*source, path))
             if not isinstance(image, str):
                 yield malformed_line(str(image), where, "the image is not a string")
-            elif image and image not in self._seen:
-                self._seen.add(image)
-                yield parse_image(image, image, where)
+            elif image:
+                origin = InputOrigin(
+                    namespace=clean_text(str(metadata.get("namespace") or "")) or None,
+                    workload=workload_of(value, metadata),
+                )
+                if self._images.is_new_use(image, origin):
+                    is_repeat = image in self._seen
+                    self._seen.add(image)
+                    yield replace(
+                        parse_image(image, image, where),
+                        origin=replace(origin, is_repeat=is_repeat),
+                    )
 
     def _name_unmatched(self) -> None:
         """Say what of the settings matched nothing: it is probably misspelled."""

@@ -9,11 +9,18 @@ config`, which prints the same format.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, TypeGuard
 
 from auditor.input.dockerfile import read_dockerfile
 from auditor.input.document_parser import place_of
-from auditor.input.input_items import InputItem, malformed_line, parse_image
+from auditor.input.input_items import (
+    InputItem,
+    InputOrigin,
+    malformed_line,
+    parse_image,
+)
+from auditor.input.input_labels import clean_text
 from auditor.input.variables import VariableError, interpolate
 
 _RESOLVE = "; give the output of `docker compose config` instead"
@@ -33,9 +40,15 @@ def read_compose(document: dict[str, Any], name: str) -> Iterator[InputItem]:
     """
     if document.get("include"):
         yield malformed_line("include", name, f"other files are included{_RESOLVE}")
+    project = document.get("name")
     for service, content in document["services"].items():
         if isinstance(content, dict):
-            yield from _service_images(service, content, name)
+            origin = InputOrigin(
+                namespace=clean_text(project) if isinstance(project, str) else None,
+                workload=clean_text(f"service/{service}"),
+            )
+            for item in _service_images(service, content, name):
+                yield replace(item, origin=origin)
         else:
             place = place_of(name, service)
             yield malformed_line(service, place, "the service is not a mapping")

@@ -18,7 +18,14 @@ from collections.abc import Iterable, Iterator, Mapping
 import orjson
 
 from auditor.fast_dataclass import dataclass
-from auditor.input.input_items import InputItem, malformed_line, parse_image
+from auditor.input.input_items import (
+    InputItem,
+    InputOrigin,
+    malformed_line,
+    parse_image,
+    with_origin,
+)
+from auditor.input.input_labels import clean_text
 from auditor.input.variables import (
     VariableError,
     expand_word,
@@ -42,6 +49,8 @@ _PLATFORMS = (
     "linux/amd64", "linux/arm64", "linux/arm/v7", "linux/arm/v6", "linux/386",
     "linux/ppc64le", "linux/s390x", "linux/riscv64", "windows/amd64",
 )  # fmt: skip
+# Of the name of a stage that is recorded.
+MAX_STAGE_CHARS = 200
 _FROM_FLAG = "--from="
 _MOUNT_FLAG = "--mount="
 
@@ -84,16 +93,21 @@ def read_dockerfile(
         if one.name == "FROM" and len(words := _BLANKS.split(one.rest)) == 3
     }
     arguments: dict[str, str] = {}
-    has_stage = False
+    stage_count = 0
+    origin: InputOrigin | None = None
     for one in instructions:
         place = f"{name}:{one.line}"
         match one.name:
-            case "ARG" if not has_stage:
+            case "ARG" if not stage_count:
                 words = split_words(one.rest, escape)
                 _set_arguments(words, arguments, build_arguments or {}, escape)
             case "FROM":
-                has_stage = True
                 words = _BLANKS.split(one.rest)
+                stage = words[2] if len(words) == 3 else str(stage_count)
+                origin = InputOrigin(
+                    workload=clean_text(f"stage/{stage}"[:MAX_STAGE_CHARS])
+                )
+                stage_count += 1
                 if not words[0]:
                     yield malformed_line(one.text, place, "FROM has no image")
                 elif len(words) == 1 or (len(words) == 3 and words[1].upper() == "AS"):
@@ -106,6 +120,7 @@ def read_dockerfile(
                             one.text,
                             escape=escape,
                             place=place,
+                            origin=origin,
                         )
                     stages.update(word.lower() for word in words[2:])
                 else:
@@ -114,7 +129,13 @@ def read_dockerfile(
             case "COPY" | "RUN":
                 for image in _source_images(one):
                     yield from _item(
-                        image, {}, all_stages, image, escape=escape, place=place
+                        image,
+                        {},
+                        all_stages,
+                        image,
+                        escape=escape,
+                        place=place,
+                        origin=origin,
                     )
         if one.unclosed is not None:
             detail = f"the here-document {one.unclosed} is not closed"
@@ -321,13 +342,14 @@ def _item(
     *,
     escape: str,
     place: str,
+    origin: InputOrigin | None,
 ) -> Iterator[InputItem]:
     """The item of an image, unless it is `scratch` or a stage."""
     try:
         text = expand_word(image, arguments, escape)
     except VariableError as error:
         detail = f"{error}: the image is not known; list it separately"
-        yield malformed_line(shown, place, detail)
+        yield with_origin(malformed_line(shown, place, detail), origin)
     else:
         if text != _NO_IMAGE and text.lower() not in stages:
-            yield parse_image(text, shown, place)
+            yield with_origin(parse_image(text, shown, place), origin)

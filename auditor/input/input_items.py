@@ -4,10 +4,11 @@ they expand to."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.fast_dataclass import dataclass
+from auditor.model import Source
 from auditor.oci.reference import (
     Reference,
     RepositoryPattern,
@@ -33,11 +34,34 @@ _SURROGATE = LazyPattern(r"[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InputOrigin:
+    """What a list says about an item besides the reference: who uses it.
+
+    `place` replaces that of the item; the next three are as in `Source`. `labels` are
+    names and values (input_labels.py), `labels_left_out` is the number of others.
+    `sources` are those of a record of an earlier report, in place of the item's own,
+    and `sources_left_out` the number of others that it had. A repeat names a reference
+    that an earlier item of the list named: it is not an item of its own.
+    """
+
+    place: str | None = None
+    namespace: str | None = None
+    workload: str | None = None
+    container: str | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    labels_left_out: int = 0
+    sources: tuple[Source, ...] = ()
+    sources_left_out: int = 0
+    is_repeat: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InputSelector:
     """A reference, tag pattern or repository pattern. `place` is `file:line`."""
 
     selector: Selector
     place: str
+    origin: InputOrigin | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +91,7 @@ class RejectedEntry:
     place: str
     failure: Failure
     pattern: TagPattern | RepositoryPattern | None = None
+    origin: InputOrigin | None = None
 
 
 InputItem = InputSelector | RejectedEntry
@@ -81,6 +106,11 @@ class ExpansionCounts:
     duplicates: int = 0
     cut_off: bool = False
     listings: Listings = field(default_factory=Listings)
+
+
+def with_origin(item: InputItem, origin: InputOrigin | None) -> InputItem:
+    """The item with its origin."""
+    return item if origin is None else replace(item, origin=origin)
 
 
 class FieldError(ValueError):

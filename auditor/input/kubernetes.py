@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from hashlib import blake2b
 from typing import Any, TypeGuard
 
 from auditor.input.custom_resources import (
@@ -23,7 +25,13 @@ from auditor.input.custom_resources import (
     unread_image_fields,
 )
 from auditor.input.document_parser import TaggedScalar, YamlString, place_of
-from auditor.input.input_items import InputItem, malformed_line, parse_image
+from auditor.input.input_items import (
+    InputItem,
+    InputOrigin,
+    malformed_line,
+    parse_image,
+)
+from auditor.input.input_labels import clean_text
 from auditor.util.lazy_regex import LazyPattern
 from auditor.util.text import safe_text
 
@@ -58,6 +66,8 @@ _LOADED = LazyPattern(
     r"(?:docker\.io/library/)?"
     r"(?:import-[0-9]{4}-[0-9]{2}-[0-9]{2}|overlayfs|moby-dangling)@.*|localhost/.*"
 )
+# A name has at most 253 characters ("Object Names and IDs").
+_MAX_NAME_CHARS = 253
 # Kinds that are named in warnings; a list can have any number.
 _MAX_WARNINGS = 20
 
@@ -79,11 +89,16 @@ def is_kubernetes_list(document: object) -> TypeGuard[dict[str, Any]]:
 
 
 class KubernetesImages:
-    """The images of the objects of a list, each once; `name` is that of the list."""
+    """The images of the objects of a list; `name` is that of the list.
+
+    An image is an item once; for each further workload that uses it, it is a repeat
+    (`InputOrigin.is_repeat`). The pods of a workload are one.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._seen: set[str] = set()
+        self._seen_uses: set[bytes] = set()
         self._warned: set[str] = set()
 
     def read(self, document: dict[str, Any]) -> Iterator[InputItem]:
@@ -117,6 +132,7 @@ class KubernetesImages:
         metadata = metadata if isinstance(metadata, dict) else {}
         # An object in a file may have no namespace, and a template no name.
         object_name = f"{_name(metadata, 'namespace')}/{_name(metadata)}"
+        uses = _Uses(value, metadata)
         for image, container in _images(value):
             place = f"{self._name}:{object_name}/{_name(container)}"
             if not isinstance(image, str):
@@ -127,9 +143,24 @@ class KubernetesImages:
                 except ParameterError as error:
                     yield malformed_line(image, place, str(error))
                     continue
-                if text not in self._seen:
+                origin = uses.origin(self._name, image, container)
+                if self.is_new_use(text, origin):
+                    is_repeat = text in self._seen
                     self._seen.add(text)
-                    yield parse_image(text, image, place)
+                    yield replace(
+                        parse_image(text, image, place),
+                        origin=replace(origin, is_repeat=is_repeat),
+                    )
+
+    def is_new_use(self, image: str, origin: InputOrigin) -> bool:
+        """Whether no earlier object of the same workload used this image."""
+        names = (origin.namespace, origin.workload, origin.container)
+        text = "\0".join((image, *(name or "" for name in names)))
+        use = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        if use in self._seen_uses:
+            return False
+        self._seen_uses.add(use)
+        return True
 
     def _warn(self, value: dict[str, Any]) -> None:
         """Name a kind whose images are not read, once."""
@@ -147,6 +178,60 @@ class KubernetesImages:
             safe_text(kind, 60),
             ", ".join(safe_text(field, 60) for field in fields),
         )
+
+
+class _Uses:
+    """The origins of the images of an object."""
+
+    def __init__(self, value: dict[str, Any], metadata: dict[str, Any]) -> None:
+        self._namespace = _text(metadata.get("namespace"))
+        self._workload = workload_of(value, metadata)
+
+    def origin(self, list_: str, image: str, container: dict[str, Any]) -> InputOrigin:
+        """The origin of the image of a container; in YAML with its line."""
+        line = place_of(list_, image) if isinstance(image, YamlString) else None
+        return InputOrigin(
+            place=line,
+            namespace=self._namespace,
+            workload=self._workload,
+            container=_text(container.get("name")),
+        )
+
+
+def workload_of(value: dict[str, Any], metadata: dict[str, Any]) -> str | None:
+    """`KIND/NAME` of an object, or of the workload that created it.
+
+    A pod and a ReplicaSet belong to the object that controls them (Kubernetes, "Owners
+    and Dependents"). The ReplicaSet of a Deployment has its name and the label
+    `pod-template-hash` ("Deployments", Pod-template-hash label).
+    """
+    kind, name = _text(value.get("kind")), _text(metadata.get("name"))
+    owner = _controller(metadata)
+    if kind in {"Pod", "ReplicaSet", "Job"} and owner is not None:
+        kind, name = owner
+    labels = metadata.get("labels")
+    hash_ = _text(labels.get("pod-template-hash")) if isinstance(labels, dict) else None
+    if kind == "ReplicaSet" and name and hash_ and name.endswith(f"-{hash_}"):
+        kind, name = "Deployment", name.removesuffix(f"-{hash_}")
+    if name is None:  # `generateName` of a pod that is not created yet
+        name = _text(metadata.get("generateName"))
+    return None if name is None else f"{kind or '-'}/{name}"
+
+
+def _controller(metadata: dict[str, Any]) -> tuple[str, str] | None:
+    for owner in _entries(metadata, ("ownerReferences",)):
+        kind, name = _text(owner.get("kind")), _text(owner.get("name"))
+        if owner.get("controller") is True and kind and name:
+            return kind, name
+    return None
+
+
+def _text(value: object) -> str | None:
+    return (
+        clean_text(value)[:_MAX_NAME_CHARS]
+        if value and isinstance(value, str)
+        else None
+    )
 
 
 def _images(value: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:

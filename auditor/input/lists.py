@@ -14,6 +14,7 @@ import json
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ import orjson
 
 from auditor.config import Settings
 from auditor.errors import UsageError
+from auditor.fast_dataclass import dataclass
 from auditor.input.document_format import document_format
 from auditor.input.input_items import (
     FIELDS,
@@ -31,7 +33,9 @@ from auditor.input.input_items import (
     item_from_fields,
     malformed_line,
     parse_item,
+    with_origin,
 )
+from auditor.input.input_labels import json_origin, row_origin
 from auditor.input.list_reader import (
     BLOCK_BYTES,
     MAX_LINE_CHARS,
@@ -45,6 +49,12 @@ from auditor.input.list_reader import (
 )
 
 DELIMITERS = (",", ";", "\t")
+# The name of the running cluster among the lists.
+CLUSTER = "cluster"
+SILENT_INPUT = (
+    "the input named no reference before the deadline; check the program that writes"
+    " the list"
+)
 
 _COMMENT = re.compile(r"\s#")
 # The start of a JSON array; a host that is an IPv6 address in brackets differs.
@@ -53,6 +63,8 @@ _PATTERN = "*"
 _IMAGE_KEYS = {"reference", "repository"}
 _SINGLE_KEYS = ("reference", "registry", "repository", "tag", "tags")
 
+# Opens a list, to be read once.
+OpenReader = Callable[[], AbstractContextManager[ListReader]]
 # Reads a line; the second argument is its place (`file:line`).
 LineFormat = Callable[[str, str], Iterable[InputItem]]
 
@@ -62,26 +74,52 @@ def input_items(
     *,
     names: Mapping[str, str] | None = None,
     cluster: Iterable[InputItem] = (),
+    readers: Mapping[int, OpenReader] | None = None,
 ) -> Iterator[InputItem]:
     """The references of the settings, then the items of their lists, read lazily, then
     those of the cluster.
 
-    `names` maps the paths of copied lists to names for locations. Raises `UsageError`
-    if a list cannot be read, or names nothing without `allow_empty`: the program that
-    writes it may have failed.
+    `names` maps the paths of copied lists to names for locations; `readers` open the
+    lists, by position, that cannot be opened again. Raises `UsageError` if a list
+    cannot be read, or names nothing without `allow_empty`: the program that writes it
+    may have failed.
+    """
+    for _, item in listed_items(
+        settings, names=names, cluster=cluster, readers=readers
+    ):
+        if item.origin is None or not item.origin.is_repeat:
+            yield item
+
+
+def listed_items(
+    settings: Settings,
+    *,
+    names: Mapping[str, str] | None = None,
+    cluster: Iterable[InputItem] = (),
+    readers: Mapping[int, OpenReader] | None = None,
+) -> Iterator[tuple[str | None, InputItem]]:
+    """Each item with the name of its list, None for a reference of the settings.
+
+    Also those that repeat a reference (`InputOrigin.is_repeat`); otherwise as
+    `input_items`.
     """
     for number, text in enumerate(settings.references, 1):
-        yield parse_item(text, text, f"reference {number}")
-    for path in settings.lists:
+        yield None, parse_item(text, text, f"reference {number}")
+    for position, path in enumerate(settings.lists):
         name = (names or {}).get(path) or list_name(path)
-        items = read_list_file(path, name=name)
+        if readers is not None and position in readers:
+            items = _read(readers[position]())
+        else:
+            items = read_list_file(path, name=name)
         first = next(items, None)
         if first is not None:
-            yield first
-            yield from items
+            yield name, first
+            for item in items:
+                yield name, item
         elif not settings.allow_empty:
             raise _empty_list(name)
-    yield from cluster
+    for item in cluster:
+        yield CLUSTER, item
 
 
 async def await_first_item(
@@ -96,10 +134,7 @@ async def await_first_item(
         async for batch in read_in_thread(itertools.islice(items, 1)):
             return itertools.chain(batch, items)
         return items
-    raise UsageError(
-        "the input named no reference before the deadline; check the program that"
-        " writes the list"
-    )
+    raise UsageError(SILENT_INPUT)
 
 
 def _empty_list(name: str) -> UsageError:
@@ -114,12 +149,22 @@ def read_list_file(path: str, *, name: str | None = None) -> Iterator[InputItem]
 
     Raises `UsageError` if the list cannot be opened or read.
     """
-    name = name or list_name(path)
+    yield from _read(open_reader(path, name or list_name(path)))
+
+
+@contextlib.contextmanager
+def open_reader(path: str, name: str) -> Iterator[ListReader]:
+    """A reader of a list; raises `UsageError` if it cannot be opened."""
     with open_list(path) as stream:
+        yield ListReader(stream, name)
+
+
+def _read(opened: AbstractContextManager[ListReader]) -> Iterator[InputItem]:
+    with opened as reader:
         try:
-            yield from read_list(ListReader(stream, name))
+            yield from read_list(reader)
         except OSError as error:
-            raise unreadable_list(name, error) from None
+            raise unreadable_list(reader.name, error) from None
 
 
 def read_list(reader: ListReader) -> Iterator[InputItem]:
@@ -160,7 +205,7 @@ def check_lists(settings: Settings) -> None:
     out.
     """
     for path in settings.lists:
-        if path != STANDARD_INPUT and _is_regular_file(path):
+        if is_regular_file(path):
             next(input_items(replace(settings, references=(), lists=(path,))), None)
 
 
@@ -174,7 +219,7 @@ def count_lines(settings: Settings) -> int | None:
         return None
     count = len(settings.references)
     for path in settings.lists:
-        if path == STANDARD_INPUT or not _is_regular_file(path):
+        if not is_regular_file(path):
             return None
         with open_list(path) as stream:
             if document_format(ListReader(stream, path).first_line()) is not None:
@@ -185,6 +230,17 @@ def count_lines(settings: Settings) -> int | None:
                     return None
                 count += block.count(b"\n")
     return count
+
+
+def list_has_sources(first_line: str) -> bool:
+    """Whether a list with this first line says who uses a reference, or has labels.
+
+    The line is the first that is neither blank nor a comment.
+    """
+    if document_format(first_line) is not None or first_line.lstrip().startswith("{"):
+        return True
+    _, columns = _csv_columns(first_line)
+    return any(title and title.lower() not in FIELDS for title in columns)
 
 
 def _line_format(line: str, place: str) -> LineFormat:
@@ -198,7 +254,10 @@ def _line_format(line: str, place: str) -> LineFormat:
     return read_text_line
 
 
-def _is_regular_file(path: str) -> bool:
+def is_regular_file(path: str) -> bool:
+    """Whether a list can be read twice, or cannot be opened at all."""
+    if path == STANDARD_INPUT:
+        return False
     try:
         return stat.S_ISREG(Path(path).stat().st_mode)
     except OSError:
@@ -219,7 +278,7 @@ def read_json_line(line: str, place: str) -> Iterable[InputItem]:
     """The references of a JSON object, such as a record of one of our reports.
 
     Keys: `reference`, or `repository` with `registry`, `tag` or `tags`, `digest`; other
-    keys are ignored. The object can also be a document of a known format, such as a
+    keys are labels. The object can also be a document of a known format, such as a
     Kubernetes object.
     """
     try:
@@ -237,9 +296,13 @@ def read_json_line(line: str, place: str) -> Iterable[InputItem]:
         return (malformed_line(line, place, detail),)
     except FieldError as error:
         return (malformed_line(line, place, str(error)),)
+    origin = json_origin(document)
     if tags is None:
-        return (item_from_fields(fields, line, place),)
-    return [item_from_fields({**fields, "tag": tag}, line, place) for tag in tags]
+        return (with_origin(item_from_fields(fields, line, place), origin),)
+    return [
+        with_origin(item_from_fields({**fields, "tag": tag}, line, place), origin)
+        for tag in tags
+    ]
 
 
 def _fields(document: Any) -> dict[str, str | None]:
@@ -286,50 +349,79 @@ def _tags(document: dict[str, Any]) -> list[str] | None:
 def csv_format(header: str) -> LineFormat | None:
     """The reader of the rows below this line; `None` if it is not a CSV header.
 
-    A header has a column `reference` or `repository`; other columns are ignored. A row
+    A header has a column `reference` or `repository`; other columns are labels. A row
     (RFC 4180) is one line: a field with a line break is malformed, so that an unclosed
     quote does not include the rest of the list. As spreadsheets write them, a row may
     end early or have empty fields after the last column; one without values is skipped.
     """
-    for delimiter in DELIMITERS:
-        try:
-            cells = _split_row(header, delimiter)
-        except csv.Error:
-            continue
-        columns = [cell.strip().lower() for cell in cells]
-        if "reference" in columns or "repository" in columns:
-            fields = [
+    delimiter, titles = _csv_columns(header)
+    if not titles:
+        return None
+    columns = [title.lower() for title in titles]
+    return functools.partial(
+        _read_row,
+        _CsvColumns(
+            delimiter=delimiter,
+            width=len(titles),
+            fields=tuple(
                 (name, column)
                 for name in FIELDS
                 for column, title in enumerate(columns)
                 if title == name
-            ]
-            return functools.partial(_read_row, delimiter, len(columns), fields)
-    return None
+            ),
+            labels=tuple(
+                (title, column)
+                for column, title in enumerate(titles)
+                if title and columns[column] not in FIELDS
+            ),
+        ),
+    )
 
 
-def _read_row(
-    delimiter: str, width: int, fields: list[tuple[str, int]], line: str, place: str
-) -> tuple[InputItem, ...]:
+def _csv_columns(header: str) -> tuple[str, list[str]]:
+    """The delimiter and the titles of a header of a CSV list; none if it is none."""
+    for delimiter in DELIMITERS:
+        try:
+            titles = [cell.strip() for cell in _split_row(header, delimiter)]
+        except csv.Error:
+            continue
+        if {"reference", "repository"} & {title.lower() for title in titles}:
+            return delimiter, titles
+    return "", []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _CsvColumns:
+    """The columns of a CSV list: names with the position of their column."""
+
+    delimiter: str
+    width: int
+    fields: tuple[tuple[str, int], ...]
+    labels: tuple[tuple[str, int], ...]
+
+
+def _read_row(columns: _CsvColumns, line: str, place: str) -> tuple[InputItem, ...]:
     try:
-        cells = _split_row(line.rstrip("\r\n"), delimiter)
+        cells = _split_row(line.rstrip("\r\n"), columns.delimiter)
     except csv.Error:
         detail = "the quotes on this line do not match"
         return (malformed_line(line, place, detail),)
     values = [cell.strip() for cell in cells]
     if not any(values):
         return ()
-    if any(values[width:]):
-        detail = f"the row has {len(cells)} fields, the header has {width}"
+    if any(values[columns.width :]):
+        detail = f"the row has {len(cells)} fields, the header has {columns.width}"
         return (malformed_line(line, place, detail),)
     row: dict[str, str] = {}
-    for name, column in fields:
+    for name, column in columns.fields:
         value = values[column] if column < len(values) else ""
         if value and row.get(name) not in {None, "", value}:
             detail = f"two columns named {name} have different values"
             return (malformed_line(line, place, detail),)
         row[name] = value or row.get(name, "")
-    return (item_from_fields(row, line, place),)
+    item = item_from_fields(row, line, place)
+    labels = [(name, values[n]) for name, n in columns.labels if n < len(values)]
+    return (with_origin(item, row_origin(labels)),)
 
 
 def _split_row(line: str, delimiter: str) -> list[str]:

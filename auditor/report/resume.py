@@ -339,8 +339,9 @@ class ResumeIndex:
     """The records of an unfinished run in `stream`, the partial file.
 
     `count`: kept records of the earlier run; `old` and `failed`: those that are not
-    kept; `taken`: those that the input asked for; `end`: size of the file in bytes when
-    the run was resumed.
+    kept; `taken`: those that the input asked for; `replaced`: those that are audited
+    again, because the input says something else about them; `end`: size of the file in
+    bytes when the run was resumed.
     """
 
     def __init__(self, stream: BinaryIO, kept: KeptRecords) -> None:
@@ -362,6 +363,7 @@ class ResumeIndex:
         self.old = 0
         self.failed = 0
         self.taken = 0
+        self.replaced = 0
         self.end = 0
 
     def _execute(self, statement: str, *values: object) -> sqlite3.Cursor:
@@ -384,8 +386,10 @@ class ResumeIndex:
         self.count += added
         return added == 1
 
-    def take(self, reference: str | None) -> bytes | None:
+    def take(self, reference: str | None, expected: object = None) -> bytes | None:
         """The lines of the record of the next input entry, or None without a record.
+
+        A record whose fields are not those of the dataclass `expected` is not taken.
 
         Must be called for every entry, in input order: this sets the position of the
         record. `reference` is None for an entry that is not a reference.
@@ -399,9 +403,13 @@ class ResumeIndex:
         if row is None:
             return None
         start, size = row
+        lines = os.pread(self._stream.fileno(), size, start)
+        if expected is not None and not _has_fields(lines, expected):
+            self.replaced += 1
+            return None
         self._execute("INSERT INTO taken VALUES (?, ?, ?)", position, start, size)
         self.taken += 1
-        return os.pread(self._stream.fileno(), size, start)
+        return lines
 
     def entry_finished(self, *, has_record: bool) -> None:
         """Count the next entry that this run audited, even if a filter drops it."""
@@ -461,6 +469,13 @@ class ResumeIndex:
         """Delete the index and close the partial file."""
         self._database.close()
         self._stream.close()
+
+
+def _has_fields(lines: bytes, expected: object) -> bool:
+    """Whether the record has these values in the fields that its shape has."""
+    record = orjson.loads(lines.partition(b"\n")[0])
+    fields = orjson.loads(orjson.dumps(expected))
+    return all(record.get(name, value) == value for name, value in fields.items())
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from auditor.model import (
     PlatformRecord,
     Record,
     Shape,
+    Source,
 )
 from auditor.oci.encoding import cut_name
 from auditor.oci.platform import platform_text
@@ -43,7 +44,7 @@ class PlatformRow:
     """One platform of one reference. `layers` is their number.
 
     `signed`, `has_sbom`, `has_provenance`, `pushed_at`, `pulled_at` and `untagged` are
-    about the whole image.
+    about the whole image, and so are `sources` and `input_labels` (see `ImageRecord`).
 
     `platform_digest` is null if the image has no platform.
     """
@@ -83,6 +84,10 @@ class PlatformRow:
     pushed_at: str | None
     pulled_at: str | None
     untagged: bool | None
+    sources: tuple[Source, ...] | None
+    sources_left_out: int
+    input_labels: dict[str, tuple[str, ...]] | None
+    input_labels_left_out: int
     audited_at: str
 
 
@@ -91,7 +96,8 @@ class LayerRow:
     """One layer of one platform of one reference.
 
     `position` counts from 0, the base; it is null if the platform has no layers or
-    they are unknown. `platform_digest` is null if the image has no platform.
+    they are unknown. `platform_digest` is null if the image has no platform. There are
+    no `sources`: each layer would repeat them.
     """
 
     schema: int = SCHEMA

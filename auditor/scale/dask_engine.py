@@ -27,7 +27,7 @@ from auditor.audit.run import open_job, run_with_checkpoints
 from auditor.config import Settings, load_settings, sharded_run_settings
 from auditor.errors import AuditorError, ExitCode, UsageError
 from auditor.fast_dataclass import dataclass
-from auditor.input.lists import input_items
+from auditor.input.source_scan import open_input
 from auditor.scale.shard_dir import (
     RemoteShardDir,
     complete_report,
@@ -231,10 +231,12 @@ def _download(name: str, folder: Path) -> str:
 
 
 async def _run_audit(settings: Settings, names: Mapping[str, str]) -> int:
-    items = input_items(settings, names=names)
-    async with open_job(
-        settings, clock=SystemClock(), notify=log.info, items=items
-    ) as job:
+    async with (
+        open_input(settings, names=names) as audit_input,
+        open_job(
+            settings, clock=SystemClock(), notify=log.info, audit_input=audit_input
+        ) as job,
+    ):
         await run_with_checkpoints(job.run, job.report)
         await job.commit()
     return job.run.tally.failed

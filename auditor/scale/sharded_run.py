@@ -13,13 +13,13 @@ from typing import Any, Protocol
 
 import anyio
 
-from auditor.audit.run import digest_of_input
 from auditor.config import Settings, record_settings, sharded_run_settings
 from auditor.config.settings import MAX_RUNS_AT_ONCE
 from auditor.errors import ExitCode, UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.input.list_reader import STANDARD_INPUT, list_name
 from auditor.input.lists import input_items
+from auditor.input.source_scan import digest_of_input
 from auditor.report.audit_table import AuditTable
 from auditor.report.locked_journal import Journal
 from auditor.report.resume import KeptRecords
@@ -247,7 +247,7 @@ class ShardedRun:
             str(self.stdin) if path == STANDARD_INPUT else path
             for path in self.settings.lists
         ]
-        return digest_of_input(input_items(replace(self.settings, lists=tuple(lists))))
+        return digest_of_input(replace(self.settings, lists=tuple(lists)))
 
     def _on_result(self, result: ShardResult) -> None:
         self._ended += 1

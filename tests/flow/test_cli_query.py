@@ -248,7 +248,7 @@ def test_without_a_query_the_tables_and_columns_are_shown(
     assert run(["query", report]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "images: a reference that was audited"
-    assert "  audited_at          time    when it was audited, UTC" in lines
+    assert ["audited_at", "time", "when", "it"] in [line.split()[:4] for line in lines]
     assert max(map(len, lines)) <= 80
 
 

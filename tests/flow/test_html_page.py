@@ -13,7 +13,7 @@ import pytest
 
 from auditor.cli.main import run
 from auditor.errors import FailureKind
-from auditor.model import Record, Warn, WarningCode
+from auditor.model import Record, Source, Warn, WarningCode
 from tests.flow.browser import chromium, opened
 from tests.manifests import digest
 from tests.records import failure, image, layer, platform
@@ -47,6 +47,18 @@ def app(name: str, tag: str, digit: str = "e", **more: Any) -> Record:
     )
 
 
+SOURCES = (
+    Source(
+        list="pods.json",
+        place="pods.json:shop/web-1/main",
+        namespace="shop",
+        workload="Deployment/web",
+        container="main",
+    ),
+    Source(list="owners.csv", place="owners.csv:7"),
+)
+
+
 def images() -> list[Record]:
     arm = platform(
         "b", architecture="arm64", variant="v8", created="2026-10-30T10:00:00Z",
@@ -59,7 +71,9 @@ def images() -> list[Record]:
     }
     many = [app("team/web", f"1.{minor}") for minor in range(150)]
     return [
-        app("team/app", "big", "5", signed=True, has_sbom=False, **both),
+        app("team/app", "big", "5", signed=True, has_sbom=False, **both,
+            sources=SOURCES, sources_left_out=1234,
+            input_labels={"team": ("ops", "payments")}),
         app("team/app", "small", "6", size=7),
         app("team/db", "1", "7", signed=False, has_sbom=False, warnings=(
             Warn(code=WarningCode.CHILD_MISSING, detail="one is missing"),
@@ -173,6 +187,18 @@ def test_an_image_opens_to_its_layers(page: Page) -> None:
     assert "4.9 kB" in text
     opener.click()
     assert table(page, "references").locator("tr.opened").count() == 0
+
+
+def test_an_image_opens_to_who_uses_it(page: Page) -> None:
+    search(page, "references", "payments")
+    (name,) = first_column(page, "references")
+    table(page, "references").get_by_role("button", name=name).click()
+    assert table(page, "references").locator(".uses li").all_inner_texts() == [
+        "shop/Deployment/web, main (pods.json:shop/web-1/main)",
+        "owners.csv:7",
+        "and 1,234 more",
+        "team: ops, payments",
+    ]
 
 
 def test_an_age_leads_to_its_images(page: Page) -> None:
@@ -382,6 +408,12 @@ def hostile_report(folder: Path) -> str:
             "user": text, "history": 1, "labels": {text: text, ARMED: text},
         }  # fmt: skip
         one["signed"] = False
+        use = ("list", "place", "namespace", "workload", "container")
+        uses = {
+            "sources": [dict.fromkeys(use, text)],
+            "input_labels": {text: [text, ARMED]},
+        }
+        one |= uses
         bad = orjson.loads(orjson.dumps(failure()))
         bad |= {
             "reference": f"{text}/failed",
@@ -390,6 +422,7 @@ def hostile_report(folder: Path) -> str:
             "failure": text,
             "detail": text,
             "stage": text,
+            **uses,
         }
         lines += [one, bad]
     path = folder / f"{ARMED}.jsonl"
@@ -408,7 +441,10 @@ def test_hostile_names_are_shown_as_text(browser: Browser, tmp_path: Path) -> No
     text = file.read_text()
     assert not set(text) & set("\x00\x07\x1b\r\u2028\u202e")
     with opened(browser, file) as page:
-        assert page.locator("script").count() == 3
+        assert page.locator("script").count() == 4
+        for button in table(page, "references").locator("button.open").all():
+            button.click()
+        assert ARMED in table(page, "references").locator(".uses").first.inner_text()
         harmful = page.locator("img, [onerror], [onload], a[href^=javascript]")
         assert harmful.count() == 0
         shown = "\n".join(first_column(page, "references"))

@@ -123,6 +123,14 @@ _KINDS = """
          {'name': 'provenance', 'pattern': '*provenance*'}
        ] IF lower(predicate) GLOB k.pattern] FOR predicate IN a.predicates])))"""
 
+# What people recognise as theirs: workloads, and labels of the input.
+_USED_BY = """
+    list_sort(list_distinct(list_concat(
+      [concat(s.namespace || '/', s.workload) FOR s IN sources
+       IF s.workload IS NOT NULL],
+      [entry.key || ': ' || array_to_string(entry.value, ', ')
+       FOR entry IN map_entries(input_labels)])))"""
+
 # `name` is the repository with its registry; `_us` are microseconds since 1970.
 SUBJECTS = f"""
 SELECT kind, reference, registry, repository, tag, digest, failure, detail,
@@ -130,6 +138,7 @@ SELECT kind, reference, registry, repository, tag, digest, failure, detail,
        content, untagged, architectures, size, annotations, access, audited_at,
        platforms_left_out, signed, has_sbom, has_provenance, warnings,
        bases AS base_checks, bases_left_out,
+       {_USED_BY} AS used_by,
        list_distinct(flatten([map_keys(p.config.labels) FOR p IN platforms]))
          AS label_names,
        epoch_us(TRY_CAST(audited_at AS TIMESTAMPTZ)) AS audited_us,
@@ -176,7 +185,8 @@ _EARLIER = """
 
 # Outcomes of rules about single lines.
 _LINE_OUTCOMES = """
-    SELECT o.rule, reference, registry, repository, tag, digest, o.found, o.unknown
+    SELECT o.rule, reference, registry, repository, tag, digest, used_by, o.found,
+           o.unknown
     FROM (SELECT *, unnest(outcomes) AS o FROM checked)"""
 
 # What the pattern of a waiver can match.
@@ -224,7 +234,7 @@ class PolicyQueries:
         violations = self._expression(number, rule, rule.definition.violations)
         return (
             f"SELECT {number}, name, any_value(registry), any_value(repository), NULL,"
-            f" NULL, {violations} AS found, NULL FROM checked"
+            f" NULL, NULL, {violations} AS found, NULL FROM checked"
             f" WHERE {self._applies(rule)} GROUP BY name HAVING len(found) > 0"
         )
 
@@ -233,7 +243,7 @@ class PolicyQueries:
         violations = self._expression(number, rule, rule.definition.violations)
         return (
             "SELECT * FROM ("
-            f" SELECT {number}, reference, registry, repository, tag, digest,"
+            f" SELECT {number}, reference, registry, repository, tag, digest, used_by,"
             f" {violations} AS found, NULL"
             " FROM checked JOIN earlier USING (reference)"
             f" WHERE kind = 'image' AND {self._applies(rule)}) WHERE len(found) > 0"

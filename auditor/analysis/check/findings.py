@@ -19,6 +19,7 @@ from auditor.util.text import format_count, safe_text
 
 # Names in a sentence; JSON lines have all of them.
 _MAX_NAMES = 8
+_MAX_USES = 5
 # Room for two digests.
 _DETAIL_CHARS = 500
 
@@ -28,8 +29,9 @@ class Violation:
     """A rule that a reference violates, or may violate (`known` is false).
 
     `found` is what violates the rule, or what the report does not contain. `found` and
-    `reference` come from the report and are not safe to print. `waiver` is the waiver
-    that applies, `expired` a waiver that has expired.
+    `reference` come from the report and are not safe to print, as does `used_by`:
+    workloads and labels of the input, such as `team: web`. `waiver` is the waiver that
+    applies, `expired` a waiver that has expired.
     """
 
     rule: Rule
@@ -40,6 +42,7 @@ class Violation:
     digest: str | None
     known: bool
     found: tuple[str, ...]
+    used_by: tuple[str, ...]
     waiver: Waiver | None
     expired: Waiver | None
 
@@ -57,7 +60,16 @@ class Violation:
             text = f"not in the report: {names}" + (f" ({hint})" if hint else "")
         if self.expired:
             text += f"; a waiver expired on {self.expired.expires}"
-        return safe_text(text, _DETAIL_CHARS)
+        return safe_text(text, _DETAIL_CHARS) + self._used_by_text
+
+    @property
+    def _used_by_text(self) -> str:
+        if not self.used_by:
+            return ""
+        names = "; ".join(safe_text(name) for name in self.used_by[:_MAX_USES])
+        if len(self.used_by) > _MAX_USES:
+            names += f"; and {len(self.used_by) - _MAX_USES} more"
+        return f" (used by {safe_text(names, _DETAIL_CHARS)})"
 
     @property
     def safe_reference(self) -> str:
@@ -146,13 +158,14 @@ class Findings:
         if waived is not None:
             condition += f" AND (waiver IS NOT NULL) = {waived}"
         query = f"""
-            SELECT rule, reference, registry, repository, tag, digest, known,
+            SELECT rule, reference, registry, repository, tag, digest, known, used_by,
                    CASE WHEN known THEN found ELSE unknown END AS found, waiver, expired
             FROM main.judged WHERE {condition}
             ORDER BY rule, reference, digest{limit_clause(limit)}"""
         for row in stream_rows(self._connection, query):
             row["rule"] = self.policy.rules[row["rule"]]
             row["found"] = tuple(row["found"])
+            row["used_by"] = tuple(row["used_by"] or ())
             for name in ("waiver", "expired"):
                 if row[name] is not None:
                     row[name] = self.policy.waivers[row[name]]

@@ -160,6 +160,7 @@ class ViolationLine:
     digest: str | None
     known: bool
     found: tuple[str, ...]
+    used_by: tuple[str, ...]
     detail: str
     waiver: WaiverLine | None
     expired_waiver: WaiverLine | None
@@ -192,7 +193,7 @@ class CheckLine:
 # The fields that a `ViolationLine` has of the `Violation`.
 _COPIED = (
     *("reference", "registry", "repository", "tag", "digest", "known", "found"),
-    "detail",
+    *("used_by", "detail"),
 )
 
 

@@ -31,6 +31,7 @@ from auditor.analysis.html.reference_data import (
     script_json,
 )
 from auditor.analysis.html.report_lines import load_lines, read_source
+from auditor.analysis.html.source_data import read_uses
 from auditor.analysis.html.storage_section import NARROW, WIDE, read_storage
 from auditor.analysis.html.trend_section import TrendPoint, read_trend
 from auditor.analysis.html.verdict import find_worst
@@ -64,6 +65,7 @@ def make_page(
             "ages": read_ages(lines),
             "references": (references := read_references(lines)),
             "opened": read_layers(lines, references.shown),
+            "uses": read_uses(lines, references.shown),
         }
     changes = read_changes(previous, report) if previous else None
     violations = (

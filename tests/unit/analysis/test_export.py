@@ -26,6 +26,8 @@ COUNTS = {  # of RECORDS
     "bases": 1,
     "warnings": 1,
     "failures": 2,
+    "sources": 0,
+    "input_labels": 0,
 }
 
 

@@ -41,6 +41,8 @@ IMAGE_LINE = (
     '"login_unused":false},"location":null,"pushed_at":null,"pulled_at":null,'
     '"subject":null,"manifest_size":null,"other_children":[],'
     '"bases":null,"bases_left_out":0,"untagged":null,'
+    '"sources":null,"sources_left_out":0,"input_labels":null,'
+    '"input_labels_left_out":0,'
     '"warnings":[],"audited_at":"2026-11-24T02:00:00Z"}\n'
 )
 FAILURE_LINE = (
@@ -48,6 +50,8 @@ FAILURE_LINE = (
     '"registry":"r.example.com","repository":"team/gone","tag":"1","digest":null,'
     '"stage":"manifest","failure":"not_found","status":404,'
     '"detail":"not found, or not visible to this account (404)","attempts":1,'
+    '"sources":null,"sources_left_out":0,"input_labels":null,'
+    '"input_labels_left_out":0,'
     '"audited_at":"2026-11-24T02:00:00Z"}\n'
 )
 PLATFORM_LINE = (
@@ -62,6 +66,8 @@ PLATFORM_LINE = (
     '"base_current_digest":null,"base_is_stale":null,'
     '"size":7,"manifest_size":null,"config_size":null,"layers":1,"layer_traits":[],"signed":false,"has_sbom":null,'
     '"has_provenance":true,"pushed_at":null,"pulled_at":null,"untagged":null,'
+    '"sources":null,"sources_left_out":0,"input_labels":null,'
+    '"input_labels_left_out":0,'
     '"audited_at":"2026-11-24T02:00:00Z"}'
 )
 LAYER_LINE = (

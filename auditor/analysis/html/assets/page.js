@@ -78,11 +78,21 @@
 
   const STATES = ["signed", "unsigned", "sbom", "no-sbom", "provenance", "no-provenance", "image", "warned"];
 
-  // The manifests and layers of a reference, in a row below it.
+  // Where the input names a reference, and its labels.
+  const input = JSON.parse(byId("uses").textContent);
+  const usesOf = (position) => (input.uses[position] ?? []).map((number) => input.texts[number]);
+
+  // The uses, manifests and layers of a reference, in a row below it.
   const opened = JSON.parse(byId("layers").textContent);
-  const layersOf = (position) => {
+  const detailsOf = (position, isFailure) => {
     const row = make("tr", undefined, { class: "opened" });
     const cell = make("td", undefined, { colspan: "6" });
+    const uses = usesOf(position);
+    if (uses.length) {
+      const list = make("ul", undefined, { class: "uses" });
+      list.append(...uses.map((text) => make("li", text)));
+      cell.append(make("p", "Used by"), list);
+    }
     for (const index of opened.images[position] ?? []) {
       const [platform, sha, size, created, layers] = opened.manifests[index];
       const head = make("p");
@@ -97,20 +107,20 @@
       }
       cell.append(head, layers ? list : make("p", "Its layers are not in the report.", { class: "faint" }));
     }
-    if (!cell.children.length) {
+    if (!opened.images[position] && !isFailure) {
       cell.append(make("p", "The page has no room for its layers: auditor inspect shows them.", { class: "faint" }));
     }
     row.append(cell);
     return row;
   };
-  const opener = (reference, position) => {
+  const opener = (reference, position, isFailure) => {
     const button = make("button", undefined, { type: "button", class: "open", "aria-expanded": "false" });
     button.append(make("code", reference));
     button.addEventListener("click", () => {
       const row = button.closest("tr");
       const isOpen = button.getAttribute("aria-expanded") === "true";
       if (isOpen) row.nextElementSibling.remove();
-      else row.after(layersOf(position));
+      else row.after(detailsOf(position, isFailure));
       button.setAttribute("aria-expanded", String(!isOpen));
     });
     return button;
@@ -130,13 +140,13 @@
     if (!failed && !created) is.push("undated");
     return {
       created,
-      text: [reference, sha, ...names, state].join(" ").toLowerCase(),
+      text: [reference, sha, ...names, state, ...usesOf(position)].join(" ").toLowerCase(),
       facts: { repo: [name.toLowerCase()], platform: names.map((n) => n.toLowerCase()), is },
       key: (column) => [reference, names.length, size, created, sha || null, state || null][column],
       element: () => {
         const row = make("tr");
         const head = make("th", undefined, { scope: "row" });
-        head.append(failed ? make("code", reference) : opener(reference, position));
+        head.append(failed && !usesOf(position).length ? make("code", reference) : opener(reference, position, failed));
         const where = make("td");
         if (names.length) {
           const details = make("details");

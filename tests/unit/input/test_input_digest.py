@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from auditor.audit.run import InputDigest, digest_of_input
-from auditor.config import Settings
+from auditor.config import Settings, SourceMode
+from auditor.input.input_digest import InputDigest
 from auditor.input.lists import input_items
+from auditor.input.source_scan import digest_of_input
 
 
 def digest(folder: Path, *lists: str, references: tuple[str, ...] = ()) -> str | None:
@@ -18,7 +19,12 @@ def digest(folder: Path, *lists: str, references: tuple[str, ...] = ()) -> str |
         paths[-1].write_bytes(text.encode("utf-8", "surrogateescape"))
     names = tuple(map(str, paths))
     return digest_of_input(
-        input_items(Settings(references=references, lists=names, allow_empty=True))
+        Settings(
+            references=references,
+            lists=names,
+            allow_empty=True,
+            sources=SourceMode.NEVER,
+        )
     )
 
 
