@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
+from auditor.analysis.listing_sql import FAILED_LISTING, TAG_PATTERN, path_glob
 from auditor.analysis.platform_sql import platform_name
 from auditor.analysis.reports import (
     add_reports,
@@ -280,9 +281,6 @@ def _difference(row: dict[str, Any]) -> Difference:
 
 
 # -- SQL --
-# A listing that failed is a failure of a whole repository: it has neither tag nor
-# digest, and its reference is `registry/repository:pattern`. DuckDB's GLOB reads tag
-# patterns as `fnmatch.fnmatchcase` does.
 
 
 def _load(side: str, *, ignore_registry: bool) -> str:
@@ -302,27 +300,12 @@ def _load(side: str, *, ignore_registry: bool) -> str:
 
 
 def _failed_listings(side: str) -> str:
-    """The patterns with a failed listing in this report.
-
-    A pattern that matches no tag ("not found" without an HTTP status) is left out: its
-    listing succeeded.
-    """
+    """The patterns with a failed listing in this report."""
     return f"""
         CREATE TABLE {side}_listings AS
-        SELECT key, registry, repository, {_path_glob("repository")} AS path_glob,
-               substr(reference, length(registry) + length(repository) + 3) AS pattern
-        FROM {side}
-        WHERE kind = 'failure' AND repository IS NOT NULL
-              AND tag IS NULL AND digest IS NULL
-              AND NOT (failure = 'not_found' AND status IS NULL)"""
-
-
-def _path_glob(repository: str) -> str:
-    """A glob that matches at least what the pattern matches: `*` also matches `/`."""
-    glob = repository
-    for stars in ("/**/", "**/", "**"):
-        glob = f"replace({glob}, '{stars}', '*')"
-    return f"CASE WHEN regexp_matches({repository}, '[*?[]') THEN {glob} END"
+        SELECT key, registry, repository, {path_glob("repository")} AS path_glob,
+               {TAG_PATTERN} AS pattern
+        FROM {side} WHERE {FAILED_LISTING}"""
 
 
 def _covered(table: str, key: str, side: str, *, by: str, ignore_registry: bool) -> str:

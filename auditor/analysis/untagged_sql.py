@@ -17,12 +17,18 @@ from __future__ import annotations
 
 from auditor.errors import FailureKind
 from auditor.model import WarningCode
+from auditor.oci.attachments import DIGEST_TAG
 
 # Warnings of an index or an image that may need more than its record says.
 _INCOMPLETE = ", ".join(
     f"'{code}'"
     for code in (WarningCode.PARTS_LEFT_OUT, WarningCode.ATTACHMENTS_UNKNOWN)
 )
+
+# A digest tag names the subject of what it is on.
+_SUBJECT = f"""
+    coalesce(subject, CASE WHEN regexp_full_match(tag, '{DIGEST_TAG}')
+                           THEN replace(string_split(tag, '.')[1], '-', ':') END)"""
 
 # What a manifest is of; two reports have nothing to do with each other.
 _PLACE = "report, registry, repository"
@@ -36,7 +42,7 @@ def record_parts(lines: str) -> str:
     """
     return f"""
         SELECT {_PLACE}, reference, digest, coalesce(untagged, false) AS is_untagged,
-               content, subject,
+               content, {_SUBJECT} AS subject,
                [d FOR d IN list_distinct(list_concat(
                   [p.digest FOR p IN platforms],
                   flatten([[x.digest FOR x IN p.alternatives] FOR p IN platforms]),

@@ -109,6 +109,16 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             "List the images to rebuild for a spreadsheet.",
         ),
     ),
+    "unused": (
+        (
+            "auditor unused --registry registry.jsonl --running cluster.jsonl",
+            "Show what is in the registry and does not run.",
+        ),
+        (
+            "auditor unused --registry r.jsonl --running 'nights/*' --format list",
+            "List what ran in none of these nights.",
+        ),
+    ),
     "check": (
         ("auditor check report.jsonl --policy policy.toml", "Check a policy."),
         (

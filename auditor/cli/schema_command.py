@@ -61,6 +61,10 @@ SCHEMAS = {
         "a line of auditor bases --format jsonl",
         "auditor.analysis.stale_bases:BaseUse,Rebuild,BaseTotals",
     ),
+    "unused": (
+        "a line of auditor unused --format jsonl",
+        "auditor.analysis.unused:UnusedImage,GoneImage,UnusedTotals",
+    ),
     "night": (
         "a line of auditor nightly status --format json",
         "auditor.nightly.night_folder:Night",

@@ -63,6 +63,13 @@ COMMANDS = [
     ("diff", ("diff", "old.jsonl", "new.jsonl", "--format", "jsonl")),
     ("layers", ("layers", "new.jsonl", "--format", "jsonl")),
     ("layers", ("layers", "new.jsonl", "--digest", "{layer}", "--format", "jsonl")),
+    (
+        "unused",
+        (
+            *("unused", "--registry", "new.jsonl", "--running", "old.jsonl"),
+            *("--format", "jsonl"),
+        ),
+    ),
     ("night", ("nightly", "status", "-c", "night.toml", "--format", "json")),
     ("check", ("check", "new.jsonl", "--policy", "policy.toml", "--format", "jsonl")),
 ]
@@ -108,7 +115,7 @@ async def test_the_output_of_each_command_conforms_to_its_schema(
             place=tmp_path,
             environment={"AUDITOR_NO_CACHE": ""},
         )
-    lines = name in {"token-list", "ls", "diff", "layers", "check"}
+    lines = name in {"token-list", "ls", "diff", "layers", "check", "unused"}
     documents = done.lines if lines else [orjson.loads(done.out)]
     assert documents
     for document in documents:

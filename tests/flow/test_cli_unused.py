@@ -1,0 +1,278 @@
+"""The command `auditor unused`."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auditor.analysis import history
+from auditor.cli.main import run
+from auditor.errors import FailureKind, Stage
+from auditor.input.lists import read_list_file
+from auditor.model import FailureRecord, ImageRecord, Record
+from tests.manifests import digest
+from tests.records import REFUSED, failure, image, layer, platform
+from tests.reports import write_report
+
+OLD, NEW = "2026-10-30T02:00:00Z", "2026-11-30T02:00:00Z"
+HOST = "r.example.com"
+
+
+def one(name: str, digit: str, *children: str, **more: Any) -> ImageRecord:
+    """An image `repository:tag` or `repository@`, with a layer of its own."""
+    repository, _, tag = name.partition(":")
+    repository = repository.removesuffix("@")
+    host = more.pop("host", HOST)
+    reference = f"{host}/{repository}" + (f":{tag}" if tag else f"@{digest(digit)}")
+    layers = (layer("f", 1000), layer(digit, 10))
+    parts = [platform(part, layers=layers) for part in children or (digit,)]
+    fields: dict[str, Any] = {
+        "reference": reference,
+        "registry": host,
+        "repository": repository,
+        "tag": tag or None,
+        "digest": digest(digit),
+        "platforms": tuple(parts),
+        "audited_at": NEW,
+    }
+    return image(**(fields | more))
+
+
+def lost(name: str, kind: FailureKind, **more: Any) -> FailureRecord:
+    repository, _, tag = name.partition(":")
+    fields: dict[str, Any] = {
+        "reference": f"{HOST}/{name}",
+        "repository": repository,
+        "tag": tag,
+        "failure": kind,
+        "audited_at": NEW,
+    }
+    return failure(**(fields | more))
+
+
+class Reports:
+    """Reports in a folder, and the command about them."""
+
+    def __init__(self, folder: Path, capture: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self.capture = capture
+        self.error = ""
+
+    def write(self, name: str, *records: Record) -> str:
+        return write_report(self.folder / name, records)
+
+    def run(self, *flags: str, code: int = 0, running: str = "run.jsonl") -> str:
+        registry = self.folder / "registry.jsonl"
+        assert code == run(
+            [
+                *("unused", "--registry", str(registry)),
+                *("--running", str(self.folder / running), *flags),
+            ]
+        )
+        out, self.error = self.capture.readouterr()
+        return out
+
+    def rows(self, *flags: str, **more: Any) -> list[dict[str, Any]]:
+        out = self.run("--format", "jsonl", *flags, **more)
+        return [json.loads(line) for line in out.splitlines()]
+
+    def names(self, kind: str, *flags: str, **more: Any) -> Sequence[str]:
+        return [
+            row["reference"].removeprefix(f"{HOST}/")
+            for row in self.rows(*flags, **more)
+            if row["kind"] == kind
+        ]
+
+
+@pytest.fixture
+def reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Reports:
+    made = Reports(tmp_path, capsys)
+    made.write(
+        "registry.jsonl", one("app:1", "1"), one("app:2", "2"), one("web:1", "3")
+    )
+    made.write("run.jsonl", one("app:1", "1"), one("web:gone", "9", audited_at=OLD))
+    return made
+
+
+def test_both_lists_and_the_bytes_are_printed(reports: Reports) -> None:
+    out = reports.run()
+    assert "3 references of the registry: 1 used, 2 unused" in out
+    assert "would free 20 B of layers" in out
+    assert f"{HOST}/app:2" in out
+    assert f"{HOST}/web:gone" in out
+    assert f"{HOST}/app:1" not in out
+
+
+def test_the_list_is_input_of_an_audit(reports: Reports) -> None:
+    out = reports.run("--format", "list")
+    assert out.splitlines() == [f"{HOST}/app:2", f"{HOST}/web:1"]
+    file = reports.folder / "list.txt"
+    file.write_text(out)
+    assert len(list(read_list_file(str(file)))) == 2
+    rows = list(csv.DictReader(reports.run("--format", "csv").splitlines()))
+    assert [row["reference"] for row in rows] == out.splitlines()
+    assert {row["freed_size"] for row in rows} == {"10"}
+
+
+def test_the_exit_code_says_whether_anything_was_found(reports: Reports) -> None:
+    reports.run("--exit-code", code=1)
+    reports.write("run.jsonl", one("app:1", "1"), one("app:2", "2"), one("web:1", "3"))
+    assert "3 used, 0 unused" in reports.run("--exit-code")
+
+
+def test_the_digest_of_a_pod_leads_through_its_index(reports: Reports) -> None:
+    """containerd gives the digest of the index, CRI-O that of the platform."""
+    index, child = one("app:1", "1", "a", "b"), one("app@", "a", untagged=True)
+    other = one("app@", "b", untagged=True)
+    reports.write("registry.jsonl", index, child, other, one("app:2", "2"))
+    for running in (one("app@", "1", "a", "b"), one("app@", "a"), one("app:1", "9")):
+        reports.write("run.jsonl", running)
+        assert reports.names("unused") == ["app:2"]
+
+
+def test_a_digest_is_used_wherever_it_runs(reports: Reports) -> None:
+    reports.write("run.jsonl", one("copy/app:7", "2", host="mirror.example.com"))
+    assert reports.names("unused") == ["app:1", "web:1"]
+
+
+def test_a_name_of_another_host_is_that_of_the_registry_if_one_says_so(
+    reports: Reports,
+) -> None:
+    moved = one("app:2", "9", host="mirror.example.com")
+    reports.write("run.jsonl", moved)
+    assert reports.names("unused") == ["app:1", "app:2", "web:1"]
+    flag = f"--same-registry=mirror.example.com={HOST}"
+    assert reports.names("unused", flag) == ["app:1", "web:1"]
+    reports.run("--same-registry=mirror.example.com", code=2)
+    assert "expected RUNNING=REGISTRY" in reports.error
+
+
+def test_a_job_of_last_month_counts(reports: Reports) -> None:
+    reports.write("old.jsonl", one("app:2", "2", audited_at=OLD))
+    reports.write("new.jsonl", one("app:1", "1"))
+    assert reports.names("unused", running="new.jsonl") == ["app:2", "web:1"]
+    assert reports.names("unused", running="[on]*[dw].jsonl") == ["web:1"]
+
+
+def test_the_folder_of_nightly_and_its_history_are_nights(reports: Reports) -> None:
+    nights = reports.folder / "nights"
+    (nights / "reports").mkdir(parents=True)
+    write_report(nights / "reports" / "2026-11-30.jsonl", [one("app:1", "1")])
+    old = reports.write("old.jsonl", one("app:2", "2", audited_at=OLD))
+    history.add(nights / "history", [old])
+    assert reports.names("unused", running="nights") == ["web:1"]
+    assert reports.names("unused", running="nights/history") == ["app:1", "web:1"]
+    (totals,) = [
+        row for row in reports.rows(running="nights") if row["kind"] == "totals"
+    ]
+    assert (totals["running_from"], totals["running_to"]) == (OLD, NEW)
+    reports.run(running="nights/reports", code=2)
+    assert "neither a folder of auditor nightly nor a data set" in reports.error
+
+
+def test_what_could_not_be_audited_counts_as_running(reports: Reports) -> None:
+    denied = lost("app:2", FailureKind.DENIED)
+    listing = lost("web:*", FailureKind.DENIED, tag=None, stage=Stage.LIST)
+    reports.write("run.jsonl", one("app:1", "1"), denied)
+    assert reports.names("unused") == ["web:1"]
+    assert "1 of them could not be audited, and counts as running" in reports.run()
+    reports.write("run.jsonl", one("app:1", "1"), listing)
+    assert reports.names("unused") == ["app:2"]
+    assert "1 listing of what runs failed" in reports.run()
+
+
+def test_a_running_list_with_holes_is_no_base_for_an_answer(reports: Reports) -> None:
+    reports.write("run.jsonl", one("app:1", "1"), REFUSED)
+    assert reports.run(code=2) == ""
+    assert "--running is incomplete" in reports.error
+    assert "list.txt:3" in reports.error
+    out = reports.run("--allow-incomplete")
+    assert "incomplete: 1 running line names no image" in out
+
+
+@pytest.mark.parametrize("name", ["run.jsonl.partial", "empty.jsonl"])
+def test_a_report_without_an_end_or_a_line_is_refused(
+    name: str, reports: Reports
+) -> None:
+    reports.write(name, *([one("app:1", "1")] if "partial" in name else []))
+    assert reports.run(running=name, code=2) == ""
+    assert "did not come to its end" in reports.error or (
+        "everything would be unused" in reports.error
+    )
+
+
+def test_a_gap_of_the_registry_makes_its_repository_unknown(reports: Reports) -> None:
+    """The index that could not be read may be that of app:2."""
+    reports.write(
+        "registry.jsonl",
+        one("app:1", "1"),
+        one("app:2", "2"),
+        lost("app:multi", FailureKind.DENIED),
+        one("web:1", "3"),
+    )
+    assert reports.names("unused") == ["web:1"]
+    (totals,) = [row for row in reports.rows() if row["kind"] == "totals"]
+    assert (totals["used"], totals["unused"], totals["unknown"]) == (1, 1, 1)
+
+
+def test_what_is_attached_to_a_used_image_is_used(reports: Reports) -> None:
+    def signature(digit: str) -> ImageRecord:
+        tag = digest(digit).replace(":", "-") + ".sig"
+        return one(f"app:{tag}", "7" if digit == "1" else "8")
+
+    reports.write(
+        "registry.jsonl", one("app:1", "1"), one("app:2", "2"),
+        signature("1"), signature("2"),
+    )  # fmt: skip
+    unused = {row["reference"]: row for row in reports.rows() if "part_of" in row}
+    assert set(unused) == {f"{HOST}/app:2", signature("2").reference}
+    assert unused[signature("2").reference]["part_of"] == f"{HOST}/app@{digest('2')}"
+
+
+@pytest.mark.parametrize(
+    ("running", "found", "certain"),
+    [
+        (lost("app:7", FailureKind.NOT_FOUND), ["app:7"], True),
+        (lost("app:7", FailureKind.DENIED), ["app:7"], False),
+        (one("app:7", "9", audited_at=OLD), ["app:7"], False),
+        # It was there when the registry was listed, perhaps without this tag.
+        (one("app:7", "9", audited_at=NEW), [], None),
+        (one("other:7", "9", audited_at=OLD), [], None),
+        (one("app@", "9", audited_at=OLD), [], None),
+        (one("app:7", "9", audited_at=OLD, host="x.example.com"), [], None),
+    ],
+)
+def test_what_runs_is_gone_only_if_the_reports_say_so(
+    running: Record, found: list[str], certain: bool | None, reports: Reports
+) -> None:
+    reports.write("run.jsonl", one("app:1", "1"), running)
+    gone = [row for row in reports.rows() if row["kind"] == "gone"]
+    assert [row["reference"].removeprefix(f"{HOST}/") for row in gone] == found
+    assert [row["certain"] for row in gone] == [certain] * len(gone)
+
+
+def test_a_report_of_an_earlier_version_is_read(reports: Reports) -> None:
+    path = reports.folder / "registry.jsonl"
+    new = {"untagged", "subject", "other_children", "manifest_size", "pushed_at"}
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text(
+        "".join(
+            json.dumps({key: line[key] for key in line if key not in new}) + "\n"
+            for line in lines
+        )
+    )
+    assert reports.names("unused") == ["app:2", "web:1"]
+
+
+def test_the_last_line_of_a_reference_counts(reports: Reports) -> None:
+    moved = replace(one("app:2", "4"), audited_at=NEW)
+    before = replace(one("app:2", "2"), audited_at=OLD)
+    reports.write("registry.jsonl", moved, before, one("app:1", "1"))
+    rows = [row for row in reports.rows() if row["kind"] == "unused"]
+    assert [row["digest"] for row in rows] == [digest("4")]
