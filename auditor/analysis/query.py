@@ -186,7 +186,7 @@ class QueryResult:
 
     def notices(self) -> Iterator[str]:
         """What the reports cannot answer: the number of rows with unknown values."""
-        with _query_errors(self._select):
+        with query_errors(self._select):
             if self._names and is_empty(self._connection):
                 yield "the report is empty"
             for (view, column), value in _UNKNOWN_VALUES.items():
@@ -210,7 +210,7 @@ class QueryResult:
         return f"({self._select}) AS result({names})"
 
     def _fetch(self, select: str) -> Iterator[tuple[Any, ...]]:
-        with _query_errors(self._select):
+        with query_errors(self._select):
             cursor = self._connection.execute(select)
             while rows := cursor.fetchmany(BATCH_ROWS):
                 self.row_count += len(rows)
@@ -226,9 +226,9 @@ def run_query(paths: Sequence[str], sql: str) -> Iterator[QueryResult]:
     """
     files = report_paths(paths)
     with open_reports(files) as connection:
-        _lock(connection, files)
-        with _query_errors(sql):
-            select, names = _checked_select(connection, sql)
+        lock_reports(connection, files)
+        with query_errors(sql):
+            select, names = checked_select(connection, sql)
             result = QueryResult(connection, select, names)
         yield result
 
@@ -262,7 +262,8 @@ def _short_type(name: str) -> str:
             "TIMESTAMP": "time"}.get(outer, outer.lower())  # fmt: skip
 
 
-def _lock(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> None:
+def lock_reports(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> None:
+    """Deny the connection every file but these; this cannot be undone."""
     # DuckDB checks both the pattern it is given and the names it expands to.
     allowed = sorted({*files, *map(duckdb_pattern, files)})
     connection.execute(f"SET allowed_paths = [{', '.join(map(quoted, allowed))}]")
@@ -270,10 +271,13 @@ def _lock(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> None:
     connection.execute("SET lock_configuration = true")
 
 
-def _checked_select(
+def checked_select(
     connection: duckdb.DuckDBPyConnection, sql: str
 ) -> tuple[str, set[str]]:
-    """The query, and the names of its tables and columns, in lower case."""
+    """The query, and the names of its tables and columns, in lower case.
+
+    Raises `UsageError` for anything that does more than read the views.
+    """
     statements = connection.extract_statements(sql)
     if len(statements) != 1 or statements[0].type is not duckdb.StatementType.SELECT:
         raise UsageError("a query must be one SELECT, DESCRIBE or SUMMARIZE")
@@ -321,7 +325,8 @@ def _check_tree(tree: object) -> set[str]:
 
 
 @contextmanager
-def _query_errors(sql: str) -> Iterator[None]:
+def query_errors(sql: str) -> Iterator[None]:
+    """Turn errors of a query, which were explained, into `UsageError`."""
     try:
         yield
     except duckdb.Error as error:

@@ -119,6 +119,26 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             "List what ran in none of these nights.",
         ),
     ),
+    "cleanup plan": (
+        (
+            f"auditor cleanup plan report.jsonl --delete '{_HOST}/team/**:pr-*'",
+            "Show what deleting these tags would free and break.",
+        ),
+        (
+            "auditor cleanup plan report.jsonl --keep-rules k.toml --running c.jsonl",
+            "Show what rules would delete, and whether any of it runs.",
+        ),
+        (
+            "auditor cleanup plan report.jsonl --delete @old.txt --format jsonl",
+            "Plan the deletion of a list, for a program.",
+        ),
+    ),
+    "cleanup protect": (
+        (
+            "auditor cleanup protect report.jsonl --format digests -o keep.txt",
+            "List the digests that a prune tool must not delete.",
+        ),
+    ),
     "check": (
         ("auditor check report.jsonl --policy policy.toml", "Check a policy."),
         (

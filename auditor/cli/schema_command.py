@@ -65,6 +65,15 @@ SCHEMAS = {
         "a line of auditor unused --format jsonl",
         "auditor.analysis.unused:UnusedImage,GoneImage,UnusedTotals",
     ),
+    "cleanup-plan": (
+        "a line of auditor cleanup plan --format jsonl",
+        "auditor.analysis.cleanup.plan:Deletion,BrokenIndex,RunningImage,LeftBehind,"
+        "RepositoryPlan,PlanTotals",
+    ),
+    "cleanup-protect": (
+        "a line of auditor cleanup protect --format jsonl",
+        "auditor.analysis.cleanup.protection:ProtectedDigest,ProtectionTotals",
+    ),
     "night": (
         "a line of auditor nightly status --format json",
         "auditor.nightly.night_folder:Night",
@@ -78,7 +87,7 @@ SCHEMAS = {
         "auditor.analysis.check.formats:ViolationLine,CheckLine",
     ),
 }
-_NAMES = "\b\n" + "\n".join(f"{name:<14}{what}" for name, (what, _) in SCHEMAS.items())
+_NAMES = "\b\n" + "\n".join(f"{name:<16}{what}" for name, (what, _) in SCHEMAS.items())
 
 
 @help_command("schema", epilog=f"NAME is one of:\n\n{_NAMES}")

@@ -70,6 +70,14 @@ COMMANDS = [
             *("--format", "jsonl"),
         ),
     ),
+    (
+        "cleanup-plan",
+        (
+            *("cleanup", "plan", "new.jsonl", "--delete", "r.example.com/**:*"),
+            *("--format", "jsonl"),
+        ),
+    ),
+    ("cleanup-protect", ("cleanup", "protect", "new.jsonl", "--format", "jsonl")),
     ("night", ("nightly", "status", "-c", "night.toml", "--format", "json")),
     ("check", ("check", "new.jsonl", "--policy", "policy.toml", "--format", "jsonl")),
 ]
@@ -115,7 +123,14 @@ async def test_the_output_of_each_command_conforms_to_its_schema(
             place=tmp_path,
             environment={"AUDITOR_NO_CACHE": ""},
         )
-    lines = name in {"token-list", "ls", "diff", "layers", "check", "unused"}
+    lines = name.startswith("cleanup") or name in {
+        "token-list",
+        "ls",
+        "diff",
+        "layers",
+        "check",
+        "unused",
+    }
     documents = done.lines if lines else [orjson.loads(done.out)]
     assert documents
     for document in documents:

@@ -33,11 +33,12 @@ _FILE = re.compile(r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|toml|md|yml|json))`")
 _INLINE = re.compile(r"`(auditor [a-z][^`\n]+)`")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
 # Options of other programs: bench, node_exporter, pip, skopeo, crane, regctl, cosign,
-# docker, click.
+# docker, click, distribution.
 OTHER_OPTIONS = frozenset(
     {
         "--all", "--cert-dir", "--children", "--clusterrole", "--collector",
-        "--constraint", "--creds", "--find-links", "--from", "--help", "--host",
+        "--constraint", "--creds", "--delete-untagged", "--find-links",
+        "--from", "--help", "--host",
         "--insecure", "--key", "--mount", "--no-index", "--official",
         "--override-arch", "--override-os", "--repositories", "--rounds",
         "--serviceaccount", "--src", "--synthetic", "--tls-verify", "--version",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from auditor.analysis.check.policy_file import load_policy
+from auditor.analysis.cleanup.keep_rules import load_keep_rules
 from auditor.config import read_toml, resolve_settings
 from tests.support.doc_pages import Block, blocks
 
@@ -20,6 +21,7 @@ TOML = [
 ]
 _VARIABLE = re.compile(r"_env = \"(?!AUDITOR_)(\w+)\"")
 _POLICY = re.compile(r"^\[(?:rules|\[waivers)", re.MULTILINE)
+_KEEP_RULES = re.compile(r"^keep_", re.MULTILINE)
 _LOGIN = re.compile(r"^password_(?:env|file)\b", re.MULTILINE)
 
 
@@ -28,6 +30,9 @@ def test_the_file_is_read(block: Block, tmp_path: Path) -> None:
     file = tmp_path / "example.toml"
     file.write_text(block.text)
     if "[[registry]]" in block.text:  # containers-registries.conf(5)
+        return
+    if _KEEP_RULES.search(block.text):
+        assert load_keep_rules(str(file))
         return
     if _POLICY.search(block.text):
         assert load_policy(str(file)).rules

@@ -47,7 +47,12 @@ def test_the_help_fits_into_80_columns_and_has_examples(path: str) -> None:
     assert max(map(len, lines)) <= 80
     assert not any("\x1b" in line for line in lines)
     # A group that does nothing by itself has those of its commands.
-    only_commands = {"auditor history", "auditor cache", "auditor config"}
+    only_commands = {
+        "auditor history",
+        "auditor cache",
+        "auditor config",
+        "auditor cleanup",
+    }
     assert ("Examples:" in lines) is (path not in only_commands)
 
 

@@ -1,0 +1,169 @@
+"""The manifests that a prune tool must not delete, whatever has no tag.
+
+Prune tools that delete untagged manifests break images: the platforms of an index, its
+attestations and the referrers of an image have no tags of their own.
+"""
+
+# ruff: noqa: S608  (the SQL is made of constants)
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from auditor.analysis.cleanup.plan import rehearsed
+from auditor.analysis.cleanup.rehearsal import Semantics
+from auditor.analysis.duckdb_connection import limit_clause, stream_rows
+from auditor.fast_dataclass import dataclass
+from auditor.model import SCHEMA
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+class Role(StrEnum):
+    """Why a manifest is needed; the first that applies."""
+
+    TAG = "tag"  # a tag names it
+    RUNNING = "running"  # a container runs it
+    CHILD = "child"  # a living index lists it
+    REFERRER = "referrer"  # it is attached to a living manifest
+    REFERENCE = "reference"  # the report has it by digest; it may have a tag
+    CONFIG = "config"  # with --blobs: the config of a living manifest
+    LAYER = "layer"  # with --blobs: a layer of one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProtectedDigest:
+    """A digest that must stay in a repository.
+
+    `needed_by` is a reference that needs it, and `others` the number of further ones.
+    """
+
+    schema: int = SCHEMA
+    kind: str = "protected"
+    registry: str
+    repository: str
+    digest: str
+    role: Role
+    needed_by: str
+    others: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProtectionTotals:
+    """The last line of `--format jsonl`.
+
+    `unprotected` manifests of the report live by nothing: a prune tool may delete them.
+    What a `failures` reference needs is unknown, and so is what is attached to
+    `unexamined` images.
+    """
+
+    schema: int = SCHEMA
+    kind: str = "totals"
+    repositories: int
+    digests: int
+    unprotected: int
+    failures: int
+    unexamined: int
+
+
+class Protection:
+    """The digests that must stay; usable while its connection is open."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        (row,) = stream_rows(connection, _TOTALS)
+        self.totals = ProtectionTotals(**row)
+
+    def digests(self, *, limit: int = 0) -> Iterator[ProtectedDigest]:
+        """Each digest, by registry and repository."""
+        rows = stream_rows(
+            self._connection,
+            "SELECT * FROM protected_digest ORDER BY registry, repository, digest"
+            + limit_clause(limit),
+        )
+        return (ProtectedDigest(**{**row, "role": Role(row["role"])}) for row in rows)
+
+
+@contextmanager
+def open_protection(
+    paths: Sequence[str], *, running: Sequence[str] = (), blobs: bool = False
+) -> Iterator[Protection]:
+    """What must stay of the reports; `running` are reports of images that run.
+
+    `blobs`: with configs and layers, for tools that delete blobs. Raises `UsageError`
+    for reports that cannot be read.
+    """
+    with rehearsed(paths, running=running, semantics=Semantics()) as connection:
+        for statement in _TABLES:
+            connection.execute(statement)
+        if blobs:
+            connection.execute(_BLOBS)
+        yield Protection(connection)
+
+
+# -- SQL --
+
+_TABLES = (
+    # With what runs: a running image may have lost its tag.
+    """CREATE TABLE running_node AS
+       SELECT DISTINCT node.id, running_image.reference AS name
+       FROM running_image JOIN node ON node.registry = running_image.registry
+            AND node.repository = running_image.repository
+            AND node.digest = running_image.digest""",
+    """CREATE TABLE needed AS
+       WITH RECURSIVE needed(id) AS (
+           SELECT id FROM after UNION SELECT id FROM running_node
+           UNION
+           SELECT child FROM needed JOIN edge ON parent = needed.id
+           WHERE role <> 'tagged')
+       SELECT id FROM needed""",
+    """CREATE TABLE protected_digest AS
+       WITH tags AS (
+           SELECT id, min(reference) AS name, count(*) AS n FROM tag GROUP BY id),
+       runs AS (
+           SELECT id, min(name) AS name, count(*) AS n FROM running_node GROUP BY id),
+       above AS (
+           SELECT child AS id, role,
+                  min(coalesce(tags.name, concat(registry, '/', repository, '@',
+                                                 digest))) AS name, count(*) AS n
+           FROM edge SEMI JOIN needed ON needed.id = parent
+                JOIN node ON node.id = parent LEFT JOIN tags ON tags.id = parent
+           GROUP BY ALL)
+       SELECT registry, repository, digest,
+              CASE WHEN tags.n > 0 THEN 'tag' WHEN runs.n > 0 THEN 'running'
+                   WHEN lists.n > 0 THEN 'child' WHEN subjects.n > 0 THEN 'referrer'
+                   ELSE 'reference' END AS role,
+              coalesce(tags.name, runs.name, lists.name, subjects.name,
+                       concat(registry, '/', repository, '@', digest)) AS needed_by,
+              coalesce(tags.n, runs.n, lists.n, subjects.n, 1) - 1 AS others
+       FROM needed JOIN node USING (id) LEFT JOIN tags USING (id)
+            LEFT JOIN runs USING (id)
+            LEFT JOIN (FROM above WHERE role = 'child') AS lists USING (id)
+            LEFT JOIN (FROM above WHERE role = 'referrer') AS subjects USING (id)""",
+)
+
+_BLOBS = """
+    INSERT INTO protected_digest
+    SELECT registry, repository, blob,
+           CASE WHEN bool_or(content.config = blob) THEN 'config' ELSE 'layer' END,
+           min(needed_by), count(*) - 1
+    FROM protected_digest JOIN manifest_blob ON manifest = digest
+         LEFT JOIN content ON content.manifest = manifest_blob.manifest
+              AND content.config = blob
+    WHERE blob <> digest
+    GROUP BY registry, repository, blob"""
+
+_TOTALS = """
+    SELECT (SELECT count(*) FROM (SELECT DISTINCT registry, repository
+                                  FROM protected_digest)) AS repositories,
+           (SELECT count(*) FROM protected_digest) AS digests,
+           (SELECT count(*) FROM node ANTI JOIN needed USING (id)) AS unprotected,
+           (SELECT count(*) FROM line
+            WHERE kind = 'failure' AND registry IS NOT NULL
+                  AND failure <> 'vanished') AS failures,
+           (SELECT count(*) FROM line
+            WHERE kind = 'image' AND content = 'image' AND unexamined) AS unexamined"""

@@ -1,0 +1,433 @@
+"""`cleanup plan` and `protect`: what is selected, what is unknown, what would break."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auditor.analysis.cleanup.plan import Bound, PlanTotals, open_plan
+from auditor.analysis.cleanup.selection import (
+    DeletionChoice,
+    glob_expression,
+    path_expression,
+)
+from auditor.cli.main import run
+from auditor.model import Record
+from auditor.oci.reference import parse_selector, path_matches
+from tests.cleanup_stores import HOST, Made, Store, cosign_tag, digest, records
+from tests.examples import examples
+from tests.records import failure, image
+from tests.reports import write_report
+
+APP = f"{HOST}/team/app"
+
+
+def store() -> Store:
+    """An index under two tags, its child under another, and what is attached."""
+    made = Store()
+    app, web = made.manifests["team/app"], made.manifests["team/web"]
+    app["a"] = web["a"] = Made("a", 100, (("config a", 7), ("layer", 1000)))
+    app["b"] = Made("b", 200, (("config b", 8), ("layer", 1000)))
+    app["x"] = Made("x", 50, children=("a", "b"))
+    app["sbom"] = Made("sbom", 60, (("blob", 33),), subject="x")
+    app["sig"] = Made("sig", 70, (("claim", 44),), about="x")
+    made.tags = {
+        ("team/app", "1"): "x",
+        ("team/app", "latest"): "x",
+        ("team/app", "b"): "b",
+        ("team/app", cosign_tag("x")): "sig",
+        ("team/web", "1"): "a",
+    }
+    return made
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> str:
+    return write_report(tmp_path / "report.jsonl", records(store()))
+
+
+def printed(
+    capsys: pytest.CaptureFixture[str], *arguments: str
+) -> tuple[int, list[str], list[str]]:
+    code = run(["cleanup", *arguments])
+    captured = capsys.readouterr()
+    return code, captured.out.splitlines(), captured.err.splitlines()
+
+
+def rows(
+    capsys: pytest.CaptureFixture[str], *arguments: str
+) -> tuple[int, list[dict[str, Any]], dict[str, Any]]:
+    code, out, _ = printed(capsys, *arguments, "--format", "jsonl")
+    found = [json.loads(line) for line in out]
+    return code, found[:-1], found[-1]
+
+
+def of(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [row for row in found if row["kind"] == kind]
+
+
+def test_a_tag_of_the_same_digest_keeps_the_manifest(
+    report: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, found, totals = rows(capsys, "plan", report, "--delete", f"{APP}:1")
+    (row,) = of(found, "deletion")
+    assert (row["outcome"], row["kept_by"]) == ("kept_by_tag", f"{APP}:latest")
+    assert (row["only_name"], row["freed"], totals["freed"], code) == (False, 0, 0, 0)
+
+
+def test_an_index_keeps_a_child_that_loses_its_tag(
+    report: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, found, _ = rows(capsys, "plan", report, "--delete", f"{APP}:b")
+    (row,) = of(found, "deletion")
+    assert (row["outcome"], row["kept_by"]) == ("kept_by_index", f"{APP}:1")
+    assert row["only_name"]
+
+
+def test_a_shared_layer_stays_and_the_signature_is_left_behind(
+    report: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, found, totals = rows(
+        capsys, "plan", report, "--delete", f"{APP}:1", "--delete", f"{APP}:latest"
+    )
+    # The index and the SBOM go; `a` is stored for team/web, and `b` has a tag.
+    assert (totals["freed"], totals["manifests"], code) == (50 + 60 + 33, 3, 0)
+    assert totals["bound"] == "exact"
+    for row in of(found, "deletion"):
+        assert (row["outcome"], row["freed_alone"]) == ("removed", totals["freed"])
+        assert row["shared_with"] == f"{APP}:b"
+    (left,) = of(found, "left_behind")
+    assert left["reference"] == f"{APP}:{cosign_tag('x')}"
+    assert (left["subject"], left["size"]) == (digest("x"), 70 + 44)
+
+
+def test_attachments_go_with_the_image(
+    report: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, found, totals = rows(
+        *(capsys, "plan", report, "--delete", f"{APP}:[1l]*", "--with-attachments")
+    )
+    assert totals["freed"] == 50 + 60 + 33 + 70 + 44
+    assert not of(found, "left_behind")
+    assert len(of(found, "deletion")) == 3
+
+
+def test_a_child_that_is_deleted_by_digest_breaks_its_index(
+    report: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    by_digest = f"{APP}@{digest('b')}"
+    for deletion, options in ((f"{APP}:b", ["--delete-by=digest"]), (by_digest, [])):
+        code, found, _ = rows(*(capsys, "plan", report, "--delete", deletion), *options)
+        (row,) = of(found, "broken_index")
+        assert (row["reference"], row["child"]) == (f"{APP}:1", digest("b"))
+        assert (row["deleted"], code) == (deletion, 1)
+
+
+def test_what_runs_and_goes_is_named(
+    report: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = store()
+    one.tags = {("team/app", "b"): "b"}
+    runs = write_report(
+        tmp_path / "cluster.jsonl",
+        [*records(one), failure(reference=f"{HOST}/team/gone:1")],
+    )
+    options = ("--delete", f"{HOST}/**:*", "--running", runs)
+    code, found, totals = rows(capsys, "plan", report, *options)
+    assert {(row["running"], row["loses"]) for row in of(found, "running")} >= {
+        (f"{APP}:b", "digest"),
+        (f"{APP}:b", "tag"),
+    }
+    assert (totals["running_unknown"], code) == (1, 1)
+    # Of the tag alone: the digest has another name.
+    runs = write_report(tmp_path / "cluster.jsonl", [next(records(store()))])
+    _, found, _ = rows(
+        *(capsys, "plan", report, "--delete", f"{APP}:1", "--running", runs)
+    )
+    assert [row["loses"] for row in of(found, "running")] == ["tag"]
+
+
+def _totals(tmp_path: Path, lines: Iterable[Record], *deletions: str) -> PlanTotals:
+    report = write_report(tmp_path / "report.jsonl", lines)
+    selectors = [
+        parse_selector(one) for one in deletions or (f"{APP}:1", f"{APP}:latest")
+    ]
+    with open_plan([report], selection=DeletionChoice(selectors=selectors)) as plan:
+        return plan.totals
+
+
+@pytest.mark.parametrize(
+    ("change", "bound", "is_safe"),
+    [
+        ({}, Bound.EXACT, True),
+        ({"signed": None}, Bound.AT_LEAST, True),
+        ({"platforms": ()}, Bound.EXACT, True),
+        ({"manifest_size": None}, Bound.AT_LEAST, True),
+    ],
+)
+def test_what_is_unknown_makes_the_bytes_a_lower_bound(
+    tmp_path: Path, change: dict[str, Any], bound: Bound, is_safe: bool
+) -> None:
+    lines = [
+        replace(one, **change) if one.digest == digest("x") else one
+        for one in records(store())
+    ]
+    totals = _totals(tmp_path, lines)
+    assert (totals.bound, totals.is_safe) == (bound, is_safe)
+
+
+def test_failures_make_the_bytes_an_upper_bound(tmp_path: Path) -> None:
+    for failed, bound in (
+        (failure(registry=HOST), Bound.AT_MOST),
+        (failure(registry=HOST, stage="list", tag=None), Bound.AT_MOST),
+        (failure(registry=HOST, failure="vanished"), Bound.EXACT),
+        (failure(registry="other.example.com"), Bound.EXACT),
+    ):
+        totals = _totals(tmp_path, [*records(store()), failed])
+        assert (totals.bound, totals.is_safe) == (bound, bound is Bound.EXACT)
+        assert totals.listings == (failed.stage == "list")
+
+
+def test_a_manifest_that_stays_unread_may_keep_layers(tmp_path: Path) -> None:
+    lines = [
+        replace(one, platforms=(replace(one.platforms[0], layers=None),))
+        if one.repository == "team/web"
+        else one
+        for one in records(store())
+    ]
+    lines = [replace(one, platforms=one.platforms[1:]) for one in lines[:2]] + lines[2:]
+    totals = _totals(tmp_path, lines)
+    assert (totals.unread_left, totals.bound) == (1, Bound.AT_MOST)
+    assert not totals.is_safe
+
+
+def test_a_signature_under_a_tag_that_the_report_lacks_stays(tmp_path: Path) -> None:
+    lines = [one for one in records(store()) if not (one.tag or "").startswith("sha")]
+    totals = _totals(tmp_path, lines)
+    assert (totals.hidden_tags, totals.left_behind) == (1, 1)
+    assert totals.freed == 50 + 60 + 33
+
+
+def test_a_report_of_the_last_version_is_read(tmp_path: Path) -> None:
+    """Without the fields that a plan needs, sizes are unknown, and this is said."""
+    newer = {
+        *("manifest_size", "config_size", "other_children", "subject", "untagged"),
+        *("blobs", "in_index"),
+    }
+
+    def older(value: object) -> object:
+        if isinstance(value, dict):
+            left_out = newer | ({"size"} if "predicates" in value else set())
+            return {k: older(one) for k, one in value.items() if k not in left_out}
+        return [older(one) for one in value] if isinstance(value, list) else value
+
+    path = Path(write_report(tmp_path / "report.jsonl", records(store())))
+    lines = [
+        json.dumps(older(json.loads(line))) for line in path.read_text().splitlines()
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    choice = DeletionChoice(selectors=[parse_selector(f"{HOST}/**:*")])
+    with open_plan([str(path)], selection=choice) as plan:
+        totals = plan.totals
+    assert totals.freed == 1000
+    assert totals.unsized
+    assert totals.bound is Bound.AT_LEAST
+
+
+def test_a_reference_that_is_not_in_the_report_is_said(
+    report: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = printed(
+        *(capsys, "plan", report, "--delete", f"{APP}:b", "--delete", f"{APP}:gone")
+    )
+    assert code == 1
+    assert any(f"could not be audited: {APP}:gone" in line for line in out)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "name what would be deleted with --delete, or what is kept with"),
+        (["--delete", f"{APP}:b", "--keep-rules", "k"], "with --keep-rules, not both"),
+        (["--keep-rules", "k", "--with-attachments"], "needs --delete"),
+        (["--delete", f"{APP}:v*"], "the report has no such tag"),
+        (["--delete", APP], f"name the tags, such as {APP}:* for all of them"),
+        (["--delete", "a b"], '"a b" is not a reference'),
+        (["--delete", "@gone.txt"], "gone.txt"),
+        (
+            ["--delete", "select tag, digest from images"],
+            "must have a column reference",
+        ),
+        (["--delete", "select refrence from images"], "refrence"),
+        (["--delete", "select reference from 'x.csv'"], "x.csv"),
+        (["--delete", "copy images to 'x'"], "not a reference"),
+        (["--delete", "select 1 as reference; select 2"], "must be one SELECT"),
+    ],
+)
+def test_mistakes_have_a_sentence(
+    report: str,
+    options: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, _, err = printed(capsys, "plan", report, *options)
+    assert (code, len(err)) == (2, 1)
+    assert message in err[0]
+
+
+def test_lists_and_queries_select_references(
+    report: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "old.txt").write_text(f"{APP}:1\n# comment\n{HOST}/team/we*:*\n")
+    for deletion in (f"@{tmp_path}/old.txt", str(tmp_path / "old.txt")):
+        _, found, _ = rows(capsys, "plan", report, "--delete", deletion)
+        names = {row["reference"] for row in of(found, "deletion")}
+        assert names == {f"{APP}:1", f"{HOST}/team/web:1"}
+    for query in ("select reference from images where tag = 'b'",
+                  "from images select digest, Reference where tag = 'b'",
+                  "with x as (select reference from images where tag = 'b') from x",
+                  ):  # fmt: skip
+        code, out, err = printed(
+            *(capsys, "plan", report, "--delete", query, "--format", "csv")
+        )
+        assert (code, err) == (0, [])
+        assert [line.split(",")[1] for line in out[1:]] == [f"{APP}:b"]
+
+
+def test_a_query_that_finds_nothing_deletes_nothing(
+    report: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    query = "select reference from images where false"
+    code, out, _ = printed(capsys, "plan", report, "--delete", query)
+    assert code == 0
+    assert out[0].startswith("deleting 0 references frees 0 B of")
+
+
+def test_what_a_plan_assumes_is_said(
+    report: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--delete-by=digest", "--collects=deleted", "--storage=repository")
+    _, out, _ = printed(capsys, "plan", report, "--delete", f"{APP}:1", *options)
+    assert all(option.replace("=", " ") in out[1] for option in options)
+    assert "Nothing was deleted." in out[0]
+
+
+def test_the_plan_is_written_to_a_file_but_not_over_a_report(
+    report: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "plan.md"
+    options = ("--delete", f"{APP}:b", "--format", "markdown")
+    code, out, _ = printed(capsys, "plan", report, *options, "-o", str(target))
+    assert (code, out) == (0, [])
+    assert "### deletions (1)" in target.read_text()
+    code, _, err = printed(capsys, "plan", report, *options, "-o", report)
+    assert code == 2
+    assert "is an input of this command" in err[0]
+
+
+# -- protect --
+
+
+def test_protected_digests_and_why(
+    report: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, found, totals = rows(capsys, "protect", report)
+    roles = {(row["repository"], row["digest"]): row["role"] for row in found}
+    assert roles == {
+        ("team/app", digest("x")): "tag",
+        ("team/app", digest("b")): "tag",
+        ("team/app", digest("a")): "child",
+        ("team/app", digest("sbom")): "referrer",
+        ("team/app", digest("sig")): "tag",
+        ("team/web", digest("a")): "tag",
+    }
+    assert (totals["digests"], totals["unprotected"], code) == (6, 0, 0)
+    _, out, err = printed(capsys, "protect", report, "--format", "digests")
+    assert out == [
+        f"{row['registry']}/{row['repository']}@{row['digest']}" for row in found
+    ]
+    assert "6 digests of 2 repositories must stay" in err[0]
+
+
+def test_configs_and_layers_are_protected_for_tools_that_delete_blobs(
+    report: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, found, _ = rows(capsys, "protect", report, "--blobs")
+    of_web = {row["digest"]: row["role"] for row in found if "web" in row["repository"]}
+    assert of_web == {
+        digest("a"): "tag",
+        digest("config a"): "config",
+        digest("layer"): "layer",
+    }
+
+
+def test_an_untagged_manifest_that_runs_is_protected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = store()
+    made.manifests["team/app"]["c"] = Made("c", 1, (("config c", 2),))
+    report = write_report(tmp_path / "report.jsonl", records(made))
+    made.tags = {("team/app", "c"): "c"}
+    runs = write_report(tmp_path / "runs.jsonl", list(records(made))[:1])
+    _, found, totals = rows(capsys, "protect", report)
+    assert digest("c") not in {row["digest"] for row in found}
+    assert totals["unprotected"] == 1
+    _, found, totals = rows(capsys, "protect", report, "--running", runs)
+    assert {row["role"] for row in found if row["digest"] == digest("c")} == {"running"}
+    assert totals["unprotected"] == 0
+
+
+def test_what_could_not_be_audited_is_not_protected_and_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = write_report(tmp_path / "report.jsonl", [*records(store()), failure()])
+    code, out, _ = printed(capsys, "protect", report)
+    assert code == 1
+    assert "incomplete: 1 reference could not be audited" in out[1]
+
+
+def test_a_reference_by_digest_may_have_a_tag(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = image(reference=f"{APP}@{digest('q')}", tag=None, digest=digest("q"))
+    report = write_report(tmp_path / "report.jsonl", [one, replace(one, untagged=None)])
+    _, found, _ = rows(capsys, "protect", report)
+    assert "reference" in {row["role"] for row in found}
+
+
+# -- patterns --
+
+_COMPONENT = st.text(alphabet="ab-", min_size=1, max_size=3)
+_GLOB = st.text(alphabet="ab-*?[!]", min_size=1, max_size=6)
+
+
+@examples(400)
+@given(pattern=_GLOB, text=_COMPONENT)
+def test_a_pattern_of_tags_matches_as_in_lists(pattern: str, text: str) -> None:
+    matches = re.fullmatch(glob_expression(pattern), text) is not None
+    assert matches == fnmatchcase(text, pattern)
+
+
+@examples(400)
+@given(
+    pattern=st.lists(
+        st.sampled_from(["**", "*", "a", "b*", "?", "[!a]b", "[!b]*"]),
+        min_size=1,
+        max_size=5,
+    ),
+    path=st.lists(st.sampled_from(["a", "b", "ab", "ba"]), min_size=1, max_size=5),
+)
+def test_a_pattern_of_repositories_matches_as_in_lists(
+    pattern: list[str], path: list[str]
+) -> None:
+    matches = re.fullmatch(path_expression("/".join(pattern)), "/".join(path))
+    assert (matches is not None) == path_matches("/".join(pattern), "/".join(path))
