@@ -32,7 +32,7 @@ from auditor.analysis.platform_sql import normalized_names, platform_name
 from auditor.analysis.untagged_sql import unused_untagged
 from auditor.errors import UsageError
 from auditor.model import SCHEMA, FailureRecord, ImageRecord, WarningCode
-from auditor.oci.attachments import DIGEST_TAG
+from auditor.oci.attachments import DIGEST_TAG, END_OF_LIFE, LIFECYCLE_TYPE
 from auditor.util.compressed_file import ZSTD, is_complete_zstd
 from auditor.util.text import safe_text
 
@@ -193,6 +193,13 @@ def creation_time(platform: str) -> str:
     return f"CASE WHEN {time} >= TIMESTAMP '{_FIRST_CREATED}' THEN {time} END"
 
 
+# The last day of support, of the artifacts that say it; the earliest of several. The
+# row must have the `attachments` of the image.
+END_OF_LIFE_DATE = f"""
+    list_min([TRY_CAST(left(map_extract(a.annotations, '{END_OF_LIFE}')[1], 10) AS DATE)
+              FOR a IN attachments IF a.artifact_type = '{LIFECYCLE_TYPE}'])"""
+
+
 def keep_last_lines(table: str, key: str) -> str:
     """A statement that deletes all rows of a `key` but the one that was audited last.
 
@@ -313,7 +320,9 @@ def _fields(record: type) -> str:
 
 # Each view without the word SELECT.
 VIEWS = {
-    "images": f"{_fields(ImageRecord)} FROM lines WHERE kind = 'image'",
+    "images": f"""
+        {_fields(ImageRecord)}, {END_OF_LIFE_DATE} AS end_of_life
+        FROM lines WHERE kind = 'image'""",
     "failures": f"{_fields(FailureRecord)} FROM lines WHERE kind = 'failure'",
     "platforms": f"""
         reference, registry, repository, tag, digest AS image_digest, content,

@@ -72,6 +72,7 @@ VIEW_HELP: dict[str, ViewHelp] = {
             "pulled_at": "when it was last pulled, by its listing, UTC",
             **_SOURCES,
             **_AUDITED,
+            "end_of_life": "the last day of support, by an attached artifact",
         },
     ),
     "platforms": ViewHelp(

@@ -18,6 +18,7 @@ import duckdb
 
 from auditor.analysis.check.findings import Findings
 from auditor.analysis.check.policy import Policy, PolicySection, Rule, Subject
+from auditor.analysis.end_of_life import create_end_of_life
 from auditor.analysis.platform_sql import platform_name
 from auditor.analysis.reports import (
     add_reports,
@@ -68,12 +69,16 @@ def _create_outcomes(
         check_not_empty(connection, "--previous has no tags to compare with")
         connection.execute("USE main")
         connection.execute(_EARLIER)
+    if any(rule.definition.subject is Subject.END_OF_LIFE for rule in policy.rules):
+        create_end_of_life(connection, policy.end_of_life, lines="lines")
     for number, rule in enumerate(policy.rules):
         queries = PolicyQueries(policy)
         if rule.definition.subject is Subject.REPOSITORY:
             text = queries.of_repositories(number, rule)
         elif rule.definition.subject is Subject.EARLIER:
             text = queries.of_earlier(number, rule)
+        elif rule.definition.subject is Subject.END_OF_LIFE:
+            text = queries.of_end_of_life(number, rule)
         else:
             continue
         connection.execute(f"INSERT INTO outcomes {text}", queries.parameters)
@@ -247,6 +252,19 @@ class PolicyQueries:
             f" {violations} AS found, NULL"
             " FROM checked JOIN earlier USING (reference)"
             f" WHERE kind = 'image' AND {self._applies(rule)}) WHERE len(found) > 0"
+        )
+
+    def of_end_of_life(self, number: int, rule: Rule) -> str:
+        """Outcomes of a rule about the table `end_of_life`."""
+        found = self._expression(number, rule, rule.definition.violations)
+        unknown = self._expression(number, rule, rule.definition.unknown or "NULL")
+        return (
+            "SELECT * FROM ("
+            f" SELECT {number}, reference, registry, repository, tag, digest, used_by,"
+            f" {found} AS found, {unknown} AS unknown"
+            " FROM checked JOIN end_of_life USING (reference)"
+            f" WHERE kind = 'image' AND {self._applies(rule)})"
+            " WHERE len(found) > 0 OR len(unknown) > 0"
         )
 
     def waiver_number(self, today: date, *, expired: bool) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import field
 from datetime import date
 from enum import StrEnum
 
@@ -29,6 +31,7 @@ class Subject(StrEnum):
     IMAGE = "image"  # each image line
     FAILURE = "failure"  # each failure line
     REPOSITORY = "repository"  # all lines of a repository together
+    END_OF_LIFE = "end_of_life"  # each image, with the end of its support
     EARLIER = "earlier"  # tags that an earlier report has, too
 
 
@@ -109,11 +112,15 @@ class Waiver:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """The rules in the order of the file, and the waivers."""
+    """The rules in the order of the file, the waivers, and ends of support.
+
+    `end_of_life` has the last day of support by pattern.
+    """
 
     file_name: str
     rules: tuple[Rule, ...]
     waivers: tuple[Waiver, ...]
+    end_of_life: Mapping[str, date] = field(default_factory=dict)
 
     @property
     def sections(self) -> tuple[PolicySection, ...]:

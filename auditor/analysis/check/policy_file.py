@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 from auditor.analysis.check.policy import Policy, PolicySection, Rule, Waiver
-from auditor.analysis.check.rule_values import DATE, PATTERNS, REASON, SEVERITY, UNKNOWN
+from auditor.analysis.check.rule_values import (
+    DATE,
+    PATTERN,
+    PATTERNS,
+    REASON,
+    SEVERITY,
+    UNKNOWN,
+)
 from auditor.analysis.check.rules import RULES
 from auditor.config.toml_file import KeyPath, read_toml
 from auditor.config.validation_errors import ValidationErrors, toml_key, unknown
 from auditor.config.values import ValueType
 from auditor.util.text import safe_text
 
-_TOP_KEYS = ("rules", "waivers")
+_TOP_KEYS = ("rules", "waivers", "end_of_life")
 # The keys of a section that are not rules.
 _SECTION_KEYS: dict[str, ValueType] = {
     "repositories": PATTERNS,
@@ -90,9 +98,28 @@ class _Reader:
             for number, keys in enumerate(tables)
             if (waiver := self._waiver(("waivers", number), keys, rules))
         ]
+        ends = document.get("end_of_life", {})
+        if not isinstance(ends, dict):
+            self._error(("end_of_life",), "must be a section of patterns and dates")
+            ends = {}
         return Policy(
-            file_name=self._file_name, rules=tuple(rules), waivers=tuple(waivers)
+            file_name=self._file_name,
+            rules=tuple(rules),
+            waivers=tuple(waivers),
+            end_of_life=self._end_of_life(ends),
         )
+
+    def _end_of_life(self, ends: Mapping[str, object]) -> dict[str, date]:
+        """The last day of support by pattern."""
+        path: KeyPath = ("end_of_life",)
+        found: dict[str, Any] = {}
+        for pattern, day in ends.items():
+            try:
+                PATTERN.read(pattern, as_text=False)
+                found[pattern] = DATE.read(day, as_text=False)
+            except ValueError as error:
+                self._error((*path, pattern), error)
+        return found
 
     def _section(self, path: KeyPath, name: str, keys: object) -> list[Rule]:
         if not isinstance(keys, dict):

@@ -112,6 +112,11 @@ def _true(value: object) -> bool:
     return True
 
 
+def _grace_days(value: object) -> int:
+    # Support ends with a day.
+    return 0 if value is True else -(-_age_s(value) // _DAY_S)
+
+
 def _platforms(value: object) -> tuple[dict[str, object], ...]:
     names: Any = tuple(map(checked_platform, _PLATFORM_LIST.from_toml(value)))  # type: ignore[call-overload]
     platforms = dict.fromkeys(map(accepted_platforms, map(parse_platform, names)))
@@ -147,6 +152,7 @@ SEVERITY = member_of(Severity)
 UNKNOWN = member_of(WhenUnknown)
 DATE = _type("a date such as 2027-01-31, without quotes", _date)
 REASON = _type("a sentence on one line", lambda value: _matching(value, _REASON))
+PATTERN = _type("a pattern (*, ?, [a-z])", lambda value: _matching(value, _PATTERN))
 PATTERNS = _list_of("names or patterns (*, ?, [a-z])", _PATTERN)
 PLATFORMS = _type(_PLATFORM_LIST.expected, _platforms)
 DIGESTS = _list_of("digests (sha256:...)", _DIGEST)
@@ -158,5 +164,6 @@ FAILURES = _type("true, or a list of kinds of failures", _true_or(FailureKind))
 WARNINGS = _type("true, or a list of warning codes", _true_or(WarningCode))
 SIZE = _type('a size such as "500 MB" or "2 GiB"', _size)
 AGE = _type('an age such as "36 hours", "90 days" or "26 weeks"', _age_s)
+GRACE = _type('true, or a grace period such as "30 days"', _grace_days)
 COUNT = _type("a whole number from 1", _count)
 TRUE = _type("true (to disable the rule, remove the line)", _true)

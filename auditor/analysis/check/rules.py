@@ -276,6 +276,20 @@ _DEFINITIONS = (
         hint="audit with --check-bases; labels need --image-config always",
     ),
     RuleDefinition(
+        name="forbid_end_of_life",
+        value_type=values.GRACE,
+        subject=Subject.END_OF_LIFE,
+        summary="The support of no image has ended, or not longer ago than a grace"
+        " period.",
+        message="reached its end of life {found}",
+        violations="""
+        CASE WHEN date_diff('day', ends, audited_on) > $value
+             THEN ['on ' || ends || ', by ' || source] END""",
+        unknown="CASE WHEN NOT is_known THEN ['the end of its support'] END",
+        hint="it names no base, nothing attached has a date (audit --attachments all),"
+        " and [end_of_life] of the policy has no pattern for it",
+    ),
+    RuleDefinition(
         name="forbid_root",
         value_type=values.TRUE,
         summary="No platform runs as root by default (Windows is exempt).",

@@ -18,6 +18,8 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
+from auditor.analysis.check.policy_file import load_policy
+from auditor.analysis.html.end_of_life_section import read_end_of_life
 from auditor.analysis.html.image_sections import (
     read_ages,
     read_attachments,
@@ -54,6 +56,7 @@ def make_page(
     of the policy apply; nothing else depends on the clock. Raises `UsageError`.
     """
     source = read_source(report)
+    end_of_life = load_policy(policy_file).end_of_life if policy_file else {}
     with load_lines(report) as lines:
         sections = {
             "totals": lines.totals,
@@ -63,6 +66,7 @@ def make_page(
             "matrix": read_platforms(lines),
             "trust": read_attachments(lines),
             "ages": read_ages(lines),
+            "ending": read_end_of_life(lines, end_of_life),
             "references": (references := read_references(lines)),
             "opened": read_layers(lines, references.shown),
             "uses": read_uses(lines, references.shown),

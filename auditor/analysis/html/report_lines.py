@@ -46,11 +46,12 @@ class ShownRows:
 class ReportLines:
     """Queries on the table `line`; usable while its connection is open.
 
-    A row has an attribute for each column of the query.
+    A row has an attribute for each column of the query. The lines of the files are the
+    view `report.lines` of the `connection`.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
+        self.connection = connection
         (self.totals,) = self.rows(_TOTALS)
 
     @property
@@ -82,7 +83,7 @@ class ReportLines:
 
     def rows(self, query: str) -> Iterator[SimpleNamespace]:
         """The result rows of a query."""
-        return (SimpleNamespace(**row) for row in stream_rows(self._connection, query))
+        return (SimpleNamespace(**row) for row in stream_rows(self.connection, query))
 
 
 @contextmanager

@@ -81,6 +81,8 @@ def test_images_and_failures_have_the_fields_of_the_lines(
     expected = [line for line in map(json.loads, LINES) if line["kind"] == kind]
     for line in expected:  # a timestamp, which DuckDB writes in its own format
         line["audited_at"] = line["audited_at"].replace("T", " ").removesuffix("Z")
+        if kind == "image":
+            line["end_of_life"] = None  # a column of the view only
     assert [json.loads(text) for (text,) in rows(put(REPORT), select)] == expected
 
 

@@ -215,6 +215,7 @@ EXAMPLES = {
         [
             # The report does not contain its base image, what that is now, or its user.
             "production.allowed_bases",
+            "production.forbid_end_of_life",
             "production.forbid_root",
             "production.forbid_stale_base",
             "production.required_annotations",

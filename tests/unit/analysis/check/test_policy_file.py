@@ -63,6 +63,25 @@ def test_ages_are_seconds(written: str, age_s: int) -> None:
     assert value_of(f'max_age = "{written}"') == age_s
 
 
+def test_ends_of_support_are_dates_by_pattern() -> None:
+    text = "[rules.all]\nforbid_end_of_life = true\n[end_of_life]\n"
+    found = policy(text + '"*/debian:1[01]*" = 2026-08-31\n')
+    assert found.end_of_life == {"*/debian:1[01]*": date(2026, 8, 31)}
+    assert errors(text + '"*/debian:11*" = "2026-08-31"\n"[" = 2026-08-31\n') == [
+        'policy.toml:4: end_of_life."*/debian:11*": must be a date such as 2027-01-31,'
+        " without quotes",
+        'policy.toml:5: end_of_life."[": must be a pattern (*, ?, [a-z])',
+    ]
+    assert "end_of_life" in errors("end_of_life = 3\n[rules.all]\nmax_layers = 1\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("written", "days"), [("true", 0), ('"30 days"', 30), ('"12h"', 1), ('"2w"', 14)]
+)
+def test_grace_periods_are_days(written: str, days: int) -> None:
+    assert value_of(f"forbid_end_of_life = {written}") == days
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -248,8 +267,11 @@ def test_the_documentation_has_every_rule_and_its_policy_is_valid() -> None:
     page = (Path(__file__).parents[4] / "docs" / "guide" / "check.md").read_text()
     rules = page.partition("### Rules")[2].partition("###")[0]
     assert set(re.findall(r"^\| `(\w+)`", rules, re.MULTILINE)) == RULES.keys()
-    (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    example, supported = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     assert [rule.id for rule in policy(example).rules] == [
         "production.required_platforms",
         "production.max_age",
+    ]
+    assert [rule.id for rule in policy(supported).rules] == [
+        "supported.forbid_end_of_life"
     ]

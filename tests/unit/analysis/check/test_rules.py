@@ -110,6 +110,24 @@ def stale(is_stale: bool | None) -> BaseCheck:
     )
 
 
+def without_base(digit: str, ends: str | None = None) -> ImageRecord:
+    """An image with layers that no other one has, and an end of its support."""
+    lifecycle = Attachment(
+        kind=AttachmentKind.ARTIFACT,
+        artifact_type="application/vnd.microsoft.artifact.lifecycle",
+        digest=digest("9"),
+        subject=None,
+        predicates=None,
+        annotations={"vnd.microsoft.artifact.lifecycle.end-of-life.date": ends or ""},
+    )
+    part = platform(digit, layers=(layer(digit),))
+    return image(
+        digest=digest(digit),
+        platforms=(part,),
+        attachments=(lifecycle,) if ends else (),
+    )
+
+
 SIGNATURE, SBOM = AttachmentKind.SIGNATURE, AttachmentKind.SBOM
 ATTESTATION, ARTIFACT = AttachmentKind.ATTESTATION, AttachmentKind.ARTIFACT
 BY_BUILDKIT = (
@@ -370,6 +388,9 @@ VIOLATIONS += [
      [f"linux/a{n}" for n in range(1, 6)]),
     ("forbid_root = true", run_as(None, **CHART, architectures=()), []),
     ("forbid_root = true", image(platforms=(WINDOWS,)), []),
+    ("forbid_end_of_life = true", without_base("8", ends="2026-01-31"),
+     ["on 2026-01-31, by its lifecycle artifact"]),
+    ('forbid_end_of_life = "52 weeks"', without_base("6", ends="2026-01-31"), []),
     ("forbid_stale_base = true", image(bases=(stale(False),)), []),
     ("forbid_stale_base = true", image(bases=(stale(False), stale(True))),
      [f"docker.io/library/debian:12 is now {digest('1')}"]),
@@ -435,6 +456,7 @@ UNKNOWN: list[tuple[str, Record, list[str]]] = [
     ('forbidden_bases = ["*"]', image(), ["the base of linux/amd64"]),
     ('allowed_bases = ["*"]', based((None, None)), ["the base of linux/a0"]),
     ("forbid_root = true", image(), ["the user of linux/amd64"]),
+    ("forbid_end_of_life = true", without_base("7"), ["the end of its support"]),
     ("forbid_stale_base = true", image(), ["whether its base has moved"]),
     ("forbid_stale_base = true", image(bases=()), ["the base of linux/amd64"]),
     ("forbid_stale_base = true", image(bases=(stale(None),), bases_left_out=2),

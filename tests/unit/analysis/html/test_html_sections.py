@@ -527,3 +527,34 @@ def test_the_trend_reads_a_data_set_of_history(tmp_path: Path) -> None:
     assert run([*arguments, "--history", str(tmp_path / "runs")]) == 0
     assert "The last 2 nights, 2026-11-23 to 2026-11-24." in page.read_text()
     assert run([*arguments, "--history", str(tmp_path)]) == ExitCode.USAGE
+
+
+def test_the_page_lists_what_ends_within_90_days(tmp_path: Path) -> None:
+    def based(name: str, base: str) -> ImageRecord:
+        named = BaseImage(name=base, digest=None)
+        return app(name, "1", platforms=(platform(base=named),))
+
+    records = [
+        based("team/ended", "debian:10"),
+        based("team/soon", "debian:11"),
+        based("team/later", "debian:12"),
+        based("team/undated", "alpine:3"),
+        app("team/<unknown>", "1"),
+    ]
+    policy = tmp_path / "policy.toml"
+    policy.write_text(
+        "[rules.all]\nmax_layers = 9\n[end_of_life]\n"
+        '"*/debian:10" = 2026-11-23\n"*/debian:11" = 2027-02-22\n'
+        '"*/debian:12" = 2027-02-23\n',
+        "utf-8",
+    )
+    report = [write_report(tmp_path / "report.jsonl", records)]
+    page = make_page(report, policy_file=str(policy), today=TODAY)
+    section = page.partition('id="ending"')[2].partition("</section>")[0]
+    assert re.findall(r"team/(\w+)", section) == ["ended", "soon"]
+    assert re.findall(r'data-key="(-?[0-9]+)"', section) == ["-1", "90"]
+    assert "1 image past the end of support, 1 within 90 days of it, 1 later" in section
+    assert "1 with a base that has no date; <strong>1 unknown</strong>" in section
+    assert "the table, */debian:10, for its base debian:10" in section
+    # Without a date anywhere there is no such section.
+    assert 'id="ending"' not in make_page(report, today=TODAY)

@@ -1,0 +1,157 @@
+"""When the support of images ends: by what is attached to them, and by a table.
+
+The sources of a date, of which the earliest counts:
+
+- an artifact that is attached to the image or to one of its platforms
+  (`auditor.oci.attachments.LIFECYCLE_TYPE`);
+- a table of patterns, for the image's own reference;
+- the table, for the base image that it names;
+- an image in the same report that has a date by one of the first two, if it is the
+  same image, a base that the image names, or one with whose layers those of one of its
+  platforms begin.
+
+It cannot be known for an image that has no date and a platform without a base: none is
+named, and no other image of the report ends where its own layers begin.
+"""
+
+# ruff: noqa: S608  (the SQL is made of constants and names of tables)
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import TYPE_CHECKING
+
+from auditor.analysis.base_names import canonical_base
+from auditor.analysis.reports import END_OF_LIFE_DATE, keep_last_lines
+
+if TYPE_CHECKING:
+    import duckdb
+
+# As in `analysis.layers`: Docker allows no more, and it bounds hostile manifests.
+_MAX_BASE_LAYERS = 127
+_BASE_NAME = "org.opencontainers.image.base.name"
+_BASE_DIGEST = "org.opencontainers.image.base.digest"
+
+
+def create_end_of_life(
+    connection: duckdb.DuckDBPyConnection, table: Mapping[str, date], *, lines: str
+) -> None:
+    """Create the table `end_of_life` of the images in the view `lines`.
+
+    A row for each reference to an image: `ends` is the last day of its support,
+    `source` says by what it is known; both are NULL if there is no date. `is_known`:
+    there is a date, or each platform has a base. `audited_on` is the day of the audit.
+    `table` has the last day by pattern.
+    """
+    connection.execute("CREATE TABLE eol_pattern (pattern VARCHAR, ends DATE)")
+    if table:
+        connection.executemany(
+            "INSERT INTO eol_pattern VALUES (?, ?)", list(map(list, table.items()))
+        )
+    connection.execute(_LINES.replace("$lines", lines))
+    connection.execute(keep_last_lines("eol_line", "reference"))
+    for statement in _TABLES:
+        connection.execute(statement)
+
+
+# An annotation of the index names the base of the platforms that name none.
+_LINES = f"""
+    CREATE TABLE eol_line AS
+    SELECT reference, registry, digest, audited_at,
+           TRY_CAST(left(audited_at, 10) AS DATE) AS audited_on,
+           {END_OF_LIFE_DATE} AS attached,
+           map_extract(annotations, '{_BASE_NAME}')[1] AS base_name,
+           map_extract(annotations, '{_BASE_DIGEST}')[1] AS base_digest,
+           [{{'manifest': p.digest, 'name': coalesce(p.base.name, base_name),
+              'digest': coalesce(p.base.digest, base_digest),
+              'layers': [l.digest FOR l IN p.layers[1:{_MAX_BASE_LAYERS + 1}]]}}
+            FOR p IN platforms IF p.layers IS NOT NULL] AS platforms
+    FROM $lines WHERE kind = 'image' AND content = 'image'"""
+
+_TABLES = (
+    # The dates that an image has itself, those of a base for what is built on it.
+    """CREATE TABLE eol_own AS
+       SELECT reference, attached AS ends, 'its lifecycle artifact' AS source
+       FROM eol_line WHERE attached IS NOT NULL
+       UNION ALL
+       SELECT reference, ends, concat('the table, ', pattern)
+       FROM eol_line JOIN eol_pattern
+            ON reference GLOB pattern
+               OR substr(reference, length(registry) + 2) GLOB pattern""",
+    f"""CREATE TABLE eol_named AS
+       SELECT reference, manifest, name, digest, {canonical_base("name")} AS full_name
+       FROM (SELECT reference, p.manifest, p.name, p.digest
+             FROM (SELECT reference, unnest(platforms) AS p FROM eol_line))
+       WHERE coalesce(name, digest) IS NOT NULL""",
+    """CREATE TABLE eol_layers AS
+       SELECT DISTINCT manifest, layers, len(layers) AS n,
+              md5_number(array_to_string(layers, ' ')) AS prefix
+       FROM (SELECT p.manifest, p.layers
+             FROM (SELECT unnest(platforms) AS p FROM eol_line))
+       WHERE len(layers) > 0""",
+    # Each layer list of a manifest that another image can begin with.
+    f"""CREATE TABLE eol_prefix AS
+       SELECT manifest, n, md5_number(array_to_string(layers[1:n], ' ')) AS prefix
+       FROM (SELECT manifest, layers,
+                    unnest(range(1, least(n, {_MAX_BASE_LAYERS} + 1))) AS n
+             FROM eol_layers)
+       SEMI JOIN (SELECT DISTINCT n FROM eol_layers) USING (n)""",
+    """CREATE TABLE eol_probable AS
+       SELECT eol_prefix.manifest, eol_layers.manifest AS base
+       FROM eol_prefix JOIN eol_layers USING (n, prefix)""",
+    # Where a base is in the report: by its reference, its digest, its manifests.
+    """CREATE TABLE eol_place AS
+       SELECT reference AS name, reference FROM eol_line
+       UNION ALL SELECT digest, reference FROM eol_line
+       UNION ALL
+       SELECT p.manifest, reference
+       FROM (SELECT reference, unnest(platforms) AS p FROM eol_line)""",
+    """CREATE TABLE eol_of_base AS
+       SELECT DISTINCT reference, ends, source FROM (
+         SELECT reference, ends,
+                concat('the table, ', pattern, ', for its base ', name) AS source
+         FROM (SELECT DISTINCT name, full_name FROM eol_named) AS base
+              JOIN eol_pattern ON full_name GLOB pattern OR name GLOB pattern
+              JOIN eol_named USING (name)
+         UNION ALL
+         SELECT named.reference, ends, concat('its base ', eol_own.reference, ', ',
+                                              source)
+         FROM (SELECT reference, unnest([full_name, digest]) AS name FROM eol_named)
+                AS named
+              JOIN eol_place USING (name)
+              JOIN eol_own ON eol_own.reference = eol_place.reference
+         WHERE eol_own.reference <> named.reference
+         UNION ALL
+         SELECT line.reference, ends, concat('the same image ', eol_own.reference, ', ',
+                                             source)
+         FROM eol_line AS line JOIN eol_place ON eol_place.name = line.digest
+              JOIN eol_own ON eol_own.reference = eol_place.reference
+         WHERE eol_own.reference <> line.reference
+         UNION ALL
+         SELECT own.reference, ends, concat('its probable base ', eol_own.reference,
+                                            ', ', source)
+         FROM (SELECT reference, p.manifest
+               FROM (SELECT reference, unnest(platforms) AS p FROM eol_line)) AS own
+              JOIN eol_probable USING (manifest)
+              JOIN eol_place ON eol_place.name = eol_probable.base
+              JOIN eol_own ON eol_own.reference = eol_place.reference
+         WHERE eol_own.reference <> own.reference)""",
+    """CREATE TABLE end_of_life AS
+       WITH dated AS (
+           SELECT reference, min(ends) AS ends,
+                  min_by(source, row(ends, length(source), source)) AS source
+           FROM (FROM eol_own UNION ALL FROM eol_of_base) GROUP BY reference),
+       unknown AS (
+           SELECT DISTINCT reference
+           FROM (SELECT reference, p.manifest
+                 FROM (SELECT reference, unnest(platforms) AS p FROM eol_line))
+                ANTI JOIN eol_named USING (reference, manifest)
+                ANTI JOIN eol_probable USING (manifest)),
+       without_layers AS (
+           SELECT reference FROM eol_line WHERE len(platforms) = 0)
+       SELECT reference, ends, source, audited_on,
+              ends IS NOT NULL OR reference NOT IN (
+                  FROM unknown UNION ALL FROM without_layers) AS is_known
+       FROM eol_line LEFT JOIN dated USING (reference)""",
+)
