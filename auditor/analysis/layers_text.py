@@ -86,6 +86,15 @@ def _summary_lines(inventory: LayerInventory) -> Iterator[str]:
     if totals.foreign:
         layers = pluralize(totals.foreign, "layer")
         yield f"{totals.foreign:,} {layers} with URLs elsewhere are not in the registry"
+    if totals.untagged:
+        line = (
+            f"{totals.untagged:,} {pluralize(totals.untagged, 'manifest')} without a"
+            f" tag; nothing needs {totals.untagged_unused:,} of them, which alone have"
+            f" {format_size(totals.untagged_size)}"
+        )
+        if totals.untagged_unknown:
+            line += f"; of {totals.untagged_unknown:,} it is not known"
+        yield line
     yield from _unknown_layers(totals.failures, totals.missing)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditor.analysis.layers import open_layer_inventory
 from auditor.analysis.reports import open_reports
 from auditor.errors import FailureKind
 from auditor.model import (
@@ -24,7 +25,7 @@ from auditor.model import (
 )
 from tests.examples import examples
 from tests.manifests import digest
-from tests.records import failure, image, platform
+from tests.records import failure, image, layer, platform
 from tests.reports import write_report
 
 DIGITS = "123456"
@@ -52,7 +53,9 @@ def record(
         digest=digest(digit),
         untagged=tag is None,
         content=content,
-        platforms=tuple(map(platform, children or [digit])),
+        platforms=tuple(
+            platform(one, layers=(layer(one, 10),)) for one in children or [digit]
+        ),
         other_children=tuple(
             ChildManifest(digest=digest(one), media_type=None, size=1) for one in nested
         ),
@@ -147,3 +150,16 @@ def test_a_manifest_is_unused_only_if_no_tag_leads_to_it(found: list[Record]) ->
         with open_reports([report], views=("untagged",)) as connection:
             rows = connection.execute("SELECT reference, unused FROM untagged")
             assert dict(rows.fetchall()) == expected(found)
+        with open_layer_inventory([report]) as inventory:
+            totals = inventory.totals
+    unused = expected(found)
+    assert totals.untagged == len(unused)
+    assert totals.untagged_unused == list(unused.values()).count(True)
+    assert totals.untagged_unknown == list(unused.values()).count(None)
+    # The layers of the image that is in every report.
+    layers = {True: set[str](), False: {digest("1"), digest("2")}}
+    for one in found:
+        if isinstance(one, ImageRecord):
+            is_unused = unused.get(one.reference) is True
+            layers[is_unused] |= {part.digest for part in one.platforms}
+    assert totals.untagged_size == 10 * len(layers[True] - layers[False])
