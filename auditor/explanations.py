@@ -299,6 +299,13 @@ WARNINGS: dict[WarningCode, Explanation] = {
         "attachments could not be read, or only in part",
         ("signed, has_sbom and has_provenance may be null; the detail says why",),
     ),
+    WarningCode.SIGNATURES_UNKNOWN: Explanation(
+        "`--verify-signatures`: not all signatures of the image could be read",
+        (
+            "audit again; the detail says why",
+            "a key in neither verified_by nor not_verified_by may have signed it",
+        ),
+    ),
     WarningCode.NOT_AT_MIRROR: Explanation(
         "the mirror failed; the image came from the registry",
         ("check the mirror: auditor doctor MIRROR/REPOSITORY:TAG",),

@@ -77,6 +77,25 @@ class AttachmentKind(StrEnum):
     ARTIFACT = "artifact"
 
 
+class SignatureState(StrEnum):
+    """What verification found about one signature."""
+
+    VERIFIED = "verified"  # by a key of the policy, for this image
+    INVALID = "invalid"  # damaged, expired, or of another image
+    UNTRUSTED = "untrusted"  # by no key that the policy names for the image
+    UNVERIFIABLE = "unverifiable"  # not with keys and offline, such as keyless ones
+    UNKNOWN = "unknown"  # it could not be fetched
+
+
+class SignatureFormat(StrEnum):
+    """The formats of signatures."""
+
+    COSIGN = "cosign"  # a simple signing payload
+    BUNDLE = "bundle"  # a sigstore bundle, which cosign writes, too
+    NOTATION = "notation"
+    OTHER = "other"
+
+
 class LayerTrait(StrEnum):
     """How a layer differs from the usual gzip-compressed tar archive."""
 
@@ -109,6 +128,7 @@ class WarningCode(StrEnum):
     BLOB_UNVERIFIED = "blob_unverified"
     NO_WANTED_PLATFORM = "no_wanted_platform"
     ATTACHMENTS_UNKNOWN = "attachments_unknown"
+    SIGNATURES_UNKNOWN = "signatures_unknown"
     NOT_AT_MIRROR = "not_at_mirror"
     AGE_UNKNOWN = "age_unknown"
     BASE_UNKNOWN = "base_unknown"
@@ -272,6 +292,26 @@ class ChildManifest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImageSignature:
+    """A signature of the manifest that the reference names, and what is known of it.
+
+    `digest` is the manifest that contains it. `keys` are the names that the signature
+    policy has for the keys that verify it; empty unless it is verified. `reason` says
+    why it is not. `identity` is who the signature says it is from or for: cosign's
+    docker-reference, or the subject of the certificate. `signed_at` is the signer's
+    claim, RFC 3339 in UTC. Neither is verified unless the signature is.
+    """
+
+    digest: str
+    format: SignatureFormat
+    state: SignatureState
+    keys: tuple[str, ...]
+    reason: str | None
+    identity: str | None
+    signed_at: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Access:
     """The right to pull, as stated by the token that was used.
 
@@ -318,6 +358,11 @@ class ImageRecord:
     `platforms_left_out` is the number of platforms removed by the platform filter.
     `signed`, `has_sbom` and `has_provenance` state what is attached, not whether it is
     valid; None if attachments were not, or not completely, fetched.
+    `verified_by` and `not_verified_by` are the keys that a signature policy names for
+    the image, by whether they verify one of its `signatures`; a key in neither is
+    unknown, because not all signatures could be read. All three are None if no policy
+    names the image. A record has the first 50 signatures, verified ones first;
+    `signatures_left_out` is the number of the others.
     `location` is `registry/repository` that was asked instead: a mirror, or where
     registries.conf moves the name; None if the registry itself was asked.
     `pushed_at` and `pulled_at` are when the tag was last pushed and pulled, RFC 3339 in
@@ -370,6 +415,10 @@ class ImageRecord:
     sources_left_out: int = 0
     input_labels: dict[str, tuple[str, ...]] | None = None
     input_labels_left_out: int = 0
+    verified_by: tuple[str, ...] | None = None
+    not_verified_by: tuple[str, ...] | None = None
+    signatures: tuple[ImageSignature, ...] | None = None
+    signatures_left_out: int = 0
     warnings: tuple[Warn, ...]
     audited_at: str
 

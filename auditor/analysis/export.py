@@ -36,11 +36,13 @@ from auditor.util.text import safe_text
 Connection = duckdb.DuckDBPyConnection
 
 SELECTS = {
-    "images": "SELECT * EXCLUDE (platforms, sources, input_labels) FROM images",
+    "images": """
+        SELECT * EXCLUDE (platforms, signatures, sources, input_labels) FROM images""",
     "platforms": "SELECT * EXCLUDE (layers) FROM platforms",
     "layers": "SELECT * FROM layers",
     "attachments": "SELECT * FROM attachments",
     "bases": "SELECT * FROM bases",
+    "signatures": "SELECT * FROM signatures",
     "warnings": "SELECT * FROM warnings",
     "failures": "SELECT * EXCLUDE (sources, input_labels) FROM failures",
     "sources": "SELECT * EXCLUDE (input_labels) FROM sources",

@@ -354,6 +354,12 @@ VIEWS = {
                b.name, b.reference AS base_reference, b.digest, b.current_digest,
                b.is_stale, b.platforms, b.detail, audited_at
         FROM (SELECT *, unnest(bases) AS b FROM images)""",
+    "signatures": """
+        reference, registry, repository, tag, digest AS image_digest,
+               s.format, s.state, s.keys, s.reason, s.identity,
+               TRY_CAST(s.signed_at AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS signed_at,
+               s.digest, audited_at
+        FROM (SELECT *, unnest(signatures) AS s FROM images)""",
     "warnings": """
         reference, registry, repository, tag, digest AS image_digest,
                w.code, w.detail, audited_at

@@ -27,7 +27,7 @@ from auditor.audit.memory_sizes import (
 from auditor.audit.shared_failures import SharedFailures
 from auditor.cache.batch import Confirmation
 from auditor.cache.digest_cache import DigestCache
-from auditor.errors import Failure, FailureKind, ProtocolError
+from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.fast_dataclass import dataclass
 from auditor.oci.descriptor import essence
 from auditor.oci.image_config import ImageConfig, parse_image_config
@@ -50,9 +50,9 @@ HEAD_NOT_SUPPORTED = frozenset({405, 501})
 # The content type under which the digest cache keeps blobs, which are not manifests.
 BLOB = "#blob"
 # Kinds of content, and their counters in `ContentCache.saved`.
-MANIFESTS, CONFIGS = "manifests", "configs"
+MANIFESTS, CONFIGS, BLOBS = "manifests", "configs", "blobs"
 
-Value = TypeVar("Value", VerifiedManifest, ImageConfig)
+Value = TypeVar("Value", VerifiedManifest, ImageConfig, bytes)
 _Key = tuple[str, str, str, str]  # kind, registry, repository, digest
 
 
@@ -281,18 +281,9 @@ class ContentCache:
         key = self._key(CONFIGS, name, repository, digest)
 
         async def fetch() -> ImageConfig | Failure:
-            content = self.digest_cache.get(name, digest)
-            if (
-                content is not None
-                and content.confirmation is not None
-                and content.confirmation.content_type == BLOB
-                and (
-                    self._usable.get(key)
-                    or self._is_fresh(content.confirmation, digest)
-                )
-            ):
+            raw = self._stored_blob(key)
+            if raw is not None:
                 self.saved["stored_configs"] += 1
-                raw = content.body
             else:
                 blob = await registry.get_blob(repository, digest)
                 if isinstance(blob, Failure):
@@ -314,6 +305,47 @@ class ContentCache:
         return await self._fetch_once(
             (CONFIGS, name, repository, digest), usable, fetch
         )
+
+    # -- other blobs -----------------------------------------------------------
+
+    async def blob(
+        self, registry: Registry, repository: str, digest: str, *, max_bytes: int
+    ) -> bytes | Failure:
+        """A blob that is not a config, such as a signature: from the cache, or fetched.
+
+        It is not kept in memory.
+        """
+        name = registry.name
+        key = self._key(BLOBS, name, repository, digest)
+
+        async def fetch() -> bytes | Failure:
+            stored = self._stored_blob(key)
+            if stored is not None:
+                return stored
+            blob = await registry.get_blob(
+                repository, digest, max_bytes=max_bytes, stage=Stage.BLOB
+            )
+            if isinstance(blob, bytes):
+                self.digest_cache.put(name, digest, blob, content_type=BLOB)
+                self._usable.put(key, True)
+            return blob
+
+        return await self._fetch_once(
+            (BLOBS, name, repository, digest), lambda: None, fetch
+        )
+
+    def _stored_blob(self, key: _Key) -> bytes | None:
+        """A blob of the digest cache, if this run may use it without a request."""
+        _, registry, _, digest = key
+        content = self.digest_cache.get(registry, digest)
+        if (
+            content is not None
+            and content.confirmation is not None
+            and content.confirmation.content_type == BLOB
+            and (self._usable.get(key) or self._is_fresh(content.confirmation, digest))
+        ):
+            return content.body
+        return None
 
     # -- both ------------------------------------------------------------------
 

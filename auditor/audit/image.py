@@ -15,16 +15,28 @@ from __future__ import annotations
 import functools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from auditor.audit.assemble import MetadataAssembler
 from auditor.audit.content_cache import ContentCache
 from auditor.audit.image_attachments import BlobChecker, RepositoryDataCollector
 from auditor.audit.image_metadata import ImageOptions, status_at_mirror
 from auditor.audit.resolve import Resolver
+from auditor.audit.signatures import (
+    NOT_ASKED,
+    SignatureSearch,
+    SignatureVerifier,
+)
 from auditor.cache.digest_cache import DigestCache
 from auditor.errors import Failure, FailureKind, Stage
-from auditor.model import FailureRecord, ImageRecord, Record, Warn, WarningCode
+from auditor.model import (
+    ContentKind,
+    FailureRecord,
+    ImageRecord,
+    Record,
+    Warn,
+    WarningCode,
+)
 from auditor.oci.content_kind import tagged_kind
 from auditor.oci.image_config import ImageConfig
 from auditor.oci.reference import (
@@ -34,6 +46,9 @@ from auditor.oci.reference import (
 )
 from auditor.registry.registries import Registries
 from auditor.util.clock import Clock, rfc3339
+
+if TYPE_CHECKING:
+    from auditor.oci.signing_keys import ImageSigningKey
 
 Value = TypeVar("Value")
 
@@ -61,6 +76,15 @@ class _Steps:
         self.repository_data = RepositoryDataCollector(
             self.content, options, self.resolver, blobs
         )
+        self.signatures: SignatureVerifier | None = None
+        if options.signatures is not None:
+            self.signatures = SignatureVerifier(self.content, options.signatures, clock)
+
+    def signing_keys(self, reference: Reference) -> tuple[ImageSigningKey, ...]:
+        """The keys that verify signatures of an image; none: do not verify any."""
+        if self.signatures is None:
+            return ()
+        return self.signatures.keys_for(reference.registry, reference.repository)
 
 
 class ImageAuditor:
@@ -168,8 +192,26 @@ class ImageAuditor:
         ) or await steps.assembler.assemble(registry, repository, verified)
         if isinstance(metadata, Failure):
             return metadata
-        data = await steps.repository_data.collect(registry, repository, metadata)
+        content = tagged_kind(metadata.content, reference.tag)
+        # A signature need not be signed itself.
+        is_attached = content is ContentKind.ATTACHMENT
+        keys = () if is_attached else steps.signing_keys(reference)
+        data = await steps.repository_data.collect(
+            registry, repository, metadata, find_all=bool(keys)
+        )
         status = status_at_mirror(data.status) if is_mirror else data.status
+        signed = NOT_ASKED
+        if keys and steps.signatures is not None:
+            search = SignatureSearch(
+                registry=registry,
+                repository=repository,
+                digest=metadata.digest,
+                media_type=metadata.media_type,
+                size=verified.size,
+                attachments=data.attachments,
+                is_complete=data.has_all_attachments and not is_mirror,
+            )
+            signed = await steps.signatures.verify(search, keys)
         location = None
         if place is not reference and place != reference:
             location = f"{place.registry}/{repository}"
@@ -182,7 +224,7 @@ class ImageAuditor:
             media_type=metadata.media_type,
             schema_version=metadata.schema_version,
             artifact_type=metadata.artifact_type,
-            content=tagged_kind(metadata.content, reference.tag),
+            content=content,
             architectures=metadata.architectures,
             platforms=metadata.platforms,
             platforms_left_out=metadata.platforms_left_out,
@@ -198,7 +240,14 @@ class ImageAuditor:
             manifest_size=metadata.manifest_size,
             other_children=metadata.other_children,
             untagged=None if reference.tag is None else False,
-            warnings=verified.warnings + metadata.warnings + data.warnings,
+            verified_by=signed.verified_by,
+            not_verified_by=signed.not_verified_by,
+            signatures=signed.signatures,
+            signatures_left_out=signed.signatures_left_out,
+            warnings=verified.warnings
+            + metadata.warnings
+            + data.warnings
+            + signed.warnings,
             audited_at=rfc3339(self._clock.epoch()),
         )
 

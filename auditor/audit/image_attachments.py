@@ -86,9 +86,13 @@ _Key = tuple[str, str, str]  # registry, repository, digest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepositoryData:
-    """Attachments of an image, the status that follows from them, and warnings."""
+    """Attachments of an image, the status that follows from them, and warnings.
+
+    `has_all_attachments`: the search for them was complete.
+    """
 
     attachments: tuple[Attachment, ...] = ()
+    has_all_attachments: bool = False
     status: SupplyChainStatus = UNKNOWN_STATUS
     warnings: tuple[Warn, ...] = ()
 
@@ -103,7 +107,8 @@ _DigestTags = tuple[frozenset[str] | None]
 class RepositoryDataCollector:
     """Collects the data of images that the options ask for.
 
-    Without `--attachments all` and `--verify-blobs` it sends no request.
+    Without `--attachments all` and `--verify-blobs` it sends no request, but for images
+    of which everything is to be found.
     """
 
     def __init__(
@@ -123,13 +128,18 @@ class RepositoryDataCollector:
         self._listings: SingleFlight[tuple[str, str], _DigestTags] = SingleFlight()
 
     async def collect(
-        self, registry: Registry, repository: str, metadata: ImageMetadata
+        self,
+        registry: Registry,
+        repository: str,
+        metadata: ImageMetadata,
+        *,
+        find_all: bool = False,
     ) -> RepositoryData:
-        """The data of one image."""
+        """The data of one image; `find_all` as with `--attachments all`."""
         warnings: tuple[Warn, ...] = ()
         if metadata.blobs:
             warnings = await self.blobs.warnings(registry, repository, metadata.blobs)
-        if self._all_attachments:
+        if find_all or self._all_attachments:
             data = await self._search(registry, repository, metadata)
             return (
                 replace(data, warnings=data.warnings + warnings) if warnings else data
@@ -235,6 +245,7 @@ class _AttachmentSearch:
         )
         return RepositoryData(
             attachments=attachments,
+            has_all_attachments=are_all_known,
             status=supply_chain_status(
                 root, platforms, attachments, is_complete=are_all_known
             ),

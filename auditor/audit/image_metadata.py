@@ -15,6 +15,7 @@ from fnmatch import translate
 
 from auditor.audit.memory_sizes import children_bytes, image_bytes
 from auditor.config import AttachmentMode, ImageConfigMode, Settings
+from auditor.config.signature_policy import SignaturePolicy, load_signature_policy
 from auditor.fast_dataclass import dataclass
 from auditor.model import (
     Attachment,
@@ -87,10 +88,14 @@ class ImageOptions:
     labels: LabelPatterns | None = None
     attachments: AttachmentMode = AttachmentMode.INDEX
     verify_blobs: bool = False
+    signatures: SignaturePolicy | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> ImageOptions:
-        """The options of a run; `since` needs creation times, so all configs."""
+        """The options of a run; `since` needs creation times, so all configs.
+
+        Raises `ConfigError` if the signature policy cannot be used.
+        """
         return cls(
             image_config=ImageConfigMode.ALWAYS
             if settings.since is not None
@@ -99,6 +104,9 @@ class ImageOptions:
             labels=LabelPatterns(settings.labels) if settings.labels else None,
             attachments=settings.attachments,
             verify_blobs=settings.verify_blobs,
+            signatures=load_signature_policy(settings.verify_signatures)
+            if settings.verify_signatures is not None
+            else None,
         )
 
     def includes(self, platform: Platform) -> bool:

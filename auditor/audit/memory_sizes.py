@@ -114,6 +114,7 @@ def record_bytes(record: Record | None) -> int:
     return (
         size
         + 2 * _OBJECT_BYTES * len(record.bases or ())
+        + _OBJECT_BYTES * len(record.signatures or ())
         + image_bytes(
             record.platforms, record.annotations, record.attachments, record.warnings
         )

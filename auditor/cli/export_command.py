@@ -16,6 +16,7 @@ _TABLES = [
     "layers",
     "attachments",
     "bases",
+    "signatures",
     "warnings",
     "failures",
     "sources",

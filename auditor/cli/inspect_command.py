@@ -263,11 +263,35 @@ def _supply_chain_lines(record: ImageRecord) -> list[str]:
         "sbom   ": record.has_sbom,
         "provenance": record.has_provenance,
     }
-    return [
+    lines = [
         f"{name} {'yes, not verified' if state else 'no'}"
         for name, state in states.items()
         if state is not None
     ]
+    if record.verified_by is None:
+        return lines
+    if record.signed:
+        lines[0] = "signed  yes"
+    return lines + _verification_lines(record)
+
+
+def _verification_lines(record: ImageRecord) -> list[str]:
+    """By which keys the image is verified, and why each other signature is not."""
+    lines = []
+    if record.verified_by:
+        lines.append(f"verified by {', '.join(record.verified_by)}")
+    if record.not_verified_by:
+        lines.append(f"not verified by {', '.join(record.not_verified_by)}")
+    for one in record.signatures or ():
+        text = f"signature {one.format} {one.state}"
+        if one.keys:
+            text += f" by {', '.join(one.keys)}"
+        if one.signed_at:
+            text += f", signed {one.signed_at}"
+        if one.identity:
+            text += f", {safe_text(one.identity)}"
+        lines.append(f"{text}: {safe_text(one.reason)}" if one.reason else text)
+    return lines
 
 
 def _attachment_line(attachment: Attachment) -> str:

@@ -28,6 +28,7 @@ from auditor.config.settings import (
     Settings,
     SourceMode,
 )
+from auditor.config.signature_policy import load_signature_policy
 from auditor.config.values import (
     BOOLEAN,
     FILE_NAME,
@@ -232,6 +233,10 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
             BOOLEAN,
             "Ask with HEAD whether the base images that images name have moved, also at"
             " other registries.",
+        ),
+        "verify_signatures": Option(
+            PATH,
+            "Verify signatures of cosign and Notation with the keys of this policy.",
         ),
     },
     (OptionGroup.REPORT, OptionScope.RUN): {
@@ -562,7 +567,8 @@ _RECORD_OPTIONS = frozenset({"shape", "image_config", "sources", "shard"})
 def record_settings(settings: Settings) -> dict[str, Any]:
     """The settings that determine the content of records, by option name, as JSON.
 
-    A report can only be resumed with the settings that it was begun with.
+    A report can only be resumed with the settings that it was begun with. Raises
+    `ConfigError` if the signature policy cannot be used.
     """
     return _settings_json(settings, OptionGroup.IMAGE, _RECORD_OPTIONS)
 
@@ -579,11 +585,16 @@ def sharded_run_settings(settings: Settings) -> dict[str, Any]:
 def _settings_json(
     settings: Settings, group: OptionGroup, others: Collection[str]
 ) -> dict[str, Any]:
-    return {
+    values = {
         option.name: _as_json(getattr(settings, option.field))
         for option in OPTIONS
         if option.group is group or option.name in others
     }
+    if settings.verify_signatures is not None and "verify_signatures" in values:
+        # What it says, not where it is.
+        policy = load_signature_policy(settings.verify_signatures)
+        values["verify_signatures"] = policy.fingerprint
+    return values
 
 
 def _as_json(value: object) -> object:

@@ -279,6 +279,7 @@ class Settings:
     that names no reference is an error unless `allow_empty` is set.
     `include` to `since` apply to listed tags only (`Selection`, `parse_since`).
     Records: `platforms` empty means all of them, `labels` (patterns) empty means none.
+    `verify_signatures` is the path of a signature policy.
     Limits: `workers` is per registry, None means `2 * requests_at_once`; `deadline_s`
     is for the run, `reference_timeout_s` for one reference, None means no limit.
     Cache: `cache` is a path, None means the user's cache directory. A cached part of an
@@ -315,6 +316,7 @@ class Settings:
     attachments: AttachmentMode = AttachmentMode.INDEX
     verify_blobs: bool = False
     check_bases: bool = False
+    verify_signatures: str | None = None
     order: Order = Order.INPUT
     workers: int | None = None
     window: int = 1024

@@ -1,4 +1,4 @@
-"""Reads TOML and password files, and finds the lines of keys for error messages.
+"""Reads TOML, password and key files, and finds the lines of keys for error messages.
 
 The only file of this package that opens files.
 """
@@ -18,6 +18,10 @@ from auditor.util.lazy_regex import LazyPattern
 MAX_CONFIG_BYTES = 1024 * 1024
 # Longer than any token or key file that a registry accepts as a password.
 MAX_PASSWORD_BYTES = 64 * 1024
+
+# The bundle of all public authorities has 220 KB.
+MAX_KEY_BYTES = 1024 * 1024
+CERTIFICATE_SUFFIXES = frozenset({".pem", ".crt", ".cer"})
 
 # For a key or a value beyond these, `tomllib` takes quadratic time, or too many frames.
 # A configuration has four levels; an integer of Python has at most 4,300 digits.
@@ -65,6 +69,30 @@ def parse_toml(data: bytes, path: str) -> TomlFile:
 def read_password(path: str) -> str:
     """Read a password file, or raise `OSError` or `UnicodeDecodeError`."""
     return _read(path, MAX_PASSWORD_BYTES).decode("utf-8-sig")
+
+
+def key_files(path: str) -> list[str]:
+    """The path, or the certificates in the folder that it names, sorted by name.
+
+    As in a trust store of notation, other files and folders inside are ignored. Raises
+    `OSError`, also for a folder without any.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        return [path]
+    names = sorted(
+        str(file)
+        for file in folder.iterdir()
+        if file.suffix in CERTIFICATE_SUFFIXES and file.is_file()
+    )
+    if not names:
+        raise OSError("the folder has no .pem, .crt or .cer file")
+    return names
+
+
+def read_key_file(path: str) -> bytes:
+    """Read a file with public keys or certificates, or raise `OSError`."""
+    return _read(path, MAX_KEY_BYTES)
 
 
 def _read(path: str, max_bytes: int) -> bytes:

@@ -248,6 +248,7 @@ def _not_counted(settings: Settings) -> tuple[str, ...]:
         "--attachments all": settings.attachments is AttachmentMode.ALL,
         "--verify-blobs": settings.verify_blobs,
         "--check-bases": settings.check_bases,
+        "--verify-signatures": settings.verify_signatures is not None,
     }
     return tuple(option for option, is_given in options.items() if is_given)
 

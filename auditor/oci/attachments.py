@@ -52,7 +52,7 @@ _PREDICATE_KEYS = (
 )
 _BUNDLE_CONTENT = "dev.sigstore.bundle.content"
 # The predicate of cosign's signatures in bundle format.
-_SIGNING_PREDICATE = "https://sigstore.dev/cosign/sign/"
+SIGNING_PREDICATE = "https://sigstore.dev/cosign/sign/"
 # More predicates of one attachment would be of no use in a report.
 MAX_PREDICATES = 16
 # Annotations of an attachment in a record: those that people write are a few words.
@@ -352,4 +352,4 @@ def _predicate_evidence(predicate: str) -> Evidence | None:
 
 
 def _is_signing(predicate: str) -> bool:
-    return predicate.startswith(_SIGNING_PREDICATE)
+    return predicate.startswith(SIGNING_PREDICATE)

@@ -167,7 +167,7 @@ class Registry:
         max_bytes: int | None = None,
         stage: Stage = Stage.CONFIG,
     ) -> bytes | Failure:
-        """The verified bytes of a config or an SBOM (spec: "Pulling blobs").
+        """The verified bytes of a config, SBOM or signature (spec: "Pulling blobs").
 
         At most `max_bytes`, by default `max_manifest_bytes`: layers of images are never
         fetched. If they have another digest, they are requested once more, on a new

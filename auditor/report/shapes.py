@@ -43,8 +43,9 @@ MAX_ENCODED_BYTES = 8 * 1024 * 1024
 class PlatformRow:
     """One platform of one reference. `layers` is their number.
 
-    `signed`, `has_sbom`, `has_provenance`, `pushed_at`, `pulled_at` and `untagged` are
-    about the whole image, and so are `sources` and `input_labels` (see `ImageRecord`).
+    `signed`, `has_sbom`, `has_provenance`, `pushed_at`, `pulled_at`, `untagged`,
+    `verified_by` and `not_verified_by` are about the whole image, and so are `sources`
+    and `input_labels` (see `ImageRecord`).
 
     `platform_digest` is null if the image has no platform.
     """
@@ -88,6 +89,8 @@ class PlatformRow:
     sources_left_out: int
     input_labels: dict[str, tuple[str, ...]] | None
     input_labels_left_out: int
+    verified_by: tuple[str, ...] | None
+    not_verified_by: tuple[str, ...] | None
     audited_at: str
 
 

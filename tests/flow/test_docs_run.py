@@ -24,7 +24,8 @@ from tests.support.doc_registry import (
     documented_app,
     documented_content,
 )
-from tests.support.registry import serve_in_thread
+from tests.support.registry import registry_app, serve_in_thread
+from tests.support.signed_images import documented_signatures
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ROOT / "tests" / "support" / "doc_programs"
@@ -71,6 +72,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         serve_in_thread(documented_app(content)) as url,
         serve_in_thread(documented_app(documented_content())) as other,
         serve_in_thread(demo_app(DemoContent.of(demo_images()))) as demo,
+        serve_in_thread(registry_app(documented_signatures(files))) as signed,
     ):
         host = url.removeprefix("http://")
         elsewhere = other.removeprefix("http://").replace("127.0.0.1", "localhost")
@@ -104,6 +106,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             names={
                 "registry.example.com": host,
                 "mirror.example.com": elsewhere,
+                "images.example.com": signed.removeprefix("http://"),
                 "127.0.0.1:5050": demo.removeprefix("http://"),
                 "/var/lib": "var",
                 "/etc/auditor": "etc/auditor",

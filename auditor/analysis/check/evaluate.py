@@ -144,6 +144,7 @@ SELECT kind, reference, registry, repository, tag, digest, failure, detail,
        platforms_left_out, signed, has_sbom, has_provenance, warnings,
        bases AS base_checks, bases_left_out,
        {_USED_BY} AS used_by,
+       verified_by, not_verified_by, signatures,
        list_distinct(flatten([map_keys(p.config.labels) FOR p IN platforms]))
          AS label_names,
        epoch_us(TRY_CAST(audited_at AS TIMESTAMPTZ)) AS audited_us,
@@ -227,7 +228,8 @@ class PolicyQueries:
         return (
             "SELECT * EXCLUDE (architectures, size, annotations, access,"
             " platforms_left_out, signed, has_sbom, has_provenance, warnings,"
-            " base_checks, bases_left_out, audited_us, pushed_us, pulled_us,"
+            " verified_by, not_verified_by, signatures, base_checks,"
+            " bases_left_out, audited_us, pushed_us, pulled_us,"
             " media_types, platform_info, attached, detail),"
             f" CAST([o FOR o IN [{outcomes}] IF len(o.found) > 0 OR len(o.unknown) > 0]"
             f" AS {_OUTCOME}[]) AS outcomes"

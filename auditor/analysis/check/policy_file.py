@@ -42,7 +42,6 @@ _WAIVER_KEYS: dict[str, ValueType] = {
 _SECTION_NAME = re.compile(r"[A-Za-z0-9_-]+")
 # Rules that do not exist under these names.
 _OTHER_NAMES = {
-    "required_signature": 'use required_attachments = ["signature"]',
     "required_sbom": 'use required_attachments = ["sbom"]',
     "stale_base": "use forbid_stale_base = true",
     "required_provenance": 'use required_attachments = ["provenance"]',

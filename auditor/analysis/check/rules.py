@@ -92,6 +92,13 @@ _POSSIBLE = """
          ELSE [required] END"""
 _UNCERTAIN = f"(({_RECORDED}) IS NULL AND ({_covered(_POSSIBLE, certain=False)}))"
 
+# What the signatures of an image are, if a key verifies none of them.
+_WHY_NOT_SIGNED = """
+    CASE WHEN len(signatures) = 0 THEN 'none is attached'
+         ELSE array_to_string(list_sort(list_distinct(
+                [s.format || ' ' || s.state || coalesce(': ' || s.reason, '')
+                 FOR s IN signatures])[:3]), '; ') END"""
+
 # -- rules --
 
 _DEFINITIONS = (
@@ -357,6 +364,25 @@ _DEFINITIONS = (
            FOR required IN {_MISSING} IF {_UNCERTAIN}]
         END""",
         hint="audit with --attachments all, or require attestation",
+    ),
+    RuleDefinition(
+        name="required_signature",
+        value_type=values.KEYS,
+        summary="Every image has signatures that these keys of the signature policy"
+        " verify.",
+        message="has no verified signature of {found}",
+        violations=f"""
+        CASE WHEN {IS_PUBLISHED} THEN
+          [key || ' (' || {_WHY_NOT_SIGNED} || ')' FOR key IN $value
+           IF list_contains(not_verified_by, key)]
+        END""",
+        unknown=f"""
+        CASE WHEN {IS_PUBLISHED} THEN
+          ['whether it is signed by ' || key FOR key IN $value
+           IF NOT list_contains(coalesce(list_concat(verified_by, not_verified_by),
+                                         []), key)]
+        END""",
+        hint="audit with --verify-signatures POLICY, whose keys have these names",
     ),
     RuleDefinition(
         name="allowed_grants",

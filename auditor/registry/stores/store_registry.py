@@ -161,7 +161,7 @@ class StoreRegistry(Registry):
         max_bytes: int | None = None,
         stage: Stage = Stage.CONFIG,
     ) -> bytes | Failure:
-        """The verified bytes of a config or an SBOM."""
+        """The verified bytes of a config, an SBOM or a signature."""
         data = await self.read(digest, max_bytes=max_bytes)
         if isinstance(data, Failure):
             return data.at(stage)

@@ -24,6 +24,7 @@ COUNTS = {  # of RECORDS
     "layers": 5,
     "attachments": 1,
     "bases": 1,
+    "signatures": 1,
     "warnings": 1,
     "failures": 2,
     "sources": 0,

@@ -165,7 +165,7 @@ def _bash(line: str, folder: Path) -> list[str]:
     [
         ("auditor hist", ["history"]),
         ("auditor nightly st", ["status"]),
-        ("auditor audit --verify", ["--verify-blobs"]),
+        ("auditor audit --verify-b", ["--verify-blobs"]),
         ("auditor audit --format t", ["table"]),
         ("auditor audit --shape=", ["image", "layer", "platform"]),
         ("auditor audit --format table reg", ["registry.example.com:5000/"]),

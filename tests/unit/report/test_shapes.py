@@ -43,6 +43,8 @@ IMAGE_LINE = (
     '"bases":null,"bases_left_out":0,"untagged":null,'
     '"sources":null,"sources_left_out":0,"input_labels":null,'
     '"input_labels_left_out":0,'
+    '"verified_by":null,"not_verified_by":null,"signatures":null,'
+    '"signatures_left_out":0,'
     '"warnings":[],"audited_at":"2026-11-24T02:00:00Z"}\n'
 )
 FAILURE_LINE = (
@@ -68,6 +70,7 @@ PLATFORM_LINE = (
     '"has_provenance":true,"pushed_at":null,"pulled_at":null,"untagged":null,'
     '"sources":null,"sources_left_out":0,"input_labels":null,'
     '"input_labels_left_out":0,'
+    '"verified_by":["release"],"not_verified_by":[],'
     '"audited_at":"2026-11-24T02:00:00Z"}'
 )
 LAYER_LINE = (

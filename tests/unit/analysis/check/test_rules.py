@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,11 @@ from auditor.model import (
     ConfigDetails,
     ContentKind,
     ImageRecord,
+    ImageSignature,
     PlatformRecord,
     Record,
+    SignatureFormat,
+    SignatureState,
     Warn,
     WarningCode,
 )
@@ -425,6 +429,44 @@ VIOLATIONS += [
     ('max_unpulled = "9 days"', listed(OLD, OLD, **SIGNATURE_TAG), []),
 ]
 
+
+def signature(state: SignatureState, reason: str | None = None) -> ImageSignature:
+    return ImageSignature(
+        digest=digest("9"),
+        format=SignatureFormat.COSIGN,
+        state=state,
+        keys=(),
+        reason=reason,
+        identity=None,
+        signed_at=None,
+    )
+
+
+def verified(
+    by: Sequence[str], not_by: Sequence[str], *found: ImageSignature, **more: Any
+) -> Record:
+    return image(
+        verified_by=tuple(by), not_verified_by=tuple(not_by), signatures=found, **more
+    )
+
+
+SIGNED = 'required_signature = ["release", "qa"]'
+VIOLATIONS += [
+    (SIGNED, verified(["release", "qa", "x"], []), []),
+    (SIGNED, verified(["release"], ["qa"]), ["qa (none is attached)"]),
+    (SIGNED, verified([], ["qa", "release"], **SIGNATURE_TAG), []),
+    (
+        SIGNED,
+        verified(
+            ["release"],
+            ["qa"],
+            signature(SignatureState.VERIFIED),
+            signature(SignatureState.INVALID, "why"),
+        ),
+        ["qa (cosign invalid: why; cosign verified)"],
+    ),
+]
+
 NO_AGE = ["the age of linux/amd64"]
 # The rule, a record, and what the report does not contain.
 UNKNOWN: list[tuple[str, Record, list[str]]] = [
@@ -441,6 +483,11 @@ UNKNOWN: list[tuple[str, Record, list[str]]] = [
         listed(OLD),
         ["when it was last pulled (pushed on 2026-05-28)"],
     ),
+    # audited without a signature policy, or by an earlier version
+    (SIGNED, image(signed=True), [
+        "whether it is signed by release", "whether it is signed by qa"]),
+    # not all signatures could be read; or the policy has no such key
+    (SIGNED, verified(["release"], []), ["whether it is signed by qa"]),
     ("max_size = 10", sized(None), ["its size"]),
     ("max_platform_size = 200", sized(100, None), ["the size of linux/a1"]),
     ("max_layers = 9", EVERYTHING, ["the layers of windows/amd64"]),

@@ -1,0 +1,201 @@
+"""Verifies sigstore bundles with public keys.
+
+A bundle contains either a DSSE envelope, whose statement names what is signed, or a
+message signature of the manifest itself. Its verification material is a hint to a
+public key, or a certificate (keyless), which cannot be verified without sigstore's root
+of trust. Entries of a transparency log are ignored: the key is what is trusted.
+
+Sources: sigstore protobuf-specs, `sigstore_bundle.proto` and `sigstore_common.proto`;
+DSSE protocol.md (the bytes that are signed); in-toto attestation spec/v1/statement.md;
+cosign specs/BUNDLE_SPEC.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cryptography import x509
+
+from auditor.errors import ProtocolError
+from auditor.oci.attachments import SIGNING_PREDICATE
+from auditor.oci.cosign_signature import (
+    KEYLESS,
+    by_none_of,
+    certificate_identity,
+    names_of_signers,
+    other_digest,
+)
+from auditor.oci.encoding import parse_json
+from auditor.oci.signature_verdict import (
+    MAX_SIGNATURE_BYTES,
+    InvalidSignatureError,
+    SignatureVerdict,
+    decode_base64,
+    invalid,
+    unverifiable,
+    verified,
+)
+from auditor.oci.signing_keys import ImageSigningKey, is_digest_signed_by
+
+_MEDIA_TYPE = "application/vnd.dev.sigstore.bundle"
+_STATEMENT_TYPE = "application/vnd.in-toto+json"
+_STATEMENT = "https://in-toto.io/Statement/"
+# A certificate of Fulcio has some 800 bytes.
+_MAX_CERTIFICATE_BYTES = 64 * 1024
+# cosign's statements have 300 bytes.
+MAX_PAYLOAD_BYTES = 1024 * 1024
+# More signatures of one envelope, or subjects of one statement, are not looked at.
+MAX_ENTRIES = 100
+
+
+def verify_bundle(
+    raw: bytes, *, digest: str, keys: Sequence[ImageSigningKey]
+) -> SignatureVerdict:
+    """The verdict on a bundle as a signature of `digest`.
+
+    `keys` without public keys are ignored. Never raises.
+    """
+    try:
+        bundle = _parse_bundle(raw)
+        if isinstance(bundle.get("dsseEnvelope"), dict):
+            names = _envelope_signers(bundle["dsseEnvelope"], digest, keys)
+        else:
+            message = _object(bundle.get("messageSignature"), "signature")
+            found = _message_signers(message, digest, keys)
+            if isinstance(found, SignatureVerdict):
+                return found
+            names = found
+    except InvalidSignatureError as error:
+        return invalid(error)
+    if names:
+        return verified(names)
+    certificate = _certificate(bundle.get("verificationMaterial"))
+    if certificate is not None:
+        return unverifiable(KEYLESS).from_(_der_identity(certificate))
+    return by_none_of(keys)
+
+
+def _parse_bundle(raw: bytes) -> dict[str, Any]:
+    bundle = _object(_parsed(raw, "bundle"), "document")
+    media_type = bundle.get("mediaType")
+    if not isinstance(media_type, str) or not media_type.startswith(_MEDIA_TYPE):
+        raise InvalidSignatureError("its document is not a sigstore bundle")
+    return bundle
+
+
+def _envelope_signers(
+    envelope: dict[str, Any], digest: str, keys: Sequence[ImageSigningKey]
+) -> list[str]:
+    """The keys that signed a statement that `digest` is signed."""
+    payload = decode_base64(
+        envelope.get("payload"), "payload", max_bytes=MAX_PAYLOAD_BYTES
+    )
+    payload_type = envelope.get("payloadType")
+    if payload_type != _STATEMENT_TYPE:
+        raise InvalidSignatureError("its payload is not an in-toto statement")
+    _check_statement(payload, digest)
+    encoded_type = payload_type.encode()
+    # DSSE protocol.md: PAE(type, body).
+    signed = b"DSSEv1 %d %s %d %s" % (
+        len(encoded_type),
+        encoded_type,
+        len(payload),
+        payload,
+    )
+    names: dict[str, None] = {}
+    for entry in _list(envelope.get("signatures"), "signatures"):
+        signature = decode_base64(
+            _object(entry, "signature").get("sig"),
+            "signature",
+            max_bytes=MAX_SIGNATURE_BYTES,
+        )
+        names.update(dict.fromkeys(names_of_signers(keys, signed, signature)))
+    return [key.name for key in keys if key.name in names]
+
+
+def _check_statement(payload: bytes, digest: str) -> None:
+    statement = _object(_parsed(payload, "payload"), "payload")
+    kind, predicate = statement.get("_type"), statement.get("predicateType")
+    if not isinstance(kind, str) or not kind.startswith(_STATEMENT):
+        raise InvalidSignatureError("its payload is not an in-toto statement")
+    if not isinstance(predicate, str) or not predicate.startswith(SIGNING_PREDICATE):
+        raise InvalidSignatureError(
+            "its statement is not that the image is signed, but an attestation"
+        )
+    algorithm, _, encoded = digest.partition(":")
+    signed = []
+    for entry in _list(statement.get("subject"), "subject"):
+        digests = _object(_object(entry, "subject").get("digest"), "digest")
+        if digests.get(algorithm) == encoded:
+            return
+        signed += [f"{name}:{value}" for name, value in digests.items()]
+    raise InvalidSignatureError(other_digest(", ".join(signed[:3]) or "nothing"))
+
+
+def _message_signers(
+    message: dict[str, Any], digest: str, keys: Sequence[ImageSigningKey]
+) -> list[str] | SignatureVerdict:
+    """The keys that signed the manifest itself, of which only the digest is needed."""
+    stated = _object(message.get("messageDigest"), "digest")
+    if stated.get("algorithm") != "SHA2_256" or not digest.startswith("sha256:"):
+        return unverifiable("its digest is not of SHA-256")
+    value = decode_base64(stated.get("digest"), "digest", max_bytes=32)
+    if f"sha256:{value.hex()}" != digest:
+        raise InvalidSignatureError(other_digest(f"sha256:{value.hex()}"))
+    signature = decode_base64(
+        message.get("signature"), "signature", max_bytes=MAX_SIGNATURE_BYTES
+    )
+    return [
+        key.name
+        for key in keys
+        if any(is_digest_signed_by(one, value, signature) for one in key.public_keys)
+    ]
+
+
+def _certificate(material: object) -> bytes | None:
+    """The signing certificate; None if the material is a hint to a public key."""
+    if not isinstance(material, dict):
+        return None
+    certificate = material.get("certificate")
+    chain = material.get("x509CertificateChain")
+    if isinstance(chain, dict) and isinstance(chain.get("certificates"), list):
+        certificate = next(iter(chain["certificates"]), None)
+    if not isinstance(certificate, dict):
+        return None
+    try:
+        return decode_base64(
+            certificate.get("rawBytes"),
+            "certificate",
+            max_bytes=_MAX_CERTIFICATE_BYTES,
+        )
+    except InvalidSignatureError:
+        return b""
+
+
+def _der_identity(certificate: bytes) -> str | None:
+    try:
+        return certificate_identity(x509.load_der_x509_certificate(certificate))
+    except ValueError:
+        return None
+
+
+def _parsed(raw: bytes, what: str) -> object:
+    try:
+        return parse_json(raw, what)
+    except ProtocolError as error:
+        raise InvalidSignatureError(error.detail) from None
+
+
+def _object(value: object, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidSignatureError(f"its bundle has no valid {what}")
+    return value
+
+
+def _list(value: object, what: str) -> list[Any]:
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_ENTRIES:
+        raise InvalidSignatureError(
+            f"its {what} are not a list of 1 to {MAX_ENTRIES} entries"
+        )
+    return value
