@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from auditor.analysis import unused_sql as sql
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
@@ -27,13 +27,12 @@ from auditor.analysis.reports import (
 )
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
-from auditor.model import SCHEMA, ContentKind
+from auditor.model import SCHEMA, ContentKind, Source
 from auditor.util.text import safe_text
 
 if TYPE_CHECKING:
     import duckdb
 
-RowT = TypeVar("RowT")
 # The reference of a line that names none, in a message.
 _TEXT_CHARS = 200
 
@@ -70,6 +69,7 @@ class GoneImage:
     `digest` is what it was when it was last audited, None if it never was. `last_seen`
     is RFC 3339. If it is `certain`, the last audit of it got "not found"; otherwise the
     reports of the registry have other tags of the repository, and not this one.
+    `sources` say what used it then, as in its record; empty if that has none.
     """
 
     schema: int = SCHEMA
@@ -81,6 +81,7 @@ class GoneImage:
     digest: str | None
     last_seen: str
     certain: bool
+    sources: tuple[Source, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,16 +128,16 @@ class UsageComparison:
 
     def unused(self, *, limit: int = 0) -> Iterator[UnusedImage]:
         """What runs nowhere; those that free the most bytes first."""
-        return self._rows(sql.SELECT_UNUSED, UnusedImage, limit)
+        return (UnusedImage(**row) for row in self._rows(sql.SELECT_UNUSED, limit))
 
     def gone(self, *, limit: int = 0) -> Iterator[GoneImage]:
         """What runs and is not in the registry; certain ones first, then the latest."""
-        return self._rows(sql.SELECT_GONE, GoneImage, limit)
+        for row in self._rows(sql.SELECT_GONE, limit):
+            sources = tuple(Source(**one) for one in row.pop("sources") or ())
+            yield GoneImage(**row, sources=sources)
 
-    def _rows(self, query: str, row_type: type[RowT], limit: int) -> Iterator[RowT]:
-        for row in stream_rows(self._connection, query + limit_clause(limit)):
-            values: dict[str, Any] = row
-            yield row_type(**values)
+    def _rows(self, query: str, limit: int) -> Iterator[dict[str, Any]]:
+        return stream_rows(self._connection, query + limit_clause(limit))
 
 
 @contextmanager

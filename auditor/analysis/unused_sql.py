@@ -36,14 +36,16 @@ CREATE_RUNNING = """
     CREATE TABLE running_line (
         reference VARCHAR, registry VARCHAR, repository VARCHAR, tag VARCHAR,
         digest VARCHAR, kind VARCHAR, failure VARCHAR, status BIGINT, detail VARCHAR,
-        last_seen VARCHAR)"""
+        last_seen VARCHAR,
+        sources STRUCT("list" VARCHAR, place VARCHAR, namespace VARCHAR,
+                       workload VARCHAR, container VARCHAR)[])"""
 
 _RUNNING_KEY = "reference, registry, repository, tag, digest, kind, failure, status"
 
 # A night has most references of the night before.
 ADD_RUNNING_REPORTS = f"""
     INSERT INTO running_line
-    SELECT {_RUNNING_KEY}, min(detail), max(audited_at)
+    SELECT {_RUNNING_KEY}, min(detail), max(audited_at), max_by(sources, audited_at)
     FROM running_report.lines GROUP BY ALL"""
 
 
@@ -53,7 +55,8 @@ def add_history(files: str) -> str:
         INSERT INTO running_line
         SELECT reference, registry, repository, tag, digest,
                CASE WHEN failure IS NULL THEN 'image' ELSE 'failure' END,
-               failure, NULL, NULL, max(strftime(audited_at, '%Y-%m-%dT%H:%M:%SZ'))
+               failure, NULL, NULL,
+               max(strftime(audited_at, '%Y-%m-%dT%H:%M:%SZ')), NULL
         FROM read_parquet({quoted(files)}, hive_partitioning = false) GROUP BY ALL"""
 
 
@@ -186,7 +189,7 @@ FIND_GONE = (
         SELECT {_PLACE}, name, contains(name, ':') AS by_digest,
                max(last_seen) AS last_seen,
                max_by({{reference: reference, tag: tag, digest: digest,
-                        failure: failure}},
+                        failure: failure, sources: sources}},
                       row(last_seen, failure IS NULL, reference)) AS newest
         FROM (SELECT *, CASE WHEN contains(reference, '@') THEN digest
                              ELSE tag END AS name
@@ -254,6 +257,7 @@ SELECT_UNUSED = """
 
 SELECT_GONE = """
     SELECT newest.reference AS reference, registry, repository, newest.tag AS tag,
-           newest.digest AS digest, last_seen, state = 'gone' AS certain
+           newest.digest AS digest, last_seen, state = 'gone' AS certain,
+           newest.sources AS sources
     FROM sought WHERE state IN ('gone', 'missing')
     ORDER BY certain DESC, last_seen DESC, reference"""

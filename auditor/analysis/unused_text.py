@@ -88,6 +88,10 @@ def _summary_lines(totals: UnusedTotals) -> Iterator[str]:
         if totals.unsized:
             freed += f", and {format_count(totals.unsized, 'layer')} of unknown size"
         yield f"{freed} of layers that nothing else in these reports has"
+        yield (
+            "what that leaves behind or breaks: --format list > FILE; auditor cleanup"
+            " plan REPORT --delete @FILE"
+        )
     if totals.gone_unknown:
         yield (
             f"of {totals.gone_unknown:,} running"
@@ -121,6 +125,7 @@ def _tables(usage: UsageComparison, limit: int) -> Iterator[TitledTable]:
             code_column("reference"),
             text_column("last seen", "last_seen", form=_date),
             text_column("found by", _evidence),
+            text_column("used by", _user),
         ),
         rows=tuple(usage.gone(limit=limit)),
         total=totals.gone + totals.missing,
@@ -130,6 +135,16 @@ def _tables(usage: UsageComparison, limit: int) -> Iterator[TitledTable]:
 
 def _date(time: str) -> str:
     return time[:10]
+
+
+def _user(gone: GoneImage) -> str | None:
+    """The first of what used it, and the number of the others."""
+    if not gone.sources:
+        return None
+    first, *others = gone.sources
+    names = [name for name in (first.namespace, first.workload) if name]
+    more = f" and {len(others)} more" if others else ""
+    return ("/".join(names) or first.place) + more
 
 
 def _evidence(gone: GoneImage) -> str:

@@ -15,7 +15,7 @@ from auditor.analysis import history
 from auditor.cli.main import run
 from auditor.errors import FailureKind, Stage
 from auditor.input.lists import read_list_file
-from auditor.model import FailureRecord, ImageRecord, Record
+from auditor.model import FailureRecord, ImageRecord, Record, Source
 from tests.manifests import digest
 from tests.records import REFUSED, failure, image, layer, platform
 from tests.reports import write_report
@@ -257,9 +257,26 @@ def test_what_runs_is_gone_only_if_the_reports_say_so(
     assert [row["certain"] for row in gone] == [certain] * len(gone)
 
 
+def test_a_reference_that_is_gone_says_what_uses_it(reports: Reports) -> None:
+    web = Source(list=None, place="cluster", namespace="shop", workload="Job/mail")
+    more = Source(list="jobs.txt", place="jobs.txt:7")
+    gone = lost("app:7", FailureKind.NOT_FOUND, sources=(web, more))
+    reports.write("run.jsonl", one("app:1", "1"), gone)
+    (row,) = [row for row in reports.rows() if row["kind"] == "gone"]
+    assert [source["workload"] for source in row["sources"]] == ["Job/mail", None]
+    assert "shop/Job/mail and 1 more" in reports.run()
+
+
 def test_a_report_of_an_earlier_version_is_read(reports: Reports) -> None:
     path = reports.folder / "registry.jsonl"
-    new = {"untagged", "subject", "other_children", "manifest_size", "pushed_at"}
+    new = {
+        "untagged",
+        "subject",
+        "other_children",
+        "manifest_size",
+        "pushed_at",
+        "sources",
+    }
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     path.write_text(
         "".join(

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from auditor.audit.run import AuditRun
 from auditor.config import ListerName
 from auditor.demo.demo_registry import DemoContent
 from auditor.demo.image_builder import image, index
 from auditor.errors import FailureKind
 from auditor.model import FailureRecord, ImageRecord
+from auditor.report.summary import merge_summaries
 from auditor.report.summary_text import summary_lines
+from auditor.report.writer import Report
+from auditor.util.shard import Shard
 from tests.flow.harness import ADMIN, Outcome, lab, service
+from tests.flow.reporting import lines_of, report_to
 from tests.flow.test_product_listings import CASES, Case, google, product
-from tests.support.fault_actions import Answer
+from tests.support.fault_actions import Answer, Hold
 from tests.support.products import PUSHED_EPOCH, harbor_api
 from tests.support.products.routes import children, untagged
 
@@ -158,6 +165,54 @@ async def test_one_that_is_deleted_meanwhile_has_vanished() -> None:
     assert failure.failure is FailureKind.VANISHED
     assert "listed this manifest" in failure.detail
     assert (failure.tag, failure.digest) == (None, old)
+
+
+async def test_the_shards_of_an_audit_have_each_once() -> None:
+    case = next(one for one in LISTS_UNTAGGED if one.lister is ListerName.GHCR)
+    content = leftovers()
+    for number in range(6):
+        content.add(f"team/app-{number}", image(f"old {number}"))
+    async with product(case, content) as here:
+        whole = await here.audit(here.ref("team/**:*"), untagged=True)
+        parts = [
+            await here.audit(
+                here.ref("team/**:*"), untagged=True, shard=Shard(number=number, of=3)
+            )
+            for number in (1, 2, 3)
+        ]
+    found = [reference for part in parts for reference in part.references]
+    assert sorted(found) == sorted(whole.references)
+    assert len(by_digest(whole)) == 3 + 6
+    merged = merge_summaries(
+        [part.summary.to_json() for part in parts], output="report.jsonl"
+    )
+    assert merged["lists"]["tags"]["untagged"] == 9
+    assert any("9 manifests without a tag" in one for one in summary_lines(merged))
+
+
+async def test_a_resumed_run_keeps_their_records(tmp_path: Path) -> None:
+    case = next(one for one in LISTS_UNTAGGED if one.lister is ListerName.GHCR)
+    whole, output = tmp_path / "whole", tmp_path / "out"
+    async with product(case, leftovers()) as here:
+        asked = here.ref("team/**:*")
+        await report_to(here, whole, asked, untagged=True)
+        held = "/v2/team/b/manifests/*"
+        here.faults.on("GET", held, Hold())
+        before = here.faults.count("GET", held)
+
+        @asynccontextmanager
+        async def stopped(run: AuditRun, _: Report) -> AsyncIterator[None]:
+            async with here.when(
+                lambda: here.faults.count("GET", held) > before, lambda: run.stop(0.0)
+            ):
+                yield
+
+        await report_to(
+            here, output, asked, untagged=True, workers=1, meanwhile=stopped
+        )
+        done = await report_to(here, output, asked, untagged=True, resume=True)
+    assert lines_of(output) == lines_of(whole)
+    assert done.summary.resumed == {"kept": 5, "left_out": 0}
 
 
 async def test_only_a_pattern_for_all_tags_stands_for_what_has_none() -> None:
