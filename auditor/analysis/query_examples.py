@@ -78,6 +78,13 @@ EXAMPLES = (
   from images group by all having count(*) > 1""",
     ),
     QueryExample(
+        question="Tags that are the only name of their image",
+        sql="""\
+  select registry, repository, min(tag) as only_tag, digest
+  from images where content = 'image' and tag is not null
+  group by all having count(*) = 1 order by repository, only_tag""",
+    ),
+    QueryExample(
         question="Failures by kind, with an example",
         sql="""\
   select failure, count(*) as n, any_value(reference) as example

@@ -11,6 +11,7 @@ from auditor.analysis.cleanup.plan import (
     Deletion,
     Outcome,
     PlanTotals,
+    RunningImage,
 )
 from auditor.analysis.cleanup.protection import (
     ProtectedDigest,
@@ -278,6 +279,7 @@ def _tables(plan: CleanupPlan, limit: int) -> Iterator[TitledTable]:
             columns=(
                 code_column("runs", "running"),
                 text_column("loses its", "loses"),
+                text_column("used by", _used_by),
                 code_column("deleted as", "deleted"),
                 code_column("digest"),
             ),
@@ -322,6 +324,11 @@ def _tables(plan: CleanupPlan, limit: int) -> Iterator[TitledTable]:
         rows=tuple(plan.repositories(limit=limit)),
         total=plan.repository_count,
     )
+
+
+def _used_by(image: RunningImage) -> str | None:
+    more = image.used_by_count - 1
+    return image.used_by and image.used_by + (f" and {more:,} more" if more > 0 else "")
 
 
 def _outcome(deletion: Deletion) -> str:

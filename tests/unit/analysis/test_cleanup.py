@@ -21,7 +21,7 @@ from auditor.analysis.cleanup.selection import (
     path_expression,
 )
 from auditor.cli.main import run
-from auditor.model import Record
+from auditor.model import Record, Source
 from auditor.oci.reference import parse_selector, path_matches
 from tests.cleanup_stores import HOST, Made, Store, cosign_tag, digest, records
 from tests.examples import examples
@@ -332,6 +332,36 @@ def test_the_plan_is_written_to_a_file_but_not_over_a_report(
     code, _, err = printed(capsys, "plan", report, *options, "-o", report)
     assert code == 2
     assert "is an input of this command" in err[0]
+
+
+def test_who_uses_a_running_image_and_copies_in_other_registries(
+    report: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    used = (
+        Source(list="pods.json", place="pods.json: Pod", namespace="shop",
+               workload="Deployment/web", container="web"),
+        Source(list="pods.json", place="pods.json: Pod 2", namespace="shop"),
+    )  # fmt: skip
+    one = store()
+    one.tags = {("team/app", "b"): "b"}
+    (of_b,) = (each for each in records(one) if each.digest == digest("b"))
+    mirror = replace(of_b, registry="m.example.com", reference="m.example.com/b:b")
+    elsewhere = replace(of_b, repository="team/copy", reference=f"{HOST}/team/copy:b")
+    runs = write_report(
+        tmp_path / "runs.jsonl", [replace(of_b, sources=used), mirror, elsewhere]
+    )
+    options = ("--delete", f"{APP}:*", "--running", runs)
+    _, found, _ = rows(capsys, "plan", report, *options)
+    assert {
+        (row["running"], row["loses"], row["used_by"], row["used_by_count"])
+        for row in of(found, "running")
+    } == {
+        (f"{APP}:b", "digest", "shop Deployment/web web", 2),
+        (f"{APP}:b", "tag", "shop Deployment/web web", 2),
+        ("m.example.com/b:b", "copy", None, 0),
+    }
+    _, out, _ = printed(capsys, "plan", report, *options)
+    assert any("shop Deployment/web web and 1 more" in line for line in out)
 
 
 # -- protect --

@@ -1,0 +1,238 @@
+"""The tables of a plan, made from those of the inventory and the rehearsal."""
+
+# ruff: noqa: S608  (the SQL is made of constants)
+
+from __future__ import annotations
+
+from auditor.analysis.cleanup.inventory import digest_of_tag
+
+# The sizes in hostile descriptors can add up to more than 64 bits.
+MAX_BYTES = 2**63 - 1
+
+# Digests that run: of images and of their platforms. A failure may run any image.
+RUNNING_IMAGES = """
+    CREATE TABLE running_image AS
+    SELECT DISTINCT reference, registry, repository, digest AS image,
+           unnest(CASE WHEN kind = 'failure' THEN [digest] ELSE
+                  list_concat([digest], [p.digest FOR p IN platforms]) END) AS digest,
+           kind = 'failure' AS failed,
+           nullif(concat_ws(' ', sources[1].namespace, sources[1].workload,
+                            sources[1].container), '') AS named,
+           coalesce(named, sources[1].place) AS used_by,
+           coalesce(len(sources), 0) + coalesce(sources_left_out, 0) AS used_by_count
+    FROM running.lines
+    WHERE registry IS NOT NULL"""
+NONE_RUNNING = """
+    CREATE TABLE running_image (reference VARCHAR, registry VARCHAR,
+        repository VARCHAR, image VARCHAR, digest VARCHAR, failed BOOLEAN,
+        used_by VARCHAR, used_by_count BIGINT)"""
+
+_BYTES = f"least(coalesce(sum(size), 0), {MAX_BYTES})::BIGINT"
+
+PLAN_TABLES = (
+    # What goes with a deleted digest: what its index lists, and what is attached.
+    """CREATE TABLE family AS
+       WITH root AS (SELECT DISTINCT id FROM doomed WHERE id IS NOT NULL),
+       listed AS (
+           SELECT id AS root, id FROM root
+           UNION SELECT id, child FROM edge JOIN root ON id = parent
+                 WHERE role = 'child')
+       FROM listed
+       UNION SELECT root, child FROM listed JOIN edge ON id = parent
+             WHERE role = 'referrer'""",
+    """CREATE TABLE family_blob AS
+       SELECT root, scope, blob, freed_blob.blob IS NOT NULL AS is_freed,
+              coalesce(freed_blob.size, blob_size.size) AS size
+       FROM (SELECT DISTINCT root, scope, manifest_blob.blob
+             FROM family JOIN node USING (id) JOIN manifest_blob ON manifest = digest)
+            LEFT JOIN freed_blob USING (scope, blob)
+            LEFT JOIN blob_size USING (blob)""",
+    # A name for each living node: a tag of it or of what needs it.
+    """CREATE TABLE living_name AS
+       WITH own AS (SELECT id, min(reference) AS name FROM tag_left GROUP BY id),
+       above AS (SELECT child AS id, min(name) AS name
+                 FROM edge JOIN own ON own.id = parent
+                   WHERE role <> 'tagged' GROUP BY child)
+       SELECT id, coalesce(own.name, above.name,
+                           concat(registry, '/', repository, '@', digest)) AS name,
+              own.name IS NOT NULL AS has_tag, above.name IS NOT NULL AS has_parent
+       FROM after JOIN node USING (id) LEFT JOIN own USING (id)
+            LEFT JOIN above USING (id)""",
+    """CREATE TABLE sharer AS
+       SELECT root, min(name) AS shared_with
+       FROM (SELECT root, max_by(struct_pack(scope := scope, blob := blob),
+                                 row(coalesce(size, 0), blob)) AS top
+             FROM family_blob WHERE NOT is_freed GROUP BY root)
+            JOIN manifest_blob ON manifest_blob.blob = top.blob
+            JOIN node ON node.digest = manifest AND node.scope = top.scope
+            JOIN living_name ON living_name.id = node.id
+       GROUP BY root""",
+    f"""CREATE TABLE sums AS
+        WITH users AS (
+            SELECT scope, blob, count(*) AS users FROM family_blob GROUP BY ALL)
+        SELECT root, {_BYTES} AS size,
+               least(coalesce(sum(size) FILTER (is_freed), 0), {MAX_BYTES})::BIGINT
+                 AS freed,
+               least(coalesce(sum(size) FILTER (is_freed AND users = 1), 0),
+                     {MAX_BYTES})::BIGINT AS freed_alone,
+               count(*) FILTER (is_freed AND size IS NULL) AS unsized
+        FROM family_blob JOIN users USING (scope, blob) GROUP BY root""",
+    """CREATE TABLE unread_parts AS
+       SELECT root, count(*) AS unread
+       FROM family SEMI JOIN gone USING (id) JOIN node USING (id)
+            ANTI JOIN known_manifest USING (digest)
+       GROUP BY root""",
+    """CREATE TABLE keeper AS
+       WITH tags AS (
+           SELECT id, min(reference) AS name, count(*) AS n FROM tag_left GROUP BY id),
+       above AS (
+           SELECT child AS id, role, min(name) AS name, count(*) AS n
+           FROM edge JOIN living_name ON living_name.id = parent GROUP BY ALL)
+       SELECT after.id,
+              CASE WHEN tags.n > 0 THEN 'kept_by_tag'
+                   WHEN lists.n > 0 THEN 'kept_by_index'
+                   WHEN subjects.n > 0 THEN 'kept_by_subject'
+                   ELSE 'kept_untagged' END AS outcome,
+              coalesce(tags.name, lists.name, subjects.name) AS kept_by,
+              coalesce(tags.n, lists.n, subjects.n, 0) AS kept_by_count
+       FROM after SEMI JOIN doomed USING (id) LEFT JOIN tags USING (id)
+            LEFT JOIN (FROM above WHERE role = 'child') AS lists USING (id)
+            LEFT JOIN (FROM above WHERE role = 'referrer') AS subjects USING (id)""",
+    """CREATE TABLE deletion AS
+       WITH names AS (SELECT id, count(*) AS names FROM tag GROUP BY id)
+       SELECT doomed.reference, registry, repository, doomed.tag, digest, rule,
+              coalesce(keeper.outcome, 'removed') AS outcome, kept_by,
+              coalesce(kept_by_count, 0) AS kept_by_count,
+              doomed.tag IS NOT NULL AND names = 1 AS only_name, size, freed,
+              freed_alone, CASE WHEN size > freed THEN shared_with END AS shared_with,
+              unsized, coalesce(unread, 0) AS unread
+       FROM doomed JOIN node USING (id) JOIN sums ON sums.root = node.id
+            LEFT JOIN names USING (id) LEFT JOIN keeper USING (id)
+            LEFT JOIN sharer ON sharer.root = node.id
+            LEFT JOIN unread_parts ON unread_parts.root = node.id""",
+    """CREATE TABLE broken_index AS
+       SELECT living_name.name AS reference, parent.digest, child.digest AS child,
+              min(doomed.reference) AS deleted
+       FROM edge JOIN deleted_node ON deleted_node.id = edge.child
+            JOIN living_name ON living_name.id = edge.parent
+            JOIN node AS parent ON parent.id = edge.parent
+            JOIN node AS child ON child.id = edge.child
+            JOIN doomed ON doomed.id = edge.child
+       WHERE role = 'child' GROUP BY ALL""",
+    f"""CREATE TABLE left_behind AS
+        WITH named AS (
+            SELECT tag.id, registry, repository, {digest_of_tag("tag")} AS subject
+            FROM tag JOIN node USING (id)),
+        about AS (
+            SELECT child AS id, node.digest AS subject
+            FROM edge JOIN gone ON gone.id = parent JOIN node ON node.id = parent
+            WHERE role <> 'child'
+            UNION
+            SELECT named.id, subject
+            FROM named JOIN node ON node.registry = named.registry
+                 AND node.repository = named.repository AND node.digest = subject
+                 SEMI JOIN gone ON gone.id = node.id)
+        SELECT name AS reference, digest, min(subject) AS subject, any_value(bytes)
+                 AS size
+        FROM about JOIN after USING (id) JOIN node USING (id)
+             JOIN living_name USING (id)
+             JOIN (SELECT manifest, {_BYTES} AS bytes
+                   FROM manifest_blob LEFT JOIN blob_size USING (blob)
+                   GROUP BY manifest) ON manifest = digest
+        GROUP BY ALL""",
+    """CREATE TABLE running_loss AS
+       WITH known AS (SELECT DISTINCT registry FROM node),
+       lost AS (
+           SELECT running_image.*, node.id,
+                  CASE WHEN node.registry = running_image.registry THEN 'digest'
+                       ELSE 'copy' END AS loses
+           FROM running_image JOIN node USING (digest)
+                SEMI JOIN gone ON gone.id = node.id
+           WHERE node.registry = running_image.registry
+                 AND node.repository = running_image.repository
+                 OR running_image.registry NOT IN (FROM known)),
+       roots AS (
+           SELECT family.id, min(doomed.reference) AS deleted
+           FROM family JOIN doomed ON doomed.id = family.root GROUP BY family.id)
+       SELECT DISTINCT deleted, reference AS running, digest, loses, used_by,
+              used_by_count
+       FROM lost JOIN roots USING (id)
+       UNION ALL
+       SELECT DISTINCT doomed.reference, running_image.reference,
+              coalesce(running_image.image, node.digest), 'tag', used_by,
+              used_by_count
+       FROM running_image JOIN doomed ON doomed.reference = running_image.reference
+            JOIN node USING (id)
+       WHERE doomed.tag IS NOT NULL""",
+    f"""CREATE TABLE repository AS
+        WITH deleted AS (
+            SELECT registry, repository, count(*) AS deletions
+            FROM doomed JOIN node USING (id) GROUP BY ALL),
+        tags AS (
+            SELECT registry, repository, count(*) AS tags_left
+            FROM tag_left JOIN node USING (id) GROUP BY ALL),
+        removed AS (
+            SELECT registry, repository, count(*) AS manifests
+            FROM gone JOIN node USING (id) GROUP BY ALL),
+        blobs AS (
+            SELECT DISTINCT registry, repository, scope, blob, size
+            FROM gone JOIN node USING (id) JOIN manifest_blob ON manifest = digest
+                 JOIN freed_blob USING (scope, blob)),
+        owners AS (SELECT scope, blob, count(*) AS owners FROM blobs GROUP BY ALL),
+        freed AS (
+            SELECT registry, repository, {_BYTES} AS freed,
+                   least(coalesce(sum(size) FILTER (owners = 1), 0),
+                         {MAX_BYTES})::BIGINT AS freed_alone
+            FROM blobs JOIN owners USING (scope, blob) GROUP BY ALL)
+        SELECT registry, repository, deletions, coalesce(tags_left, 0) AS tags_left,
+               coalesce(manifests, 0) AS manifests, coalesce(freed, 0) AS freed,
+               coalesce(freed_alone, 0) AS freed_alone
+        FROM deleted LEFT JOIN tags USING (registry, repository)
+             LEFT JOIN removed USING (registry, repository)
+             LEFT JOIN freed USING (registry, repository)""",
+)
+
+# A tag that vanished during the audit is certainly not there.
+_FAILED = """
+    (FROM line SEMI JOIN (SELECT DISTINCT registry FROM doomed JOIN node USING (id))
+                   USING (registry)
+     WHERE kind = 'failure' AND failure <> 'vanished')"""
+
+TOTALS = f"""
+    SELECT (SELECT count(*) FROM doomed) AS deletions,
+           (SELECT count(*) FROM gone) AS manifests,
+           (SELECT count(*) FROM freed_blob) AS blobs,
+           (SELECT {_BYTES} FROM freed_blob) AS freed,
+           (SELECT count(*) FROM deletion WHERE outcome <> 'removed')
+             AS kept_deletions,
+           (SELECT count(*) FROM deletion WHERE only_name) AS only_names,
+           (SELECT {_BYTES} FROM garbage_blob) AS garbage,
+           (SELECT {_BYTES}
+            FROM (SELECT DISTINCT scope, blob
+                  FROM node JOIN manifest_blob ON manifest = digest)
+                 LEFT JOIN blob_size USING (blob)) AS stored,
+           (SELECT count(*) FROM broken_index) AS broken_indexes,
+           (SELECT count(*) FROM left_behind) AS left_behind,
+           (SELECT count(*) FROM running_loss) AS running,
+           (SELECT count(*) FROM wanted_missing) AS missing,
+           (SELECT count(*) FROM verdict WHERE kept_unknown) AS kept_unknown,
+           (SELECT count(*) FROM freed_blob WHERE size IS NULL) AS unsized,
+           (SELECT count(*) FROM gone JOIN node USING (id)
+                                 ANTI JOIN known_manifest USING (digest)) AS unread,
+           (SELECT count(*) FROM after JOIN node USING (id)
+                                 ANTI JOIN known_manifest USING (digest)
+                                 ANTI JOIN attachment USING (digest))
+             AS unread_left,
+           (SELECT count(*) FROM after JOIN node USING (id)
+                                 ANTI JOIN known_manifest USING (digest)
+                                 SEMI JOIN attachment USING (digest))
+             AS unread_attachments,
+           (SELECT count(*) FROM {_FAILED}) AS failures,
+           (SELECT count(*) FROM {_FAILED} WHERE stage = 'list') AS listings,
+           (SELECT count(*)
+            FROM line JOIN node USING (registry, repository, digest)
+                 SEMI JOIN gone USING (id)
+            WHERE content = 'image' AND unexamined) AS unexamined,
+           (SELECT count(*) FROM pinned) AS hidden_tags,
+           (SELECT count(*) FROM line WHERE untagged) AS untagged,
+           (SELECT count(*) FROM running_image WHERE failed) AS running_unknown"""
