@@ -34,7 +34,6 @@ from auditor.input.input_items import InputSelector
 from auditor.input.list_reader import ListReader
 from auditor.input.lists import read_list
 from auditor.input.skopeo import parse_constraint, parse_version
-from auditor.input.tag_filter import tag_order
 from auditor.oci.attachments import attachment_from_manifest
 from auditor.oci.descriptor import MANIFEST_TYPES, SIGNED_SCHEMA1
 from auditor.oci.image_config import parse_image_config
@@ -49,6 +48,7 @@ from auditor.oci.reference import (
     parse_selector,
 )
 from auditor.oci.sbom import parse_sbom
+from auditor.oci.tag_order import tag_order
 from auditor.registry.auth.credential_helper import parse_helper_output
 from auditor.registry.auth.docker_config import parse_docker_config
 from auditor.registry.listing.distribution import _parse_catalog, _parse_tags

@@ -13,10 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
+from typing import Any, cast
 
 import duckdb
 
 from auditor.analysis.check.findings import Findings
+from auditor.analysis.check.newer_platforms import create_newer_platforms
 from auditor.analysis.check.policy import Policy, PolicySection, Rule, Subject
 from auditor.analysis.end_of_life import create_end_of_life
 from auditor.analysis.platform_sql import platform_name
@@ -52,6 +54,7 @@ def check_reports(
             )
     with open_reports(reports, views=()) as connection:
         _create_outcomes(connection, policy, earlier)
+        _create_newer(connection, policy)
         _create_judged(connection, policy, today)
         yield Findings(connection, policy)
 
@@ -82,6 +85,19 @@ def _create_outcomes(
         else:
             continue
         connection.execute(f"INSERT INTO outcomes {text}", queries.parameters)
+
+
+def _create_newer(connection: duckdb.DuckDBPyConnection, policy: Policy) -> None:
+    """Create `newer_platforms` for the rules about platforms."""
+    accepted = {
+        number: {
+            value["name"]: value["accepted"]
+            for value in cast("tuple[dict[str, Any], ...]", rule.value)
+        }
+        for number, rule in enumerate(policy.rules)
+        if rule.definition.name == "required_platforms"
+    }
+    create_newer_platforms(connection, accepted)
 
 
 def _create_judged(
@@ -226,11 +242,13 @@ class PolicyQueries:
             for number, section in enumerate(self._policy.sections)
         )
         return (
-            "SELECT * EXCLUDE (architectures, size, annotations, access,"
+            "SELECT * EXCLUDE (size, annotations, access,"
             " platforms_left_out, signed, has_sbom, has_provenance, warnings,"
             " verified_by, not_verified_by, signatures, base_checks,"
             " bases_left_out, audited_us, pushed_us, pulled_us,"
             " media_types, platform_info, attached, detail),"
+            " coalesce(pushed_us, list_max([p.created_us FOR p IN platform_info]))"
+            " AS moved_us,"
             f" CAST([o FOR o IN [{outcomes}] IF len(o.found) > 0 OR len(o.unknown) > 0]"
             f" AS {_OUTCOME}[]) AS outcomes"
             f" FROM (SELECT *, {applies} FROM ({SUBJECTS}))"

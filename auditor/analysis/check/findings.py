@@ -31,7 +31,8 @@ class Violation:
     `found` is what violates the rule, or what the report does not contain. `found` and
     `reference` come from the report and are not safe to print, as does `used_by`:
     workloads and labels of the input, such as `team: web`. `waiver` is the waiver that
-    applies, `expired` a waiver that has expired.
+    applies, `expired` a waiver that has expired. `newer` says which newer tags have the
+    platforms that this one lacks; None for other rules.
     """
 
     rule: Rule
@@ -45,6 +46,7 @@ class Violation:
     used_by: tuple[str, ...]
     waiver: Waiver | None
     expired: Waiver | None
+    newer: str | None = None
 
     @property
     def detail(self) -> str:
@@ -58,6 +60,8 @@ class Violation:
             text = text.replace("{found}", names)
         else:
             text = f"not in the report: {names}" + (f" ({hint})" if hint else "")
+        if self.newer:
+            text += f"; {self.newer}"
         if self.expired:
             text += f"; a waiver expired on {self.expired.expires}"
         return safe_text(text, _DETAIL_CHARS) + self._used_by_text
@@ -159,8 +163,10 @@ class Findings:
             condition += f" AND (waiver IS NOT NULL) = {waived}"
         query = f"""
             SELECT rule, reference, registry, repository, tag, digest, known, used_by,
-                   CASE WHEN known THEN found ELSE unknown END AS found, waiver, expired
-            FROM main.judged WHERE {condition}
+                   CASE WHEN known THEN found ELSE unknown END AS found,
+                   waiver, expired, newer
+            FROM main.judged LEFT JOIN main.newer_platforms USING (rule, reference)
+            WHERE {condition}
             ORDER BY rule, reference, digest{limit_clause(limit)}"""
         for row in stream_rows(self._connection, query):
             row["rule"] = self.policy.rules[row["rule"]]

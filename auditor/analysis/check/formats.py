@@ -161,6 +161,7 @@ class ViolationLine:
     known: bool
     found: tuple[str, ...]
     used_by: tuple[str, ...]
+    newer: str | None
     detail: str
     waiver: WaiverLine | None
     expired_waiver: WaiverLine | None
@@ -193,7 +194,7 @@ class CheckLine:
 # The fields that a `ViolationLine` has of the `Violation`.
 _COPIED = (
     *("reference", "registry", "repository", "tag", "digest", "known", "found"),
-    *("used_by", "detail"),
+    *("used_by", "newer", "detail"),
 )
 
 

@@ -6,8 +6,9 @@ from fnmatch import fnmatchcase
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.input.tag_filter import NewestTags, Selection, tag_order
+from auditor.input.tag_filter import NewestTags, Selection
 from auditor.oci.attachments import is_digest_tag
+from auditor.oci.tag_order import tag_order
 from auditor.registry.listing.interface import ListedTag
 from auditor.util.time_span import moment_of, parse_since
 

@@ -194,7 +194,63 @@ def test_a_long_list_is_shortened_in_the_detail_but_not_in_the_value(
         f"[rules.a]\nrequired_platforms = {[f'linux/a{n}' for n in range(10)]}",
         [API],
     )
-    assert size.detail.endswith("linux/a7 and 2 more")
+    assert size.detail.endswith(
+        "linux/a7 and 2 more; the report has no other tag of the repository"
+    )
+
+
+def test_a_missing_platform_comes_with_the_next_tag_that_has_it(tmp_path: Path) -> None:
+    both = ("linux/amd64", "linux/arm64")
+
+    def tagged(tag: str, *architectures: str, pushed: str | None = None) -> ImageRecord:
+        return image(
+            reference=f"r.example.com/team/app:{tag}",
+            tag=tag,
+            architectures=architectures,
+            pushed_at=pushed,
+        )
+
+    records = [
+        tagged("1.4.0", "linux/amd64"),
+        tagged("1.4.1", "linux/amd64"),
+        tagged("1.4.2", *both),
+        tagged("1.5.0", *both),
+        tagged("1.6.0", "linux/amd64"),
+        tagged("latest", "linux/amd64", pushed="2026-11-01T00:00:00Z"),
+        tagged("main", *both, pushed="2026-11-02T00:00:00Z"),
+        tagged("1.4.0-alpine", "linux/amd64"),
+        image(reference="r.example.com/team/web:1", repository="team/web"),
+    ]
+    text = "[rules.a]\nrequired_platforms = ['linux/arm64']\n"
+    found = {
+        one.safe_reference.rpartition("/")[2]: one.newer
+        for one in violations_of(tmp_path, text, records)
+    }
+    assert found == {
+        "app:1.4.0": "1.4.2 has linux/arm64",
+        "app:1.4.1": "1.4.2 has linux/arm64",
+        "app:1.6.0": "no newer tag in the report has linux/arm64",
+        "app:latest": "main has linux/arm64",
+        "app:1.4.0-alpine": "no newer tag in the report has linux/arm64",
+        "web:1": "the report has no other tag of the repository",
+    }
+
+
+def test_many_repositories_have_their_next_tags(tmp_path: Path) -> None:
+    records = [
+        image(
+            reference=f"r.example.com/team/app{number}:{tag}",
+            repository=f"team/app{number}",
+            tag=tag,
+            architectures=names,
+        )
+        for number in range(1100)  # more than one batch
+        for tag, names in (("1", ("linux/amd64",)), ("2", ("linux/arm64",)))
+    ]
+    text = "[rules.a]\nrequired_platforms = ['linux/arm64']\n"
+    found = violations_of(tmp_path, text, records)
+    assert {one.newer for one in found} == {"2 has linux/arm64"}
+    assert len(found) == 1100
 
 
 # The violations and waived violations of each example policy.

@@ -99,6 +99,7 @@ def test_json_lines_end_in_the_totals(tmp_path: Path) -> None:
         "known": True,
         "found": ["300 bytes"],
         "used_by": [],
+        "newer": None,
         "detail": "is larger than 100 B: 300 bytes",
         "waiver": None,
         "expired_waiver": None,

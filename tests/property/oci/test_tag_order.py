@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.input.skopeo import parse_version
-from auditor.input.tag_filter import natural_key, tag_order
+from auditor.oci.tag_order import natural_key, tag_order
 
 NUMBER = st.integers(0, 12)
 RELEASE = st.builds("{}.{}.{}".format, NUMBER, NUMBER, NUMBER)

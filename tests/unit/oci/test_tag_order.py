@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from auditor.input.tag_filter import TagClass, tag_order
+from auditor.oci.tag_order import TagClass, tag_order
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,101 @@
+"""Newer tags that have the platforms which an image lacks (`required_platforms`).
+
+Only the tags in the report are known: `auditor audit 'HOST/REPOSITORY:*'` audits all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import duckdb
+
+from auditor.oci.newer_tags import NewerTags, TagContent, newer_text
+
+# Rows that are inserted at once.
+_BATCH_ROWS = 1000
+# Platforms that are named; a violation names no more.
+MAX_NAMED = 8
+# Tags of one repository that are compared, some 500 bytes each; of more nothing is
+# said. No registry is known to have as many in one.
+MAX_TAGS = 200_000
+
+# Tags of the repositories with missing platforms, those of a repository together.
+_TAGS = """
+    SELECT name, reference, tag, architectures, moved_us, missing, rule
+    FROM (SELECT name, reference, tag, architectures, moved_us FROM checked
+          WHERE kind = 'image' AND content = 'image' AND tag IS NOT NULL)
+    SEMI JOIN (SELECT DISTINCT concat_ws('/', registry, repository) AS name
+               FROM outcomes WHERE rule IN ({rules}))
+          USING (name)
+    LEFT JOIN (SELECT reference, rule, coalesce(nullif(found, []), unknown) AS missing
+               FROM outcomes WHERE rule IN ({rules})) USING (reference)
+    ORDER BY name, reference, rule"""
+
+
+def create_newer_platforms(
+    connection: duckdb.DuckDBPyConnection,
+    accepted: Mapping[int, Mapping[str, Sequence[str]]],
+) -> None:
+    """Create the table `newer_platforms`: a text for a violated rule and reference.
+
+    `accepted` are the rules by number, with the platforms that count as a required one.
+    The table is empty without rules.
+    """
+    connection.execute(
+        "CREATE TABLE newer_platforms (rule INTEGER, reference VARCHAR, newer VARCHAR)"
+    )
+    if not accepted:
+        return
+    # A cursor of its own: rows are inserted while others are still read.
+    with connection.cursor() as cursor:
+        cursor.execute(_TAGS.format(rules=", ".join(map(str, accepted))))
+        batch: list[tuple[int, str, str]] = []
+        for _, rows in groupby(_rows(cursor), key=lambda row: row["name"]):
+            batch += _texts_of_repository(list(rows), accepted)
+            if len(batch) >= _BATCH_ROWS:
+                _insert(connection, batch)
+                batch = []
+        _insert(connection, batch)
+
+
+def _insert(
+    connection: duckdb.DuckDBPyConnection, rows: list[tuple[int, str, str]]
+) -> None:
+    if rows:
+        connection.executemany("INSERT INTO newer_platforms VALUES (?, ?, ?)", rows)
+
+
+def _rows(cursor: duckdb.DuckDBPyConnection) -> Iterator[dict[str, Any]]:
+    names = [column[0] for column in cursor.description or ()]
+    while rows := cursor.fetchmany(_BATCH_ROWS):
+        for row in rows:
+            yield dict(zip(names, row, strict=True))
+
+
+def _texts_of_repository(
+    rows: Sequence[dict[str, Any]], accepted: Mapping[int, Mapping[str, Sequence[str]]]
+) -> Iterator[tuple[int, str, str]]:
+    contents = {
+        row["reference"]: TagContent(
+            tag=row["tag"], has=tuple(row["architectures"] or ()), time=row["moved_us"]
+        )
+        for row in rows
+    }
+    if len(contents) > MAX_TAGS:
+        return
+    newer = NewerTags(contents.values())
+    for row in rows:
+        if row["rule"] is None:
+            continue
+        if len(contents) == 1:
+            text = "the report has no other tag of the repository"
+        else:
+            names = accepted[row["rule"]]
+            content = contents[row["reference"]]
+            text = "; ".join(
+                newer_text(name, newer.find(content, names.get(name, (name,))))
+                for name in row["missing"][:MAX_NAMED]
+            )
+        yield row["rule"], row["reference"], text
