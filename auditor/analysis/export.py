@@ -28,7 +28,8 @@ import duckdb
 
 from auditor.analysis.csv_formula_guard import escape_formula_sql
 from auditor.analysis.duckdb_connection import quoted
-from auditor.analysis.reports import check_not_empty, open_reports
+from auditor.analysis.reports import check_not_empty, open_reports, report_paths
+from auditor.analysis.sbom_views import add_sbom_views
 from auditor.errors import OutputError, UsageError
 from auditor.util.atomic_file import replace_durably
 from auditor.util.text import safe_text
@@ -49,6 +50,12 @@ SELECTS = {
     "input_labels": "SELECT * FROM input_labels",
 }
 TABLES = tuple(SELECTS)
+# With SBOM files only.
+SBOM_SELECTS = {
+    "sboms": "SELECT * FROM sboms",
+    "packages": "SELECT * FROM packages",
+}
+_ALL_SELECTS = SELECTS | SBOM_SELECTS
 # Rows handed from DuckDB to SQLite at once: some megabytes.
 BATCH_ROWS = 10_000
 
@@ -69,9 +76,11 @@ def export(
     output: Path,
     tables: Sequence[str],
     force: bool = False,
+    sboms: Sequence[str] = (),
 ) -> None:
     """Write tables (names in `TABLES`) of reports to a file or folder, atomically.
 
+    With `sboms`, the SBOM files of the reports, there are those of `SBOM_SELECTS`, too.
     `force` allows replacing an existing output. Raises `UsageError` for reports that
     cannot be read or are empty and for an existing output, `OutputError` if it cannot
     be written.
@@ -80,6 +89,9 @@ def export(
     files = [output / f"{name}.{target}" for name in tables] if in_folder else [output]
     with open_reports(reports) as connection:
         check_not_empty(connection, "there is nothing to export")
+        if sboms:
+            several = len(report_paths(reports)) > 1
+            add_sbom_views(connection, report_paths(sboms), with_report=several)
         with atomic_files(files, force=force) as partials:
             _WRITERS[target](connection, tables, partials)
 
@@ -97,7 +109,7 @@ def copy_parquet(connection: Connection, select: str, file: Path) -> None:
 
 def _parquet(connection: Connection, names: Sequence[str], files: list[Path]) -> None:
     for name, file in zip(names, files, strict=True):
-        copy_parquet(connection, SELECTS[name], file)
+        copy_parquet(connection, _ALL_SELECTS[name], file)
 
 
 def _csv(connection: Connection, names: Sequence[str], files: list[Path]) -> None:
@@ -113,7 +125,7 @@ def _duckdb(connection: Connection, names: Sequence[str], files: list[Path]) -> 
     (file,) = files
     connection.execute(f"ATTACH {quoted(str(file))} AS exported")
     for name in names:
-        connection.execute(f"CREATE TABLE exported.{name} AS {SELECTS[name]}")
+        connection.execute(f"CREATE TABLE exported.{name} AS {_ALL_SELECTS[name]}")
     connection.execute("CHECKPOINT exported")  # or a part stays in the write-ahead log
     connection.execute("DETACH exported")
 
@@ -169,9 +181,9 @@ def _flat_select(
     """A SELECT of a table in which every column is a scalar."""
     scalars = ", ".join(
         f'{_scalar(name, kind, escape_formulas=escape_formulas)} AS "{name}"'
-        for name, kind in _columns(connection, SELECTS[table]).items()
+        for name, kind in _columns(connection, _ALL_SELECTS[table]).items()
     )
-    return f"SELECT {scalars} FROM ({SELECTS[table]})"
+    return f"SELECT {scalars} FROM ({_ALL_SELECTS[table]})"
 
 
 def _scalar(name: str, kind: str, *, escape_formulas: bool) -> str:

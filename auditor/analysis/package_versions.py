@@ -65,7 +65,7 @@ _OPERATORS: Mapping[str, frozenset[int]] = {
     "==": frozenset({0}),
     "!=": frozenset({-1, 1}),
 }
-_BOUND = re.compile(r"(<=|>=|==|!=|<|>|=)?[ \t]*([^\s<>=!,]+)")
+_BOUND = re.compile(r"(<=|>=|==|!=|<|>|=)?[ \t]*([0-9A-Za-z][^\s<>=!,]*)")
 _EPOCH = re.compile(r"[0-9]+:")
 _MAX_BOUNDS = 20
 

@@ -33,8 +33,9 @@ from auditor.analysis.reports import (
     open_reports,
     report_paths,
 )
+from auditor.analysis.sbom_views import add_sbom_views
 from auditor.analysis.text_tables import align
-from auditor.analysis.view_columns import REPORT_COLUMN, VIEW_HELP
+from auditor.analysis.view_columns import REPORT_COLUMN, SBOM_VIEW_HELP, VIEW_HELP
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.util.terminal import ScreenColumn, screen_of, table_lines
@@ -218,23 +219,38 @@ class QueryResult:
 
 
 @contextmanager
-def run_query(paths: Sequence[str], sql: str) -> Iterator[QueryResult]:
+def run_query(
+    paths: Sequence[str], sql: str, *, sboms: Sequence[str] = ()
+) -> Iterator[QueryResult]:
     """Run one SELECT on the views of reports, given as files or globs.
+
+    With `sboms`, their SBOM files, there are the views `sboms` and `packages`, too.
 
     Raises `UsageError` for a query that is not a SELECT, that accesses anything but the
     views, or that is not valid.
     """
     files = report_paths(paths)
     with open_reports(files) as connection:
-        lock_reports(connection, files)
+        sbom_files = _add_sboms(connection, files, sboms)
+        lock_reports(connection, [*files, *sbom_files])
         with query_errors(sql):
             select, names = checked_select(connection, sql)
             result = QueryResult(connection, select, names)
         yield result
 
 
+def _add_sboms(
+    connection: duckdb.DuckDBPyConnection, files: Sequence[str], sboms: Sequence[str]
+) -> list[str]:
+    """Add the views of SBOM files, given as files or globs; return the files."""
+    sbom_files = report_paths(sboms)
+    if sbom_files:
+        add_sbom_views(connection, sbom_files, with_report=len(files) > 1)
+    return sbom_files
+
+
 def view_columns(
-    paths: Sequence[str],
+    paths: Sequence[str], sboms: Sequence[str] = ()
 ) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
     """Each view of reports, what its rows are, and its columns.
 
@@ -242,8 +258,12 @@ def view_columns(
     map, struct) and a meaning.
     """
     found = []
-    with open_reports(report_paths(paths)) as connection:
-        for view, explained in VIEW_HELP.items():
+    files = report_paths(paths)
+    with open_reports(files) as connection:
+        views = dict(VIEW_HELP)
+        if _add_sboms(connection, files, sboms):
+            views |= SBOM_VIEW_HELP
+        for view, explained in views.items():
             described = connection.execute(f"DESCRIBE {view}").fetchall()
             meanings = dict([REPORT_COLUMN]) | explained.columns
             columns = [

@@ -12,7 +12,7 @@ import re
 
 import duckdb
 
-from auditor.analysis.view_columns import VIEW_HELP
+from auditor.analysis.view_columns import SBOM_VIEW_HELP, VIEW_HELP
 from auditor.util.text import safe_text
 
 _NAME_CHARS = 80
@@ -146,6 +146,8 @@ def _is_value(name: str, sql: str) -> bool:
 
 def _unknown_table(name: str) -> str:
     shown = safe_text(name, _NAME_CHARS)
+    if name.lower() in SBOM_VIEW_HELP:
+        return f"there is no table {shown} without --sbom FILE (of auditor audit)"
     near = difflib.get_close_matches(name.lower(), VIEW_HELP, 1)
     if near:
         return f"there is no table {shown}; did you mean {near[0]}?"

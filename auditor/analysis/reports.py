@@ -225,7 +225,8 @@ _SCALARS: dict[Any, str] = {str: "VARCHAR", int: "BIGINT", bool: "BOOLEAN"}
 
 
 @cache
-def _columns(record: type) -> Mapping[str, str]:
+def duckdb_columns(record: type) -> Mapping[str, str]:
+    """DuckDB's types of the fields of a record, by name."""
     hints = typing.get_type_hints(record)
     return {
         field.name: _duckdb_type(hints[field.name])
@@ -246,7 +247,9 @@ def _duckdb_type(hint: Any) -> str:
         return f"MAP({_duckdb_type(arguments[0])}, {_duckdb_type(arguments[1])})"
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return "VARCHAR"
-    fields = ", ".join(f'"{name}" {kind}' for name, kind in _columns(hint).items())
+    fields = ", ".join(
+        f'"{name}" {kind}' for name, kind in duckdb_columns(hint).items()
+    )
     return f"STRUCT({fields})"
 
 
@@ -313,7 +316,9 @@ _LISTED_AT = ", ".join(
 
 
 def _fields(record: type) -> str:
-    names = [name for name in _columns(record) if name not in {*_LISTED, "audited_at"}]
+    names = [
+        name for name in duckdb_columns(record) if name not in {*_LISTED, "audited_at"}
+    ]
     listed = [_LISTED_AT] if record is ImageRecord else []
     return ", ".join([*names, *listed, _AUDITED_AT])
 
@@ -392,7 +397,7 @@ def _create_views(
 ) -> None:
     connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
     connection.execute(f'USE "{schema}"')
-    types = {**_columns(FailureRecord), **_columns(ImageRecord)}
+    types = {**duckdb_columns(FailureRecord), **duckdb_columns(ImageRecord)}
     columns = ", ".join(
         f"{quoted(name)}: {quoted(kind)}" for name, kind in types.items()
     )

@@ -245,3 +245,48 @@ VIEW_HELP: dict[str, ViewHelp] = {
         },
     ),
 }
+
+_SBOM_PLATFORM = {"platform": "that the SBOM is about; null for all of the image"}
+_SBOM_DIGEST = {"sbom_digest": "the document in that attachment"}
+
+# With SBOM files only (`auditor query --sbom`).
+SBOM_VIEW_HELP: dict[str, ViewHelp] = {
+    "sboms": ViewHelp(
+        row="an SBOM of an image",
+        columns={
+            **_NAME,
+            **_IMAGE_DIGEST,
+            **_SBOM_PLATFORM,
+            "attachment": "the manifest of the attachment",
+            "subject": "the digest of what that is about",
+            **_SBOM_DIGEST,
+            "format": "spdx, cyclonedx or syft; null if not read",
+            "format_version": "such as 2.3",
+            "package_count": "number of its packages",
+            "packages_left_out": "how many more there are than are kept",
+            "failure": "why it was not read; null if it was",
+            "detail": "the sentence for people about that",
+            "warnings": "a list of sentences",
+            "subjects": "a list of the digests in its in-toto statement",
+            **_AUDITED,
+        },
+    ),
+    "packages": ViewHelp(
+        row="a package in an SBOM of an image",
+        columns={
+            **_NAME,
+            **_IMAGE_DIGEST,
+            **_SBOM_PLATFORM,
+            "name": "the package, with its owner or group",
+            "version": "as the SBOM has it",
+            "type": "deb, rpm, apk, npm, pypi, ...; null without purl",
+            "purl": "the package URL",
+            "license": "an SPDX expression, or a name",
+            "source": "the source package of a binary one",
+            "source_version": "its version if the SBOM has it",
+            "attachment": "the manifest of the attachment",
+            **_SBOM_DIGEST,
+            **_AUDITED,
+        },
+    ),
+}

@@ -147,6 +147,29 @@ def reports_argument(command: Command) -> Command:
     )(command)
 
 
+def names_a_file(text: str) -> bool:
+    """Whether an argument is a file, or a glob of files, and nothing else."""
+    import glob
+
+    try:
+        return bool(text) and (Path(text).exists() or bool(glob.glob(text)))  # noqa: PTH207
+    except (OSError, ValueError):  # too long for a name, as a query can be
+        return False
+
+
+def sbom_option(command: Command) -> Command:
+    """The option `--sbom FILE`, repeated; the command gets `sboms`."""
+    return click.option(
+        "--sbom",
+        "sboms",
+        multiple=True,
+        metavar="FILE",
+        shell_complete=complete_files,
+        help="The file that auditor audit --sbom wrote, or a quoted glob; can be"
+        " repeated.",
+    )(command)
+
+
 # -- settings and event loop -----------------------------------------------------
 
 

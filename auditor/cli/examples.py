@@ -139,6 +139,18 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             "List the digests that a prune tool must not delete.",
         ),
     ),
+    "packages": (
+        (
+            "auditor packages report.jsonl openssl --version '<3.0.8' --sbom"
+            " sboms.jsonl.zst",
+            "Show the images with an old openssl; audit with --sbom before.",
+        ),
+        (
+            "auditor packages report.jsonl 'log4j*' --type maven --sbom"
+            " sboms.jsonl.zst --format jsonl",
+            "Print packages whose names match, for a program.",
+        ),
+    ),
     "check": (
         ("auditor check report.jsonl --policy policy.toml", "Check a policy."),
         (

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from auditor.cli.command_support import reports_argument
+from auditor.cli.command_support import reports_argument, sbom_option
 from auditor.cli.help_text import help_command
-from auditor.errors import ExitCode
+from auditor.errors import ExitCode, UsageError
 
 _TABLES = [
     "images",
@@ -22,6 +22,8 @@ _TABLES = [
     "sources",
     "input_labels",
 ]
+# With --sbom only.
+_SBOM_TABLES = ["sboms", "packages"]
 
 
 @help_command("export")
@@ -39,10 +41,11 @@ _TABLES = [
 @click.option(
     "--table",
     "tables",
-    type=click.Choice(_TABLES),
+    type=click.Choice([*_TABLES, *_SBOM_TABLES]),
     multiple=True,
     help="Only this table; can be repeated. [default: all]",
 )
+@sbom_option
 @click.option("--force", is_flag=True, help="Replace an existing folder or file.")
 def command(
     *,
@@ -50,22 +53,29 @@ def command(
     target: str,
     output: str,
     tables: tuple[str, ...],
+    sboms: tuple[str, ...],
     force: bool,
 ) -> int:
     """Export reports as tables: images, platforms, layers, and so on.
 
     REPORT may be compressed (.gz, .zst), or a quoted glob. CSV is safe to open in a
-    spreadsheet: a text that would be a formula gets an apostrophe in front.
+    spreadsheet: a text that would be a formula gets an apostrophe in front. With
+    --sbom, there are the tables sboms and packages, too.
     """
     from auditor.analysis.export import ExportFormat, export
     from auditor.analysis.reports import check_output
 
-    check_output(output, reports)
+    check_output(output, (*reports, *sboms))
+    offered = [*_TABLES, *_SBOM_TABLES] if sboms else _TABLES
+    for name in tables:
+        if name not in offered:
+            raise UsageError(f"--table {name}: needs --sbom FILE, of auditor audit")
     export(
         reports,
         target=ExportFormat(target),
         output=Path(output),
-        tables=[name for name in _TABLES if not tables or name in tables],
+        tables=[name for name in offered if not tables or name in tables],
         force=force,
+        sboms=sboms,
     )
     return ExitCode.OK

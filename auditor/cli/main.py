@@ -43,6 +43,7 @@ COMMANDS = {
     "bases": "Show which base images have moved, and which images to rebuild.",
     "unused": "Show what runs nowhere, and what runs and is gone.",
     "cleanup": "Rehearse a clean-up: what it would free and break.",
+    "packages": "Show which images have a package, by their SBOMs.",
     "check": "Check a report against a policy; exit 1 if a rule is broken.",
     "query": "Query reports with SQL.",
     "export": "Export reports as tables: CSV, Parquet, DuckDB or SQLite.",

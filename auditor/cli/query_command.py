@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import glob
 import re
 import shlex
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 
-from auditor.cli.command_support import format_option
+from auditor.cli.command_support import format_option, names_a_file, sbom_option
 from auditor.cli.help_text import help_command
 from auditor.cli.main import print_message
 from auditor.cli.output import allow_broken_pipe, print_lines
@@ -35,19 +33,27 @@ _ONE_ARGUMENT = (
 @help_command("query", epilog=_EPILOG)
 @click.argument("arguments", nargs=-1, metavar="REPORT... [SELECT]")
 @click.option("--examples", is_flag=True, help="Show questions and their queries.")
+@sbom_option
 @format_option("table", "jsonl", "csv")
-def command(*, arguments: tuple[str, ...], examples: bool, output_format: str) -> int:
+def command(
+    *,
+    arguments: tuple[str, ...],
+    examples: bool,
+    sboms: tuple[str, ...],
+    output_format: str,
+) -> int:
     """Query reports with SQL (DuckDB's dialect).
 
     A query reads these reports and nothing else, and writes nothing. Without a query,
-    the tables and columns are shown.
+    the tables and columns are shown. With --sbom, there are the tables sboms and
+    packages, too.
     """
     if examples:
         print_lines(_example_lines(arguments))
         return ExitCode.OK
     reports, question = _split(arguments)
     if question is None:
-        print_lines(_view_lines(reports))
+        print_lines(_view_lines(reports, sboms))
         return ExitCode.OK
     from auditor.analysis.query import (
         MAX_TABLE_ROWS,
@@ -57,7 +63,7 @@ def command(*, arguments: tuple[str, ...], examples: bool, output_format: str) -
     )
 
     complete = True
-    with run_query(reports, question) as result, allow_broken_pipe():
+    with run_query(reports, question, sboms=sboms) as result, allow_broken_pipe():
         complete = write_result(result, RowFormat(output_format), sys.stdout)
         if not result.row_count:
             print_message("0 rows")
@@ -80,11 +86,11 @@ def _split(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], str | None]:
         )
     *reports, last = arguments
     for word in reports:
-        if re.fullmatch(r"select|from|with", word, re.IGNORECASE) and not _is_file(
+        if re.fullmatch(r"select|from|with", word, re.IGNORECASE) and not names_a_file(
             word
         ):
             raise UsageError(_ONE_ARGUMENT)
-    if _is_file(last) or not (_QUERY.match(last) or not last):
+    if names_a_file(last) or not (_QUERY.match(last) or not last):
         return arguments, None
     if not reports:
         raise UsageError(
@@ -94,18 +100,11 @@ def _split(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], str | None]:
     return tuple(reports), last
 
 
-def _is_file(text: str) -> bool:
-    try:
-        return bool(text) and (Path(text).exists() or bool(glob.glob(text)))  # noqa: PTH207
-    except (OSError, ValueError):  # too long for a name, as a query can be
-        return False
-
-
-def _view_lines(reports: tuple[str, ...]) -> Iterator[str]:
+def _view_lines(reports: tuple[str, ...], sboms: tuple[str, ...]) -> Iterator[str]:
     """Every view with its columns, their types and meanings."""
     from auditor.analysis.query import view_columns
 
-    for view, row, columns in view_columns(reports):
+    for view, row, columns in view_columns(reports, sboms):
         yield f"{view}: {row}"
         width = max(len(name) for name, _, _ in columns)
         for name, kind, meaning in columns:

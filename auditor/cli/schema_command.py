@@ -74,6 +74,10 @@ SCHEMAS = {
         "a line of auditor cleanup protect --format jsonl",
         "auditor.analysis.cleanup.protection:ProtectedDigest,ProtectionTotals",
     ),
+    "packages": (
+        "a line of auditor packages --format jsonl",
+        "auditor.analysis.packages:PackageUse,PackageTotals",
+    ),
     "night": (
         "a line of auditor nightly status --format json",
         "auditor.nightly.night_folder:Night",

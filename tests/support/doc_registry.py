@@ -26,6 +26,8 @@ from auditor.demo.image_builder import (
 )
 from auditor.demo.schema1_builder import schema1_image
 from tests.support.attached_images import cosign_signature, digest_tag
+from tests.support.sbom_images import buildkit_attestation
+from tests.support.sboms import Package
 
 USER, PASSWORD = "auditor", "secret"
 _BASE = layer("debian 12, without the fix")
@@ -41,8 +43,25 @@ def _image(name: str, platform: str, **more: object) -> BuiltImage:
     return image(name, platform=platform, layers=layers, labels=labels, **more)  # type: ignore[arg-type]
 
 
-def _multi(name: str) -> BuiltImage:
-    return index([_image(name, one) for one in _PLATFORMS], attested=True)
+def _multi(name: str, openssl: tuple[str, ...] = ()) -> BuiltImage:
+    """An image of two platforms; those with an openssl have an SBOM that says so."""
+    children = [_image(name, one) for one in _PLATFORMS]
+    attestations = [
+        buildkit_attestation(child, _packages(version))
+        for child, version in zip(children, openssl or (None, None), strict=True)
+    ]
+    return index(children, attestations=attestations)
+
+
+def _packages(openssl: str | None) -> list[Package] | None:
+    if openssl is None:
+        return None
+    url = f"pkg:deb/debian/libssl3@{openssl}?upstream=openssl"
+    lodash = "pkg:npm/lodash@4.17.20"
+    return [
+        Package("libssl3", openssl, url, "Apache-2.0"),
+        Package("lodash", "4.17.20", lodash, "MIT"),
+    ]
 
 
 def documented_content() -> DemoContent:
@@ -56,7 +75,7 @@ def documented_content() -> DemoContent:
     web_image = _image("team/web 2.1", "linux/amd64", family=Family.DOCKER)
     content.add("team/web", web_image, "2.1", "latest")
     content.add("team/old/tool", _image("team/old/tool", "linux/amd64"), "0.9")
-    content.add("prod/shop", _multi("prod/shop 3.0"), "3.0")
+    content.add("prod/shop", _multi("prod/shop 3.0", ("3.0.7-1", "3.0.9-1")), "3.0")
     content.add("prod/legacy-erp", schema1_image("prod/legacy-erp", "1.0"), "1.0")
     hello = "admin/java-hello-world"
     signed = schema1_image(hello, "latest", keys=[SigningKey.from_seed(hello)])

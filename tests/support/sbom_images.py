@@ -45,25 +45,17 @@ class SbomImages:
 
 
 def buildkit_attestation(
-    subject: BuiltImage, packages: Sequence[Package]
+    subject: BuiltImage, packages: Sequence[Package] | None
 ) -> BuiltImage:
-    """BuildKit's attestation manifest: an SBOM and a provenance."""
+    """BuildKit's attestation manifest: an SBOM unless there is none, a provenance."""
     digest = subject.root.digest
     slsa = "https://slsa.dev/provenance/v1"
+    made = {slsa: sboms.statement(b"{}", digest, predicate_type=slsa)}
+    if packages is not None:
+        made[sboms.SPDX_PREDICATE] = sboms.statement(sboms.spdx(packages), digest)
     return documents(
         subject.root,
-        [
-            (
-                IN_TOTO,
-                sboms.statement(sboms.spdx(packages), digest),
-                {_PREDICATE: sboms.SPDX_PREDICATE},
-            ),
-            (
-                IN_TOTO,
-                sboms.statement(b"{}", digest, predicate_type=slsa),
-                {_PREDICATE: slsa},
-            ),
-        ],
+        [(IN_TOTO, text, {_PREDICATE: predicate}) for predicate, text in made.items()],
         config=Family.OCI.config,
     )
 
