@@ -62,6 +62,7 @@ COMMAND_SECTIONS = {
     "Read reports": (
         "diff",
         "layers",
+        "packages",
         "bases",
         "unused",
         "cleanup",
