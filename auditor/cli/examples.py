@@ -141,13 +141,11 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "packages": (
         (
-            "auditor packages report.jsonl openssl --version '<3.0.8' --sbom"
-            " sboms.jsonl.zst",
+            "auditor packages report.jsonl openssl --version '<3.0.8' --sbom s.jsonl",
             "Show the images with an old openssl; audit with --sbom before.",
         ),
         (
-            "auditor packages report.jsonl 'log4j*' --type maven --sbom"
-            " sboms.jsonl.zst --format jsonl",
+            "auditor packages report.jsonl 'log4j*' --sbom s.jsonl --format jsonl",
             "Print packages whose names match, for a program.",
         ),
     ),
