@@ -43,7 +43,9 @@ _SBOM_TABLES = ["sboms", "packages"]
     "tables",
     type=click.Choice([*_TABLES, *_SBOM_TABLES]),
     multiple=True,
-    help="Only this table; can be repeated. [default: all]",
+    metavar="TABLE",
+    help=f"Only this table; can be repeated: {', '.join(_TABLES)}; with --sbom also"
+    f" {' and '.join(_SBOM_TABLES)}. [default: all]",
 )
 @sbom_option
 @click.option("--force", is_flag=True, help="Replace an existing folder or file.")
