@@ -44,13 +44,14 @@ STALLED_S = 5.0
 class _Lane(Generic[Job]):
     """The jobs that wait for one host.
 
-    `workers` are running, `max_workers` may run. The first `prepare_ahead` jobs are
-    prepared before a worker takes them. Their tokens are fetched then, so they are
-    few: a token must not expire before its job's turn. `progress` is set when a job is
-    finished; `is_stalled` while none was for `STALLED_S`.
+    `workers` are running; how many may run is asked again with each job. The first
+    `prepare_ahead` jobs are prepared before a worker takes them. Their tokens are
+    fetched then, so they are few: a token must not expire before its job's turn.
+    `progress` is set when a job is finished; `is_stalled` while none was for
+    `STALLED_S`.
     """
 
-    max_workers: int
+    name: Hashable
     prepare_ahead: int
     jobs: LaneQueue[Job]
     workers: int = 0
@@ -61,7 +62,8 @@ class _Lane(Generic[Job]):
 class Pool(Generic[Job, Result]):
     """Calls `work` for every job and `write` for every result, once.
 
-    `workers` gives the number of workers of a lane by its name. `window`: maximum
+    `workers` gives the number of workers of a lane by its name, which may change with
+    every call. `window`: maximum
     finished results in memory, besides one for each worker. `in_order`: results are
     written in the order of the jobs. `lane` gives the name of a job's lane.
     `is_listed`: whether a job comes from a listing, which is read at most a window
@@ -184,14 +186,14 @@ class Pool(Generic[Job, Result]):
                     number += 1
                     if self._prepare and len(lane.jobs) <= lane.prepare_ahead:
                         self._prepare(job, working)
-                    if lane.workers < lane.max_workers:
+                    if lane.workers < self._workers(name):
                         lane.workers += 1
                         working.start_soon(self._worker, lane, working)
 
     def _new_lane(self, name: Hashable) -> _Lane[Job]:
         workers = self._workers(name)
         ahead = 2 * workers
-        return _Lane(workers, ahead, LaneQueue(self.spill_file, in_memory=ahead))
+        return _Lane(name, ahead, LaneQueue(self.spill_file, in_memory=ahead))
 
     async def _lane_has_room(self, lane: _Lane[Job]) -> None:
         """Wait until the lane has less than a window of jobs, or is stalled."""
@@ -207,6 +209,12 @@ class Pool(Generic[Job, Result]):
 
     async def _worker(self, lane: _Lane[Job], working: TaskGroup) -> None:
         while lane.jobs and not self.stopped:
+            more = self._workers(lane.name) - lane.workers
+            if more < 0:
+                break
+            for _ in range(min(more, len(lane.jobs) - 1)):
+                lane.workers += 1
+                working.start_soon(self._worker, lane, working)
             number, job = lane.jobs.get()
             if self._prepare and len(lane.jobs) >= lane.prepare_ahead:
                 following = lane.jobs.peek(lane.prepare_ahead - 1)

@@ -132,7 +132,7 @@ class AuditRun:
         self.tally = Tally()
         # The result of an image that `--since` filters out is None.
         self._pool: Pool[InputEntry, Record | None] = Pool(
-            workers=settings.workers_of,
+            workers=registries.workers_of,
             window=settings.window,
             in_order=settings.order is Order.INPUT,
             work=self._audit_with_bases if self._bases else self._audit,

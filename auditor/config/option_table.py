@@ -43,6 +43,7 @@ from auditor.config.values import (
     REFERENCE,
     REPORT_NAME,
     REPOSITORY_PATTERN,
+    REQUESTS_AT_ONCE,
     ROLE_ARN,
     SHARD,
     SINCE,
@@ -63,6 +64,7 @@ from auditor.config.values import (
 from auditor.fast_dataclass import dataclass
 from auditor.model import Order, Shape
 from auditor.util.shard import Shard
+from auditor.wire.hosted_registries import HOSTED_MOST
 
 ENVIRONMENT_PREFIX = "AUDITOR_"
 
@@ -488,9 +490,11 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
         "proxy": Option(
             PROXY, "The proxy to use instead of HTTPS_PROXY; none: no proxy."
         ),
-        # With more connections, servers and NAT tables refuse the client.
         "requests_at_once": Option(
-            integer(1, 256), "Maximum concurrent requests per registry."
+            REQUESTS_AT_ONCE,
+            "Concurrent requests per registry: N, or as many between N and M as it"
+            " answers without delay. Public registries get at most"
+            f" {HOSTED_MOST} by default.",
         ),
         # One in 100 s spreads Docker Hub's rate limit over a night; 1,000 per
         # second is more than one process sends.

@@ -235,9 +235,10 @@ def divide_limits(
     if runs == 1:
         return settings
     rate, most = settings.requests_per_second, settings.max_requests
+    bounds = settings.concurrency.divided(runs_at_once)
     return replace(
         settings,
-        requests_at_once=max(1, settings.requests_at_once // runs_at_once),
+        requests_at_once=bounds.most if bounds.is_fixed else bounds,
         requests_per_second=None if rate is None else rate / runs_at_once,
         max_requests=None if most is None else max(1, most // runs),
     )

@@ -9,6 +9,10 @@ from collections.abc import Hashable, Mapping
 from dataclasses import field
 from enum import StrEnum
 
+from auditor.config.requests_at_once import (
+    DEFAULT_REQUESTS_AT_ONCE,
+    RequestsAtOnce,
+)
 from auditor.config.validation_errors import LoginLocation
 from auditor.fast_dataclass import dataclass
 from auditor.model import Order, Shape
@@ -227,7 +231,8 @@ class RegistrySettings:
     `cloud_login` is for registries of clouds, `aws_profile` and `role_arn` for ECR.
     `plain_http` is None if the scheme is not configured. `proxy` is a URL or `none`;
     None means the proxy of the environment. `mirror` is a registry, or
-    `host/namespace`, with the same repositories.
+    `host/namespace`, with the same repositories. `requests_at_once`: a number is a
+    fixed one; `concurrency` has its bounds.
     """
 
     username: str | None = None
@@ -246,9 +251,7 @@ class RegistrySettings:
     key_file: str | None = None
     proxy: str | None = None
     mirror: str | None = None
-    # Browsers open six connections to a host. At 50 ms per response, eight at once are
-    # 160 requests a second, below the limits that hosted registries publish.
-    requests_at_once: int = 8
+    requests_at_once: RequestsAtOnce | int = DEFAULT_REQUESTS_AT_ONCE
     requests_per_second: float | None = None
     max_requests: int | None = None
     # Waiting for hours must be chosen; an incomplete report says that it is one.
@@ -270,6 +273,12 @@ class RegistrySettings:
     api_url: str | None = None
     list_namespaces: tuple[str, ...] = ()
 
+    @property
+    def concurrency(self) -> RequestsAtOnce:
+        """The bounds of concurrent requests to a registry that nobody hosts."""
+        bounds = self.requests_at_once
+        return RequestsAtOnce.fixed(bounds) if isinstance(bounds, int) else bounds
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -280,7 +289,8 @@ class Settings:
     `include` to `since` apply to listed tags only (`Selection`, `parse_since`).
     Records: `platforms` empty means all of them, `labels` (patterns) empty means none.
     `verify_signatures` is the path of a signature policy.
-    Limits: `workers` is per registry, None means `2 * requests_at_once`; `deadline_s`
+    Limits: `workers` is per registry, None means two for each concurrent request;
+    `deadline_s`
     is for the run, `reference_timeout_s` for one reference, None means no limit.
     Cache: `cache` is a path, None means the user's cache directory. A cached part of an
     image is assumed to exist until `cache_recheck_s` after the registry last sent it.
@@ -375,7 +385,7 @@ class Settings:
         settings = self.default_registry
         if isinstance(registry, str):
             settings = self.registry(registry)
-        return self.workers or 2 * settings.requests_at_once
+        return self.workers or 2 * settings.concurrency.of_registry(str(registry)).most
 
     def registry(self, name: str) -> RegistrySettings:
         """The settings of the registry of that name."""

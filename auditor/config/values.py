@@ -13,6 +13,11 @@ from auditor.config.file_names import (
     check_file_name,
     check_report_name,
 )
+from auditor.config.requests_at_once import (
+    MAX_REQUESTS_AT_ONCE,
+    RequestsAtOnce,
+    parse_requests_at_once,
+)
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.oci import reference_grammar as grammar
@@ -213,6 +218,26 @@ def integer(least: int, most: int) -> ValueType:
         from_toml=from_toml,
         from_text=from_text,
     )
+
+
+def _requests_at_once() -> ValueType:
+    def from_toml(value: object) -> RequestsAtOnce | int:
+        if isinstance(value, RequestsAtOnce):
+            return value
+        require(type(value) is int or isinstance(value, str))
+        return parse_requests_at_once(str(value))
+
+    most = MAX_REQUESTS_AT_ONCE
+    return ValueType(
+        metavar="N[..M]",
+        expected=f"a whole number from 1 to {most}, or a range of them such as 1..64",
+        from_toml=from_toml,
+        is_shown=True,
+    )
+
+
+# Concurrent requests: a fixed number, or a range.
+REQUESTS_AT_ONCE = _requests_at_once()
 
 
 def number(least: float, most: float, *, what: str = "a number") -> ValueType:

@@ -35,21 +35,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import field, replace
-from enum import StrEnum
 
 from auditor.fast_dataclass import dataclass
+from auditor.wire.host_concurrency import DISTRESS, Move
 
 # As many as `docker pull` downloads at once with its default settings, and one more.
 START = 4
 # Answers of a round: as many as are in flight, but enough for a mean.
 MIN_ROUND, MIN_QUICK_ROUND, MAX_ROUND = 16, 8, 96
+# Slow start takes smaller steps while a step would be a large part of what the host can
+# work on.
+SMALL, SMALL_FACTOR = 9, 1.5
+# The limit grows only if requests waited for it at so many of the answers.
+FULL = 0.75
 # Of a class, fewer answers say nothing.
 MIN_SAMPLES = 3
 # A round trip counts for at most so many medians of its round.
 OUTLIER = 3.0
-# With half of the limit, round trips of at least this part of those before are the
-# same: with a queue they would be down to a half or, where it is short, two thirds.
-SAME = 0.85
 # With half of the limit, the host is as busy as before if that brought at most so many
 # times the answers.
 NO_GAIN = 1.15
@@ -58,8 +60,9 @@ TOLERANCE = 1.1
 # How much of the spread of the answers is added to it, in standard errors.
 SPREAD_ERRORS = 2.0
 MAX_TOLERANCE = 1.4
-# Slow start ends at this slowdown beyond the tolerance.
-QUEUE_SEEN = 1.15
+# Slow start takes a longer round before it goes on above this part of the tolerance,
+# and ends above this slowdown beyond it.
+DOUBTFUL, QUEUE_SEEN = 0.5, 1.15
 # Rounds in a row without a queue after which the limit doubles again.
 CALM_ROUNDS = 3
 # The queue that keeps a host busy, in square roots of the requests it works on.
@@ -77,22 +80,6 @@ MUCH_FASTER = 0.75
 HOLD_S, MAX_HOLD_S = 10.0, 160.0
 # A limit that was fine for so long is no accident of a burst that a host allows.
 PROVEN_S = 3.0
-
-
-class Move(StrEnum):
-    """Why the limit last moved."""
-
-    START = "start"
-    REMEMBERED = "remembered"  # from an earlier run
-    FASTER = "faster"  # more requests bring more answers
-    QUEUE = "queue"  # answers only got slower
-    PROBE = "probe"  # the baselines are measured again
-    CHANGED = "changed"  # the host has become slower, not the queue longer
-    THROTTLED = "throttled"  # 429 or 503
-    SERVER_ERROR = "server_error"
-    TIMEOUT = "timeout"
-    CONNECTION = "connection"
-    RECOVERED = "recovered"
 
 
 @dataclass(slots=True)
@@ -159,7 +146,8 @@ class ConcurrencyControl:
 
     `follows_latency` is false for a fixed limit, which only distress lowers. `lowest`
     and `highest` are those of the limit so far, `moves` counts its moves by cause,
-    `last_move` is the last one's, at `moved_at`.
+    `last_move` is the last one's, at `moved_at`. `remembered` is the limit that the
+    host stood in an earlier run.
 
     `slowdown` is that of the last round; `baseline_s` and `round_trip_s` belong to the
     class that had the most answers in it, None before the first round.
@@ -170,16 +158,19 @@ class ConcurrencyControl:
         *,
         most: int,
         least: int = 1,
-        start: int = START,
-        remembered: bool = False,
+        remembered: int | None = None,
         follows_latency: bool = True,
         now: float = 0.0,
     ) -> None:
         self.most = most
         self.least = min(least, most)
+        # Half of it: a starting point, not a truth. What is higher than the usual start
+        # is tried once the baselines are known.
+        self._remembered = 0 if remembered is None else remembered // 2
+        start = START if remembered is None else min(START, max(1, self._remembered))
         self.limit = min(max(start, self.least), most) if follows_latency else most
         self.lowest = self.highest = self.limit
-        self.last_move = Move.REMEMBERED if remembered else Move.START
+        self.last_move = Move.START
         self.moved_at = now
         self.moves: dict[Move, int] = {}
         self.slowdown = 1.0
@@ -209,6 +200,13 @@ class ConcurrencyControl:
         self._fine = 0  # the highest limit without distress for `PROVEN_S`
         self._fine_since = now
         self._start_round(now)
+        # The first answers take longer: on both sides, much is done the first time.
+        self._settling = self.limit if follows_latency else 0
+
+    @property
+    def is_in_distress(self) -> bool:
+        """Whether distress, or the end of it, moved the limit last."""
+        return self.last_move in DISTRESS or self.last_move is Move.RECOVERED
 
     # -- outcomes --------------------------------------------------------------
 
@@ -277,7 +275,7 @@ class ConcurrencyControl:
             self._round_size = min(max(rounds * self.limit, MIN_ROUND), MAX_ROUND)
 
     def _end_round(self, now: float) -> None:
-        is_full = 2 * self._full_answers >= self._answers
+        is_full = self._full_answers >= FULL * self._answers
         if self._refusals is not None:
             self._recover(now)
         elif not self._follows_latency:
@@ -297,44 +295,63 @@ class ConcurrencyControl:
         if self._probe is not None:
             self._end_probe(self._probe, tolerance, now)
             return
-        slowdown, limit = self.slowdown, self.limit
-        is_sudden = slowdown > SUDDEN * before and self._settled_limit == limit
-        self._settled_limit = 0 if is_sudden else limit
-        if is_sudden:
-            return  # a queue that is growing: the next round shows how long it gets
+        is_settled = self._settled_limit == self.limit
+        if is_settled and self.slowdown > SUDDEN * before:
+            # A queue that is growing: the next round shows how long it gets.
+            self._settled_limit = 0
+            return
+        self._settled_limit = self.limit
         if self._has_slowed_down(tolerance):
             self._measure_anew(now)
             self._in_slow_start = True
             self._note(Move.CHANGED, now)
-            return
+        elif not self._doubts_queue(tolerance, now):
+            self._approach_target(tolerance, now, is_full=is_full)
+
+    def _doubts_queue(self, tolerance: float, now: float) -> bool:
+        """Whether another round has to show if there is a queue; begin a probe for it.
+
+        Also ends slow start, or begins it again after rounds without a queue.
+        """
+        was_unsure, self._is_unsure = self._is_unsure, False
+        slowdown = self.slowdown
+        if self._in_slow_start and slowdown > 1 + DOUBTFUL * (tolerance - 1):
+            self._in_slow_start = False
+            self._is_unsure = True  # the next round is longer
+            return True
         if slowdown <= tolerance:
             self._calm_rounds += 1
             self._before_cut = None
-            if self._is_unsure or self._calm_rounds >= CALM_ROUNDS:
+            if was_unsure or self._calm_rounds >= CALM_ROUNDS:
                 self._in_slow_start = now >= self._held_until
-        else:
-            self._calm_rounds = 0
-            if self._in_slow_start and slowdown > tolerance * QUEUE_SEEN:
-                self._in_slow_start = False
-                self._is_unsure = True  # the next round is longer
-                return
-            if self._is_unsure or self._is_baseline_old(now):
-                self._is_unsure = False
-                self._begin_probe(now)
-                return
-        self._is_unsure = False
+            return False
+        self._calm_rounds = 0
+        if self._is_baseline_old(now) or (
+            was_unsure and slowdown > QUEUE_SEEN * tolerance
+        ):
+            return self._begin_probe(now)
+        return False
+
+    def _approach_target(self, tolerance: float, now: float, *, is_full: bool) -> None:
+        slowdown, limit = self.slowdown, self.limit
         target = self._target(limit, slowdown, tolerance)
         if target <= limit - max(1, limit // 8):
             lowered = max(self.least, round(max(target, limit / 2)))
             if lowered < limit:
                 self._before_cut = self._before_cut or (limit, slowdown)
                 self._move(lowered, Move.QUEUE, now)
-        elif is_full and now >= self._held_until:
-            if self._in_slow_start:
-                raised = math.floor(2 * limit / max(1.0, slowdown))
-            else:
-                raised = min(math.floor(target), limit + max(1, limit // 8))
+        elif not is_full or now < self._held_until:
+            return
+        elif not self._in_slow_start:
+            raised = min(math.floor(target), limit + max(1, limit // 8))
             self._move(max(limit, raised), Move.FASTER, now)
+        else:
+            factor = SMALL_FACTOR if limit < SMALL else 2
+            raised = math.ceil(factor * limit / max(1.0, slowdown))
+            if raised < self._remembered and slowdown <= tolerance:
+                self._move(self._remembered, Move.REMEMBERED, now)
+            else:
+                self._move(max(limit, raised), Move.FASTER, now)
 
     @staticmethod
     def _target(limit: int, slowdown: float, tolerance: float) -> float:
@@ -354,19 +371,23 @@ class ConcurrencyControl:
 
     # -- probes ----------------------------------------------------------------
 
-    def _begin_probe(self, now: float) -> None:
-        """Measure the baselines with half of the limit."""
+    def _begin_probe(self, now: float) -> bool:
+        """Measure the baselines with half of the limit; false if it is the least."""
         self._before_cut = None
-        if self.limit > self.least:
-            self._probe = _Probe(self.limit, self.slowdown, self.limit, self.slowdown)
-            self._move(max(self.least, (self.limit + 1) // 2), Move.PROBE, now)
+        if self.limit <= self.least:
+            return False
+        self._probe = _Probe(self.limit, self.slowdown, self.limit, self.slowdown)
+        self._move(max(self.least, (self.limit + 1) // 2), Move.PROBE, now)
+        return True
 
     def _end_probe(self, probe: _Probe, tolerance: float, now: float) -> None:
         """Compare with the answers before the limit was halved."""
         self._probe = None
         slowdown, limit = self.slowdown, self.limit
         is_first = probe.limit == probe.last_limit
-        is_same = slowdown >= SAME * probe.last_slowdown
+        # What a queue would have left, and what no queue would.
+        shorter = max(1.0, probe.last_slowdown * limit / probe.last_limit)
+        is_same = slowdown >= (shorter + probe.last_slowdown) / 2
         if is_same and is_first:
             # Fewer requests were not answered faster: there was no queue.
             self._measure_anew(now)

@@ -159,7 +159,7 @@ class HostHealth:
         *,
         probe: Probe,
         probe_url: str | None,
-        max_in_flight: int,
+        most_in_flight: Callable[[], int],
         tries: int,
         clock: Clock,
         sent_elsewhere: Callable[[], int] = lambda: 0,
@@ -186,7 +186,7 @@ class HostHealth:
         self._suspected_url = ""
         self._probe_at = 0.0
         self._probes: SingleFlight[None, HostState | Failure] = SingleFlight()
-        self.budget = RetryBudget(max_in_flight=max_in_flight, tries=tries)
+        self.budget = RetryBudget(most_in_flight=most_in_flight, tries=tries)
         self.is_suspected = False
         self.is_well = True
 
@@ -469,27 +469,32 @@ class RetryBudget:
     the end refunds all its retries, and every good request adds `RETRY_EARNED`: only
     retries without success use the budget up. It is the token bucket of gRPC's retry
     throttling (gRFC A6); refunds follow AWS's "standard" mode.
+
+    `most_in_flight` is the most requests that were allowed at once so far, a few more
+    at the start of a run.
     """
 
-    __slots__ = ("_left", "_max")
+    __slots__ = ("_most_in_flight", "_retries", "_taken")
 
-    def __init__(self, *, max_in_flight: int, tries: int) -> None:
-        self._max = float(BUDGET_ROUNDS * max_in_flight * max(1, tries - 1))
-        self._left = self._max
+    def __init__(self, *, most_in_flight: Callable[[], int], tries: int) -> None:
+        self._most_in_flight = most_in_flight
+        self._retries = max(1, tries - 1)
+        self._taken = 0.0
 
     @property
     def is_full(self) -> bool:
         """Whether all retries that were taken have been earned back."""
-        return self._left >= self._max
+        return self._taken <= 0
 
     def take(self) -> bool:
         """Take one retry; false if none is left."""
-        if self._left < 1:
+        most = BUDGET_ROUNDS * self._most_in_flight() * self._retries
+        if self._taken + 1 > most:
             return False
-        self._left -= 1
+        self._taken += 1
         return True
 
     def refund(self, retries: int) -> None:
         """Put back the retries of a request that succeeded."""
-        if self._left < self._max:
-            self._left = min(self._max, self._left + retries + RETRY_EARNED)
+        if self._taken > 0:
+            self._taken = max(0.0, self._taken - retries - RETRY_EARNED)

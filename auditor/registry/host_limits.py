@@ -1,8 +1,9 @@
 """The limits on requests to one host.
 
-- `ConcurrencyLimiter`: requests in flight, at most the setting `requests_at_once`. It
-  adapts: halved when the host shows distress, one more after each round of good
-  responses.
+- `ConcurrencyLimiter`: requests in flight, within the bounds of the setting
+  `requests_at_once`. How many is found by `ConcurrencyControl`
+  (concurrency_control.py). `HostLimiters` has one for each host, whoever sends requests
+  to it.
 - `HostLimits` combines the other limits, which are optional: `Pacer` (requests per
   second), `RateLimiter` (manifests per window, as the registry's RateLimit headers say)
   and `RequestQuota` (requests per run and per registry).
@@ -11,16 +12,22 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Callable
 
 from auditor.config import RateLimitPolicy
-from auditor.errors import Failure, FailureKind
+from auditor.config.requests_at_once import RequestsAtOnce
+from auditor.errors import Failure, FailureKind, ProtocolError
+from auditor.registry.concurrency_control import ConcurrencyControl
 from auditor.registry.transport.connection_budget import ConnectionBudget
 from auditor.util.clock import Clock
 from auditor.util.resizable_semaphore import ResizableSemaphore
 from auditor.util.text import format_count, format_duration
+from auditor.wire.host_concurrency import HostConcurrency, Move
 from auditor.wire.rate_limit import CountedBy, RateLimit, parse_rate_limit
 from auditor.wire.response import Response
 from auditor.wire.retry_policy import RETRY_AFTER_CAP_S
+from auditor.wire.url_policy import origin_of
 
 log = logging.getLogger("auditor.registry")
 
@@ -86,32 +93,70 @@ class HostLimits:
             self.is_limited = True
 
 
+# Kinds of distress, by the kind of failure. 503 is how proxies say that there are too
+# many requests.
+_DISTRESS = {
+    FailureKind.RATE_LIMITED: Move.THROTTLED,
+    FailureKind.SERVER_ERROR: Move.SERVER_ERROR,
+    FailureKind.TIMEOUT: Move.TIMEOUT,
+    FailureKind.CONNECT: Move.CONNECTION,
+}
+_SERVICE_UNAVAILABLE = 503
+# Bodies of these sizes and more take longer than smaller ones: each is a class of
+# requests of its own. The first is some TCP windows at the start of a connection.
+_LARGE_BYTES, _HUGE_BYTES = 32 * 1024, 512 * 1024
+# Seconds between two messages about a limit that moves all the time.
+_LOG_INTERVAL_S = 10.0
+
+
 class ConcurrencyLimiter:
-    """Slots for requests in flight: additive increase, multiplicative decrease.
+    """Slots for requests in flight to one host, as many as its `control` finds.
 
-    Each slot comes with a permit of `budget`, the connections that all hosts share.
-
-    `is_reduced`: the limit is below `max_in_flight`; only then must `succeeded` be
-    called. `hold_back` pauses the whole host, as a Retry-After demands.
+    All senders to the host share it, first come first served. Each slot comes with a
+    permit of `budget`, the connections that all hosts share. `hold_back` pauses the
+    whole host, as a Retry-After demands. `remembered` is the limit that the host stood
+    in an earlier run.
     """
 
     def __init__(
-        self, *, max_in_flight: int, budget: ConnectionBudget, clock: Clock
+        self,
+        *,
+        bounds: RequestsAtOnce,
+        budget: ConnectionBudget,
+        clock: Clock,
+        name: str = "",
+        remembered: int | None = None,
     ) -> None:
-        self._max = min(max_in_flight, budget.max_per_host)
+        self.name = name
         self._clock = clock
-        self._slots = ResizableSemaphore(self._max)
+        self.control = ConcurrencyControl(
+            least=bounds.least,
+            most=min(bounds.most, budget.max_per_host),
+            follows_latency=not bounds.is_fixed,
+            remembered=remembered,
+            now=clock.monotonic(),
+        )
+        self._slots = ResizableSemaphore(self.control.limit)
         self._permits = budget.requests
         self._not_before = 0.0
         self._held_for = ""
-        self._halved_at = float("-inf")
-        self._successes = 0
-        self.is_reduced = False
+        self._logged_at = -math.inf
 
     @property
     def limit(self) -> int:
         """The current number of slots."""
         return self._slots.limit
+
+    @property
+    def is_reduced(self) -> bool:
+        """Whether the host stands fewer requests than it was sent before."""
+        control = self.control
+        return control.limit < control.highest and control.is_in_distress
+
+    @property
+    def in_flight(self) -> int:
+        """The slots that are held."""
+        return self._slots.limit - self._slots.free
 
     def try_acquire(self) -> float | None:
         """Take a free slot and return the monotonic time; None if no slot is free."""
@@ -157,31 +202,107 @@ class ConcurrencyLimiter:
         self._held_for = cause
         self._not_before = max(self._not_before, self._clock.monotonic() + seconds)
 
-    def distressed(self, sent_at: float) -> None:
-        """Halve the limit: a request was throttled, timed out or met a server error.
+    def answered(self, kind: str, response: Response, sent_at: float) -> None:
+        """Count a response, after its slot was given back.
 
-        Requests that were in flight together count as one sign: only a request sent
-        after the last halving can halve the limit again.
+        `sent_at` is the time at which the slot was taken.
         """
-        if sent_at > self._halved_at:
-            self._halved_at = self._clock.monotonic()
-            self._set_limit(max(1, self.limit // 2))
+        now, control = self._clock.monotonic(), self.control
+        took_s, status = response.round_trip_s, response.status
+        size = len(response.body)
+        name: object = kind
+        if status >= 300:
+            name = status
+        elif size >= _LARGE_BYTES:
+            name = kind, size >= _HUGE_BYTES
+        control.answered(
+            name,
+            now - sent_at if took_s is None else took_s,
+            sent_at=sent_at,
+            now=now,
+            is_full=self._slots.free < 1,
+        )
+        if control.limit != self._slots.limit:
+            self._set_limit(now)
 
-    def succeeded(self) -> None:
-        """Grow by one slot after as many good responses as there are slots.
+    def failed(self, failure: Failure, sent_at: float) -> None:
+        """Count a failure: after some kinds, fewer requests are sent at once."""
+        cause = _DISTRESS.get(failure.kind)
+        if cause is not None:
+            if failure.status == _SERVICE_UNAVAILABLE:
+                cause = Move.THROTTLED
+            now = self._clock.monotonic()
+            self.control.distressed(cause, sent_at=sent_at, now=now)
+            if self.control.limit != self._slots.limit:
+                self._set_limit(now)
 
-        Responses count only while nearly all slots are in use.
-        """
-        if not self.is_reduced or self._slots.free > 1:
-            return
-        self._successes += 1
-        if self._successes >= self.limit:
-            self._set_limit(self.limit + 1)
+    def concurrency(self) -> HostConcurrency:
+        """The limit and its history, for the summary."""
+        control = self.control
+        return HostConcurrency(
+            host=self.name,
+            limit=control.limit,
+            lowest=control.lowest,
+            highest=control.highest,
+            least=control.least,
+            most=control.most,
+            baseline_s=control.baseline_s,
+            round_trip_s=control.round_trip_s,
+            last_move=control.last_move,
+            moves=dict(control.moves),
+        )
 
-    def _set_limit(self, limit: int) -> None:
-        self._successes = 0
-        self._slots.limit = limit
-        self.is_reduced = limit < self._max
+    def _set_limit(self, now: float) -> None:
+        self._slots.limit = self.control.limit
+        is_due = now - self._logged_at >= _LOG_INTERVAL_S
+        level = logging.INFO if is_due else logging.DEBUG
+        if log.isEnabledFor(level):
+            self._logged_at = now if is_due else self._logged_at
+            log.log(level, "%s: %s", self.name, self.concurrency().sentence())
+
+
+class HostLimiters:
+    """The `ConcurrencyLimiter` of each host of a run, by its origin.
+
+    All registries, token services and APIs at the same origin share one: the first that
+    asks decides on its bounds. `remembered` gives the limit that an origin stood in an
+    earlier run, None if it is unknown.
+    """
+
+    def __init__(
+        self,
+        *,
+        budget: ConnectionBudget,
+        clock: Clock,
+        remembered: Callable[[str], int | None] = lambda _: None,
+    ) -> None:
+        self._budget = budget
+        self._clock = clock
+        self._remembered = remembered
+        self.by_origin: dict[str, ConcurrencyLimiter] = {}
+
+    def of(self, url: str, bounds: RequestsAtOnce) -> tuple[str, ConcurrencyLimiter]:
+        """How the URLs of the host of `url` begin, and its limiter."""
+        try:
+            origin = origin_of(url)
+            key = str(origin)
+        except ProtocolError:  # the transport refuses it
+            return url, self._limiter("", "", bounds)
+        return f"{key}/", self._limiter(key, origin.name, bounds)
+
+    def _limiter(
+        self, key: str, name: str, bounds: RequestsAtOnce
+    ) -> ConcurrencyLimiter:
+        limiter = self.by_origin.get(key)
+        if limiter is None:
+            limiter = self.by_origin[key] = ConcurrencyLimiter(
+                bounds=bounds,
+                budget=self._budget,
+                clock=self._clock,
+                name=name,
+                remembered=self._remembered(key),
+            )
+        return limiter
 
 
 class Pacer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,8 @@ from auditor.registry.auth.pull_secrets import PullSecret
 from auditor.registry.auth.scope_auth import HostAuth
 from auditor.registry.auth.token_service import TokenService
 from auditor.registry.client import Registry
-from auditor.registry.host_limits import RateLimiter, RequestQuota
+from auditor.registry.concurrency_control import START
+from auditor.registry.host_limits import HostLimiters, RateLimiter, RequestQuota
 from auditor.registry.host_plan import HostPlan
 from auditor.registry.host_status import HostStatus
 from auditor.registry.listing.interface import ListedTag, Page
@@ -45,6 +46,7 @@ from auditor.util.clock import Clock
 from auditor.util.known_secrets import KnownSecrets
 from auditor.util.secret import Secret
 from auditor.wire.cloud_hosts import cloud_of_url
+from auditor.wire.host_concurrency import HostConcurrency
 from auditor.wire.proxy import InvalidProxy, proxies_from_environment
 from auditor.wire.rate_limit import RateLimit
 from auditor.wire.url_policy import address_class, is_loopback_host, origin_of
@@ -68,15 +70,23 @@ async def open_registries(
     observer: RequestObserver | None = None,
     pull_secrets: Iterable[PullSecret] = (),
     tell: Callable[[str], None] | None = None,
+    remembered_limit: Callable[[str], int | None] = lambda _: None,
 ) -> AsyncIterator[Registries]:
     """The registries of a run, with the limits and credentials of its settings.
 
     `observer` is called with the outcome of each request, `tell` with a sentence for a
-    person before each retry. Raises `UsageError` for a
+    person before each retry; `remembered_limit` gives the concurrent requests that the
+    host at an origin stood in an earlier run. Raises `UsageError` for a
     key, CA or credential file that cannot be used.
     """
     registries = Registries(
-        settings, clock, environment, observer, pull_secrets, tell=tell
+        settings,
+        clock,
+        environment,
+        observer,
+        pull_secrets,
+        tell=tell,
+        remembered_limit=remembered_limit,
     )
     async with registries.stack:
         registries.check_files()
@@ -99,6 +109,7 @@ class Registries:
         pull_secrets: Iterable[PullSecret],
         *,
         tell: Callable[[str], None] | None = None,
+        remembered_limit: Callable[[str], int | None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._secrets = KnownSecrets()
@@ -114,6 +125,9 @@ class Registries:
         self._tell = tell
         self._senders: list[RequestSender] = []
         self._budget = ConnectionBudget()
+        self.limiters = HostLimiters(
+            budget=self._budget, clock=clock, remembered=remembered_limit
+        )
         self._names = NameLookups(min(MAX_LOOKUPS, self._budget.max_lookups))
         self.stack = AsyncExitStack()
         self._open: dict[str, Registry] = {}
@@ -187,6 +201,7 @@ class Registries:
         if not is_named_by_user:
             tls = tls.without_certificate()
         base_url = f"{self._scheme(name, settings, tls)}://{host}"
+        bounds = settings.concurrency.of_registry(name)
         origin = origin_of(base_url)
         proxies = proxies_from_environment(self._environment, settings.proxy)
         proxy = proxies.choose(origin)
@@ -194,7 +209,7 @@ class Registries:
             raise UsageError(proxy.detail)
         transport = Transport(
             origin=origin,
-            max_in_flight=settings.requests_at_once,
+            max_in_flight=bounds.most,
             timeouts=Timeouts(
                 connect_s=settings.connect_timeout_s,
                 read_s=settings.read_timeout_s,
@@ -217,6 +232,8 @@ class Registries:
             settings=settings,
             transport=transport,
             budget=self._budget,
+            limiters=self.limiters,
+            bounds=bounds,
             quota=quota,
             clock=clock,
             counts=self.counts,
@@ -226,7 +243,7 @@ class Registries:
         rate_limiter = RateLimiter(
             host=name,
             policy=settings.rate_limit_policy,
-            max_in_flight=settings.requests_at_once,
+            max_in_flight=bounds.most,
             clock=clock,
         )
         ping_url = f"{base_url}/v2/"
@@ -236,7 +253,7 @@ class Registries:
             probe_url=ping_url,
             rate_limiter=rate_limiter,
         )
-        # The token service has slots and health of its own.
+        # The token service has health of its own, and slots if it is another host.
         token_sender = new_sender(f"the token service of {name}")
         self._senders += sender, token_sender
         keys = self.keys(name)
@@ -269,8 +286,38 @@ class Registries:
         )
 
     def statuses(self) -> list[HostStatus]:
-        """The registries and token services that are waited for, oldest first."""
-        return [status for sender in self._senders if (status := sender.status())]
+        """The registries and token services that are waited for, oldest first.
+
+        Of several registries, each with the requests that it is sent at once.
+        """
+        with_limit = len(self._open) > 1
+        return [
+            status
+            for sender in self._senders
+            if (status := sender.status(with_limit=with_limit))
+        ]
+
+    def workers_of(self, name: Hashable) -> int:
+        """How many references of a registry to process concurrently now.
+
+        Twice as many as it is sent requests at once (`Settings.workers_of`), but for a
+        fixed number of workers; the most there may be if others are asked in its place.
+        """
+        settings = self._settings
+        registry = self._open.get(name) if isinstance(name, str) else None
+        most = settings.workers_of(name)
+        if settings.workers is not None or registry is None:
+            is_elsewhere = (
+                not isinstance(name, str)
+                or settings.registry(name).mirror is not None
+                or self.conf.entries
+            )
+            return most if settings.workers or is_elsewhere else min(most, 2 * START)
+        return min(most, 2 * registry.sender.limit)
+
+    def concurrencies(self) -> list[HostConcurrency]:
+        """The limits of concurrent requests, of the hosts asked most first."""
+        return [one.concurrency() for one in self.limiters.by_origin.values()]
 
     def rate_limits(self) -> list[tuple[str, RateLimit]]:
         """The rate limit that each registry announced last, by registry name."""

@@ -23,6 +23,7 @@ from dataclasses import field, replace
 from enum import Enum, StrEnum
 
 from auditor.config import RegistrySettings
+from auditor.config.requests_at_once import RequestsAtOnce
 from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
 from auditor.registry.auth.authorization import (
@@ -30,6 +31,7 @@ from auditor.registry.auth.authorization import (
     Authorizer,
     Elsewhere,
 )
+from auditor.registry.concurrency_control import START
 from auditor.registry.host_health import (
     ABSENT_REASONS,
     DEAD_HOST_S,
@@ -39,6 +41,7 @@ from auditor.registry.host_health import (
 )
 from auditor.registry.host_limits import (
     ConcurrencyLimiter,
+    HostLimiters,
     HostLimits,
     Pacer,
     RateLimiter,
@@ -54,6 +57,7 @@ from auditor.wire.response import Response
 from auditor.wire.retry_policy import (
     MAX_REAUTHENTICATIONS,
     REGISTRY,
+    RETRYABLE_STATUSES,
     TOKEN_SERVICE,
     Authenticate,
     Decision,
@@ -69,10 +73,6 @@ log = logging.getLogger("auditor.registry")
 
 # The response to a probe is an error message of a few sentences, or a token.
 MAX_PROBE_BYTES = 64 * 1024
-# Failures after which fewer requests are sent at once.
-_DISTRESS = frozenset(
-    {FailureKind.RATE_LIMITED, FailureKind.SERVER_ERROR, FailureKind.TIMEOUT}
-)
 
 
 class RequestKind(StrEnum):
@@ -113,10 +113,11 @@ class _Request:
     an outage of the host that is over. `authorization` is that of the last attempt, or
     for the next one. `renewals` counts tokens that expired in the queue; after
     `max_attempts` of them the token is sent anyway. `is_elsewhere`: the URL is that of
-    another host, which gets no login.
+    another host, which gets no login. `concurrency` is that of the URL's host.
     """
 
     url: str
+    concurrency: ConcurrencyLimiter
     authorizer: Authorizer | None
     max_attempts: int
     is_ping: bool
@@ -144,8 +145,9 @@ class RequestSender:
 
     `service` names it in messages. Authorizations are sent to the origin
     `credential_base` only; another one, such as that of the next page of a redirected
-    list, gets an anonymous token at most. `probe_url` responds
-    while the service is up; without one, the URL of a failed request is probed. `tell`
+    list, gets an anonymous token at most. `limiters` are those of the run, one for each
+    host; `bounds` are those of the registry. `probe_url` responds while the service is
+    up; without one, the URL of a failed request is probed. `tell`
     gets a sentence for a person before each retry.
     """
 
@@ -158,6 +160,8 @@ class RequestSender:
         clock: Clock,
         counts: RequestCounts,
         budget: ConnectionBudget | None = None,
+        limiters: HostLimiters | None = None,
+        bounds: RequestsAtOnce | None = None,
         quota: RequestQuota | None = None,
         rate_limiter: RateLimiter | None = None,
         observer: RequestObserver | None = None,
@@ -175,11 +179,13 @@ class RequestSender:
         self._observer = observer
         # The slash keeps out hosts whose names only begin alike.
         self._credential_base = credential_base and f"{credential_base}/"
-        max_in_flight = settings.requests_at_once
+        self._bounds = settings.concurrency if bounds is None else bounds
         self._budget = ConnectionBudget() if budget is None else budget
-        self.concurrency = ConcurrencyLimiter(
-            max_in_flight=max_in_flight, budget=self._budget, clock=clock
-        )
+        if limiters is None:
+            limiters = HostLimiters(budget=self._budget, clock=clock)
+        self._limiters = limiters
+        # How the URLs of the host begin that was asked last, and its limiter.
+        self._host: tuple[str, ConcurrencyLimiter] | None = None
         rate = settings.requests_per_second
         pacer = None if rate is None else Pacer(1 / rate, clock=clock)
         self._limits = HostLimits(pacer=pacer, quota=quota, rate_limiter=rate_limiter)
@@ -187,7 +193,7 @@ class RequestSender:
             service,
             probe=self._probe,
             probe_url=probe_url,
-            max_in_flight=max_in_flight,
+            most_in_flight=self._most_in_flight,
             tries=settings.tries,
             clock=clock,
             sent_elsewhere=lambda: counts.sent.total() - counts.sent[_PING],
@@ -214,9 +220,10 @@ class RequestSender:
         `redirects`: which ones are followed. `new_connection`: reuse none.
         `max_attempts` defaults to the setting `tries`.
         """
-        health, concurrency = self._health, self.concurrency
+        health, concurrency = self._health, self._concurrency(url)
         request = _Request(
             url,
+            concurrency,
             authorizer,
             self._max_attempts if max_attempts is None else max_attempts,
             is_ping=kind is _PING,
@@ -256,11 +263,12 @@ class RequestSender:
             if isinstance(outcome, Response):
                 health.has_responded = True
                 self._limits.observe(outcome)
+                status = outcome.status
+                if status not in RETRYABLE_STATUSES:
+                    concurrency.answered(kind, outcome, request.sent_at)
                 if not health.is_well and not request.is_ping:
                     health.responded(url)
-                if 200 <= outcome.status < 300 or outcome.status in accepted_statuses:
-                    if concurrency.is_reduced:
-                        concurrency.succeeded()
+                if 200 <= status < 300 or status in accepted_statuses:
                     if not health.is_well:
                         self._retrying = None
                         health.succeeded(request.attempts - 1)
@@ -307,19 +315,46 @@ class RequestSender:
         finally:
             self._budget.requests.release()
 
-    def status(self) -> HostStatus | None:
-        """What requests to the service wait for; None while they do not."""
+    def _concurrency(self, url: str) -> ConcurrencyLimiter:
+        """The limiter of the host of a URL."""
+        host = self._host
+        if host is None or not url.startswith(host[0]):
+            host = self._host = self._limiters.of(url, self._bounds)
+        return host[1]
+
+    @property
+    def limit(self) -> int:
+        """The requests that the host asked last is sent at once."""
+        return START if self._host is None else self._host[1].limit
+
+    def _most_in_flight(self) -> int:
+        """The most requests that were allowed at once so far."""
+        return 1 if self._host is None else self._host[1].control.highest
+
+    def status(self, *, with_limit: bool = False) -> HostStatus | None:
+        """What requests to the service wait for; None while they do not.
+
+        `with_limit`: how many are sent at once is said even if nothing keeps it low.
+        """
         limiter = self._limits.rate_limiter
         found: tuple[str, float | None] | None = None
         if not self._health.is_well:
             found = self._health.obstacle
         if found is None and self._retrying is not None:
             found = self._retrying, None
-        if found is None and (pause := self.concurrency.pause):
+        is_stopped = found is not None
+        concurrency = None if self._host is None else self._host[1]
+        if found is None and concurrency is not None and (pause := concurrency.pause):
             found = f"waiting for {pause[0]}", pause[1]
         if found is None and limiter is not None and (end := limiter.used_up_until):
             found = "waiting for the rate limit", end
-        at_once = self.concurrency.limit if self.concurrency.is_reduced else None
+        at_once = None
+        if (
+            not is_stopped
+            and concurrency is not None
+            and (concurrency.is_reduced or (with_limit and concurrency.in_flight))
+        ):
+            at_once = concurrency.limit
         if found is None and at_once is None:
             return None
         text, until = found or ("", None)
@@ -340,7 +375,7 @@ class RequestSender:
 
         Sets its authorization. No slot is held if a failure is returned.
         """
-        limits, health, concurrency = self._limits, self._health, self.concurrency
+        limits, health, concurrency = self._limits, self._health, request.concurrency
         while True:
             if not health.is_well and (
                 failure := health.refusal(request.url, is_retry=request.attempts > 0)
@@ -413,7 +448,7 @@ class RequestSender:
         if is_accepted:
             request.authorization = replace(authorization, trial=None)
         try:
-            request.sent_at = await self.concurrency.acquire()
+            request.sent_at = await request.concurrency.acquire()
         except BaseException:
             if not is_accepted:
                 trial.end(None)
@@ -438,8 +473,7 @@ class RequestSender:
         decision = self._decide(outcome, request)
         if isinstance(decision, Authenticate):
             return await self._authenticate(decision, request)
-        if decision.failure.kind in _DISTRESS:
-            self.concurrency.distressed(request.sent_at)
+        request.concurrency.failed(decision.failure, request.sent_at)
         if decision.failure.kind is FailureKind.INTERRUPTED:
             return decision.failure  # not sent: says nothing about the host
         if request.is_ping:
@@ -467,7 +501,7 @@ class RequestSender:
         # A throttled request takes no retry: all requests to the host wait together.
         takes_retry = not request.is_ping and decision.failure.kind in OUTAGE_KINDS
         if takes_retry and not self._health.take_retry():
-            self.concurrency.hold_back(
+            request.concurrency.hold_back(
                 _host_wide_wait_s(decision), cause_of(decision.failure)
             )
             detail = (
@@ -537,7 +571,7 @@ class RequestSender:
         )
         if decision.host_wide:
             # It waits for its next slot.
-            self.concurrency.hold_back(decision.seconds, cause_of(failure))
+            request.concurrency.hold_back(decision.seconds, cause_of(failure))
         else:
             await self._clock.sleep(decision.seconds)
         request.authorization = None  # it may have expired meanwhile

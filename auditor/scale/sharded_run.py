@@ -72,7 +72,7 @@ def plan_shards(
     requests allows, and there are at most as many as --max-requests allows requests.
     """
     limits = [settings.default_registry, *settings.registries.values()]
-    concurrency = min(limit.requests_at_once for limit in limits)
+    concurrency = min(limit.concurrency.most_for_any for limit in limits)
     most = [limit.max_requests for limit in limits if limit.max_requests is not None]
     at_once = max(1, min(workers, concurrency, *most))
     of = min(at_once * shards_per_worker, MAX_SHARDS, *most)

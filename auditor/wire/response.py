@@ -64,12 +64,17 @@ class Headers(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """A response with its whole body. `url` is the URL after redirects."""
+    """A response with its whole body. `url` is the URL after redirects.
+
+    `round_trip_s`: seconds from the request to the end of the response on the same
+    connection, those of the last redirect; None if they are not known.
+    """
 
     status: int
     headers: Headers
     body: bytes
     url: str
+    round_trip_s: float | None = None
 
     @property
     def content_type(self) -> str | None:

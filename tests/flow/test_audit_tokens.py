@@ -63,7 +63,7 @@ async def test_tokens_of_several_scopes_are_requested_concurrently() -> None:
 
         # Nothing else opens the gate.
         async with here.when(all_are_requested, gate.open):
-            outcome = await here.audit(*map(here.ref, ONE_EACH))
+            outcome = await here.audit(*map(here.ref, ONE_EACH), requests_at_once=8)
         assert here.faults.peak("GET", TOKENS) == len(REPOSITORIES) - 1
         assert all_are_requested()
     assert outcome.kinds == ["image"] * len(REPOSITORIES)

@@ -151,8 +151,8 @@ async def test_the_retry_budget_bounds_the_retries_of_an_audit() -> None:
     async with lab(simple(names)) as here:
         here.faults.on("GET", MANIFESTS, Answer(500), forever=True)
         outcome = await here.audit(*map(here.ref, names))
-        # Each once, and the budget: 4 rounds of 8 slots with 2 retries each.
-        assert here.faults.count("GET", MANIFESTS) == 200 + 64
+        # Each once, and the budget: 4 rounds of 4 slots with 2 retries each.
+        assert here.faults.count("GET", MANIFESTS) == 200 + 32
     assert outcome.kinds == ["server_error"] * 200
 
 

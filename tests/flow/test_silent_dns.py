@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from auditor.config import RegistrySettings
 from auditor.model import Order
 from auditor.registry.transport import connection_budget
 from tests.flow.commands import BASE_ENVIRONMENT, PROGRAM
@@ -30,6 +29,7 @@ NAMES = [f"team/app:{number}" for number in range(40)]
 async def test_names_that_never_resolve_cost_a_healthy_registry_nothing(
     hosts: int, order: Order
 ) -> None:
+    at_once = 8
     async with lab(simple(NAMES)) as here:
         port = here.host.rpartition(":")[2]
         with silent_resolver() as resolver:
@@ -38,13 +38,12 @@ async def test_names_that_never_resolve_cost_a_healthy_registry_nothing(
                 *(f"localhost:{port}/{name}" for name in NAMES),
                 expire_when=lambda: here.good(BLOBS) == len(NAMES),
                 order=order,
+                requests_at_once=at_once,
             )
             # The deadline did not wait for the look-ups.
             assert not resolver.release.is_set()
     # Responses may be on their way when the deadline comes, one in each slot.
-    assert (
-        outcome.kinds.count("image") >= len(NAMES) - RegistrySettings().requests_at_once
-    )
+    assert outcome.kinds.count("image") >= len(NAMES) - at_once
     assert set(outcome.kinds) <= {"image", "interrupted"}
     asked = {"localhost", *(f"silent{number}.example" for number in range(hosts))}
     assert Counter(resolver.asked) == Counter(asked)

@@ -7,7 +7,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from auditor.registry.concurrency_control import ConcurrencyControl, Move
+from auditor.registry.concurrency_control import ConcurrencyControl
+from auditor.wire.host_concurrency import Move
 
 # The seconds that a host works on a request.
 Work = Callable[[random.Random], float]

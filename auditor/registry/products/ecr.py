@@ -59,7 +59,7 @@ class EcrLister:
         self._clock = clock
         self._tries = settings.tries
         self._page_size = min(settings.page_size, MAX_PAGE_SIZE)
-        self._turns = ResizableSemaphore(settings.requests_at_once)
+        self._turns = ResizableSemaphore(settings.concurrency.most)
         self._untagged = untagged
 
     def tags(self, repository: str) -> AsyncIterator[Page[ListedTag] | Failure]:

@@ -115,12 +115,15 @@ class Http1Client:
         fields = self._format_fields((*headers.items(),))
         head = f"{method} {target} HTTP/1.1\r\n{self._common_fields}{fields}\r\n"
         request = head.encode()
-        deadline = asyncio.get_running_loop().time() + self._request_s
+        loop_time = asyncio.get_running_loop().time
+        sent_at = loop_time()
+        deadline = sent_at + self._request_s
         connection = None if new_connection else self._take_idle()
         reused = connection is not None
         while True:
             if connection is None:
                 connection, deadline = await self._dial()
+                sent_at = loop_time()
             try:
                 status, response_headers, body = await connection.request(
                     request,
@@ -149,7 +152,11 @@ class Http1Client:
         if body is None and status < 300:
             return None
         return Response(
-            status=status, headers=response_headers, body=body or b"", url=url
+            status=status,
+            headers=response_headers,
+            body=body or b"",
+            url=url,
+            round_trip_s=loop_time() - sent_at,
         )
 
     async def close(self) -> None:

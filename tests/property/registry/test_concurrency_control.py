@@ -7,7 +7,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.registry.concurrency_control import ConcurrencyControl, Move
+from auditor.registry.concurrency_control import ConcurrencyControl
+from auditor.wire.host_concurrency import Move
 from tests.examples import examples
 from tests.support.simulated_hosts import SimulatedHost, run
 
@@ -25,7 +26,7 @@ OUTCOMES = st.one_of(
 @given(
     most=st.integers(1, 64),
     least=st.integers(1, 64),
-    start=st.integers(1, 64),
+    remembered=st.none() | st.integers(1, 300),
     follows_latency=st.booleans(),
     outcomes=st.lists(
         st.tuples(st.integers(1, 40), OUTCOMES, st.floats(0, 5)), max_size=60
@@ -36,12 +37,15 @@ def test_the_limit_is_never_outside_its_bounds(
     *,
     most: int,
     least: int,
-    start: int,
+    remembered: int | None,
     follows_latency: bool,
     outcomes: list[tuple[int, tuple[str, float, bool] | Move, float]],
 ) -> None:
     control = ConcurrencyControl(
-        most=most, least=least, start=start, follows_latency=follows_latency
+        most=most,
+        least=least,
+        remembered=remembered,
+        follows_latency=follows_latency,
     )
     lowest = min(least, most)
     now = 0.0

@@ -9,14 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.config import RateLimitPolicy, RegistrySettings
+from auditor.config.requests_at_once import RequestsAtOnce
 from auditor.errors import Failure, FailureKind
 from auditor.registry.host_health import DEAD_HOST_S, PATIENCE_S
-from auditor.registry.host_limits import RateLimiter, RequestQuota
+from auditor.registry.host_limits import HostLimiters, RateLimiter, RequestQuota
 from auditor.registry.request import (
     RequestCounts,
     RequestKind,
     RequestSender,
 )
+from auditor.registry.transport.connection_budget import ConnectionBudget
 from auditor.wire.response import Response
 from tests.clock import FakeClock
 from tests.examples import examples
@@ -62,8 +64,13 @@ class _Host:
         self.clock = FakeClock()
         self.counts = RequestCounts()
         transport: Any = self
+        budget = ConnectionBudget()
+        limiters = HostLimiters(budget=budget, clock=self.clock)
+        self.concurrency = limiters.of(URL, RequestsAtOnce.fixed(SLOTS))[1]
         self.sender = RequestSender(
             "registry.example.com",
+            limiters=limiters,
+            budget=budget,
             settings=RegistrySettings(
                 requests_at_once=SLOTS,
                 tries=TRIES,
@@ -76,7 +83,6 @@ class _Host:
             probe_url=PING,
             **limits,
         )
-        self.concurrency = self.sender.concurrency
 
     async def request(self, method: str, url: str, **more: Any) -> Response | Failure:
         del method, more

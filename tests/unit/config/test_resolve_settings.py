@@ -25,6 +25,7 @@ from auditor.config import (
     resolve_settings,
 )
 from auditor.config.option_table import OPTION_BY_NAME
+from auditor.config.requests_at_once import DEFAULT_REQUESTS_AT_ONCE
 from auditor.errors import ConfigError
 from auditor.model import Order, Shape
 from auditor.util.secret import Secret
@@ -215,7 +216,10 @@ def test_a_section_wins_over_the_top_and_loses_to_environment_and_flags() -> Non
     )
     here, elsewhere = found.registry(HOST), found.registry("ghcr.io")
     assert (here.tries, here.requests_at_once, here.page_size) == (7, 4, 70)
-    assert (elsewhere.tries, elsewhere.requests_at_once) == (7, 8)
+    assert (elsewhere.tries, elsewhere.requests_at_once) == (
+        7,
+        DEFAULT_REQUESTS_AT_ONCE,
+    )
     assert settings(file).registry(HOST).tries == 5
     assert settings(file).registry("ghcr.io").tries == 2
 

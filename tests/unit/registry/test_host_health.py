@@ -50,7 +50,7 @@ class _Host:
             "registry.example.com",
             probe=self.probe,
             probe_url=probe_url,
-            max_in_flight=2,
+            most_in_flight=lambda: 2,
             tries=tries,
             clock=self.clock,
         )
@@ -283,11 +283,12 @@ def _taken(budget: RetryBudget, at_most: int = 1000) -> int:
 def test_the_retry_budget_is_some_rounds_of_all_slots(
     max_in_flight: int, tries: int, retries: int
 ) -> None:
-    assert _taken(RetryBudget(max_in_flight=max_in_flight, tries=tries)) == retries
+    budget = RetryBudget(most_in_flight=lambda: max_in_flight, tries=tries)
+    assert _taken(budget) == retries
 
 
 def test_successful_retries_are_refunded() -> None:
-    budget = RetryBudget(max_in_flight=1, tries=3)
+    budget = RetryBudget(most_in_flight=lambda: 1, tries=3)
     for _ in range(100):
         assert budget.take()
         assert budget.take()
@@ -296,7 +297,7 @@ def test_successful_retries_are_refunded() -> None:
 
 
 def test_five_good_requests_earn_one_retry() -> None:
-    budget = RetryBudget(max_in_flight=1, tries=3)
+    budget = RetryBudget(most_in_flight=lambda: 1, tries=3)
     _taken(budget)
     for _ in range(5):
         assert not budget.take()
@@ -306,7 +307,7 @@ def test_five_good_requests_earn_one_retry() -> None:
 
 
 def test_earned_retries_never_exceed_the_budget() -> None:
-    budget = RetryBudget(max_in_flight=2, tries=2)
+    budget = RetryBudget(most_in_flight=lambda: 2, tries=2)
     for _ in range(1000):
         budget.refund(0)
     assert _taken(budget) == 2 * BUDGET_ROUNDS
@@ -317,7 +318,7 @@ def test_futile_retries_are_bounded_by_the_budget(
     good: list[bool],
 ) -> None:
     """For any mix of good and failing requests, each retried twice."""
-    budget = RetryBudget(max_in_flight=1, tries=3)
+    budget = RetryBudget(most_in_flight=lambda: 1, tries=3)
     futile = 0
     for one in good:
         if one:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -10,9 +11,11 @@ import pytest
 from anyio.abc import TaskGroup
 
 from auditor.config import RateLimitPolicy
+from auditor.config.requests_at_once import RequestsAtOnce
 from auditor.errors import Failure, FailureKind
 from auditor.registry.host_limits import (
     ConcurrencyLimiter,
+    HostLimiters,
     HostLimits,
     Pacer,
     RateLimiter,
@@ -26,10 +29,10 @@ from tests.responses import response
 class _Host:
     """Tasks that hold slots until `give_back`."""
 
-    def __init__(self, group: TaskGroup, max_in_flight: int) -> None:
+    def __init__(self, group: TaskGroup, bounds: RequestsAtOnce) -> None:
         self.clock = ManualClock()
         self.slots = ConcurrencyLimiter(
-            max_in_flight=max_in_flight, budget=ConnectionBudget(8000), clock=self.clock
+            bounds=bounds, budget=ConnectionBudget(8000), clock=self.clock
         )
         self.had_at: list[float] = []
         self._group = group
@@ -59,10 +62,15 @@ class _Host:
         await settle()
 
 
-def with_host(max_in_flight: int, test: Callable[[_Host], Awaitable[None]]) -> None:
+def with_host(
+    bounds: RequestsAtOnce | int, test: Callable[[_Host], Awaitable[None]]
+) -> None:
+    if isinstance(bounds, int):
+        bounds = RequestsAtOnce.fixed(bounds)
+
     async def main() -> None:
         async with anyio.create_task_group() as group:
-            await test(_Host(group, max_in_flight))
+            await test(_Host(group, bounds))
             group.cancel_scope.cancel()
 
     anyio.run(main)
@@ -173,38 +181,13 @@ def test_a_hold_of_zero_seconds_has_no_effect() -> None:
 
 # -- the limit -----------------------------------------------------------------
 
-
-def test_requests_in_flight_together_halve_the_limit_once() -> None:
-    async def test(host: _Host) -> None:
-        sent_at = host.clock.now
-        await host.clock.advance(1)
-        for _ in range(8):
-            host.slots.distressed(sent_at)
-        assert host.slots.limit == 4
-        host.slots.distressed(host.clock.now)  # sent in the moment of the halving
-        assert host.slots.limit == 4
-
-    with_host(8, test)
-
-
-def test_each_round_of_distress_halves_the_limit_down_to_one() -> None:
-    async def test(host: _Host) -> None:
-        limits = []
-        for _ in range(5):
-            await host.clock.advance(1)
-            sent_at = host.clock.now
-            await host.clock.advance(1)
-            host.slots.distressed(sent_at)
-            limits.append(host.slots.limit)
-        assert limits == [4, 2, 1, 1, 1]
-
-    with_host(9, test)
+_TIMEOUT = Failure(kind=FailureKind.TIMEOUT, detail="")
 
 
 def test_a_halved_limit_takes_effect_as_slots_come_back() -> None:
     async def test(host: _Host) -> None:
         await host.ask(20)
-        host.slots.distressed(host.clock.now)
+        host.slots.failed(_TIMEOUT, host.clock.now)
         assert host.busy == 8  # what is under way stays under way
         await host.give_back(4)
         assert host.busy == 4
@@ -214,71 +197,92 @@ def test_a_halved_limit_takes_effect_as_slots_come_back() -> None:
     with_host(8, test)
 
 
-async def _succeed(host: _Host, count: int) -> None:
-    """This many requests succeed, one after the other."""
-    for _ in range(count):
-        await host.give_back(1)
-        host.slots.succeeded()
-
-
-def test_a_round_of_successes_in_full_use_adds_one_slot() -> None:
+@pytest.mark.parametrize(
+    ("failure", "cause"),
+    [
+        (Failure(kind=FailureKind.RATE_LIMITED, detail="", status=429), "throttled"),
+        (Failure(kind=FailureKind.SERVER_ERROR, detail="", status=503), "throttled"),
+        (Failure(kind=FailureKind.SERVER_ERROR, detail="", status=500), "server_error"),
+        (_TIMEOUT, "timeout"),
+        (Failure(kind=FailureKind.CONNECT, detail=""), "connection"),
+        (Failure(kind=FailureKind.DNS, detail=""), "start"),
+        (Failure(kind=FailureKind.NOT_FOUND, detail="", status=404), "start"),
+        (Failure(kind=FailureKind.INTERRUPTED, detail=""), "start"),
+    ],
+)
+def test_distress_is_told_from_other_failures(failure: Failure, cause: str) -> None:
     async def test(host: _Host) -> None:
-        await host.ask(200)
-        host.slots.distressed(host.clock.now)
-        await host.give_back(6)
-        assert (host.slots.limit, host.busy) == (4, 4)
-        await _succeed(host, 3)
-        assert host.slots.limit == 4
-        await _succeed(host, 1)
-        assert host.slots.limit == 5
-        await _succeed(host, 4)
-        assert host.slots.limit == 5
-        await _succeed(host, 1)
-        assert host.slots.limit == 6
+        host.slots.failed(failure, host.clock.now)
+        assert host.slots.control.last_move == cause
+        assert host.slots.is_reduced == (cause != "start")
+        assert host.slots.limit == (8 if cause == "start" else 4)
 
     with_host(8, test)
 
 
-def test_the_limit_never_exceeds_the_configured_one() -> None:
+def test_answers_in_full_use_raise_the_limit_and_give_out_slots() -> None:
     async def test(host: _Host) -> None:
         await host.ask(200)
-        await _succeed(host, 50)
-        assert host.slots.limit == 3
-        host.slots.distressed(host.clock.now)
-        await _succeed(host, 50)
-        assert host.slots.limit == 3
+        for _ in range(12):  # those that were sent first, and a round
+            assert host.slots.limit == host.busy == 4
+            await host.clock.advance(0.05)
+            sent_at = host.clock.now - 0.05
+            await host.give_back(1)
+            answer = replace(response(200), round_trip_s=0.2)
+            host.slots.answered("manifest", answer, sent_at)
+        await settle()
+        assert host.slots.limit == host.busy == 6
 
-    with_host(3, test)
+    with_host(RequestsAtOnce(1, 64), test)
 
 
-def test_the_limit_does_not_grow_while_slots_are_free() -> None:
+@pytest.mark.parametrize(
+    ("kind", "status", "size", "slowdown"),
+    [
+        ("manifest", 200, 10, 20),
+        ("manifest", 200, 100_000, 1),
+        ("manifest", 200, 1_000_000, 1),
+        ("manifest", 404, 10, 1),
+        ("head", 200, 10, 1),
+    ],
+)
+def test_answers_that_differ_in_work_are_classes_of_their_own(
+    kind: str, status: int, size: int, slowdown: float
+) -> None:
     async def test(host: _Host) -> None:
-        host.slots.distressed(host.clock.now)
-        assert host.slots.limit == 4
-        for _ in range(50):
-            await host.ask(1)
-            await _succeed(host, 1)
-        assert host.slots.limit == 4
+        small = replace(response(200), round_trip_s=0.1)
+        other = replace(response(status, b"x" * size), round_trip_s=2.0)
+        for _ in range(20):
+            host.slots.answered("manifest", small, host.clock.now)
+        for _ in range(8):
+            host.slots.answered(kind, other, host.clock.now)
+        assert host.slots.control.slowdown == pytest.approx(slowdown)
 
-    with_host(8, test)
+    with_host(RequestsAtOnce(1, 64), test)
 
 
-def test_distress_restarts_the_count_of_successes() -> None:
-    async def test(host: _Host) -> None:
-        await host.ask(200)
-        host.slots.distressed(host.clock.now)
-        await host.give_back(6)
-        await _succeed(host, 3)
-        await host.clock.advance(1)
-        host.slots.distressed(host.clock.now)
-        assert host.slots.limit == 2
-        await host.give_back(2)
-        await _succeed(host, 1)
-        assert host.slots.limit == 2
-        await _succeed(host, 1)
-        assert host.slots.limit == 3
+def test_hosts_are_told_by_their_origin() -> None:
+    limiters = HostLimiters(
+        budget=ConnectionBudget(8000),
+        clock=ManualClock(),
+        remembered={"https://a.example.com": 5}.get,
+    )
+    bounds = RequestsAtOnce(1, 64)
+    begin, limiter = limiters.of("https://a.example.com/v2/x/manifests/1", bounds)
+    assert begin == "https://a.example.com/"
+    assert limiter.limit == 2  # half of what it stood
+    same = limiters.of("https://A.example.com:443/token?service=x", bounds)
+    assert same[1] is limiter
+    for url in "http://a.example.com/", "https://a.example.com:444/", "https://b.ex/":
+        assert limiters.of(url, bounds)[1] is not limiter
+    assert [one.name for one in limiters.by_origin.values()] == [
+        "a.example.com", "a.example.com", "a.example.com:444", "b.ex"
+    ]  # fmt: skip
 
-    with_host(8, test)
+
+def test_what_is_no_url_is_the_transports_business() -> None:
+    limiters = HostLimiters(budget=ConnectionBudget(8000), clock=ManualClock())
+    assert limiters.of("nonsense", RequestsAtOnce.fixed(3))[1].limit == 3
 
 
 def test_a_request_cancelled_in_the_queue_loses_no_slot() -> None:

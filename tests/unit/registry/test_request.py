@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from auditor.config import RegistrySettings
+from auditor.config.requests_at_once import RequestsAtOnce
 from auditor.errors import Failure, FailureKind
 from auditor.model import Access, AccessState
 from auditor.registry.auth.authorization import (
@@ -19,6 +20,7 @@ from auditor.registry.auth.authorization import (
     TokenKey,
 )
 from auditor.registry.host_health import PATIENCE_S
+from auditor.registry.host_limits import HostLimiters
 from auditor.registry.request import RequestCounts, RequestKind, RequestSender
 from auditor.registry.transport.connection_budget import ConnectionBudget
 from auditor.wire.challenge import Challenge
@@ -67,9 +69,12 @@ class _ScriptedHost:
         self.counts = RequestCounts()
         transport: Any = self
         self.budget = ConnectionBudget(descriptors)
+        limiters = HostLimiters(budget=self.budget, clock=self.clock)
+        self.concurrency = limiters.of(URL, RequestsAtOnce.fixed(2))[1]
         self.sender = RequestSender(
             "registry.example.com",
             settings=RegistrySettings(requests_at_once=2, tries=3),
+            limiters=limiters,
             transport=transport,
             clock=self.clock,
             counts=self.counts,
@@ -77,7 +82,6 @@ class _ScriptedHost:
             credential_base="https://registry.example.com",
             probe_url=PING,
         )
-        self.concurrency = self.sender.concurrency
 
     async def request(self, method: str, url: str, **more: Any) -> Response | Failure:
         if url == PING:

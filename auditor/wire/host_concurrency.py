@@ -1,0 +1,101 @@
+"""How many requests at once a host was sent, and why, as people and files are told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from auditor.fast_dataclass import dataclass
+
+
+class Move(StrEnum):
+    """Why the limit of requests at once last moved."""
+
+    START = "start"  # it has not moved
+    REMEMBERED = "remembered"  # an earlier run found a higher one
+    FASTER = "faster"  # more requests bring more answers
+    QUEUE = "queue"  # answers only got slower
+    PROBE = "probe"  # the round trips without a queue are measured again
+    CHANGED = "changed"  # the host has become slower, not the queue longer
+    THROTTLED = "throttled"  # 429 or 503
+    SERVER_ERROR = "server_error"
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    RECOVERED = "recovered"  # after one of the last four
+
+
+DISTRESS = frozenset({Move.THROTTLED, Move.SERVER_ERROR, Move.TIMEOUT, Move.CONNECTION})
+MOVE_TEXT = {
+    Move.START: "the start",
+    Move.REMEMBERED: "it stood more in an earlier run",
+    Move.FASTER: "more requests bring more answers",
+    Move.QUEUE: "more requests only make answers slower",
+    Move.PROBE: "round trips without a queue were measured again",
+    Move.CHANGED: "the host has become slower",
+    Move.THROTTLED: "the host asked for fewer requests",
+    Move.SERVER_ERROR: "the host reported an error",
+    Move.TIMEOUT: "a request timed out",
+    Move.CONNECTION: "a connection failed",
+    Move.RECOVERED: "the host is well again",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostConcurrency:
+    """The limit of requests at once of one host, within `least` and `most`.
+
+    `lowest` and `highest` are those of the limit so far. Round trips are in seconds,
+    None before there are enough: `baseline_s` without a queue, `round_trip_s` the last
+    ones. `moves` counts the moves of the limit by cause, the last one's is `last_move`.
+    """
+
+    host: str
+    limit: int
+    lowest: int
+    highest: int
+    least: int
+    most: int
+    baseline_s: float | None
+    round_trip_s: float | None
+    last_move: Move
+    moves: Mapping[Move, int]
+
+    def sentence(self) -> str:
+        """The limit, why it moved, and the round trips."""
+        return limit_sentence(
+            self.limit,
+            self.last_move,
+            _milliseconds(self.round_trip_s),
+            _milliseconds(self.baseline_s),
+        )
+
+    def to_json(self) -> dict[str, object]:
+        """Its form in the summary; round trips in milliseconds."""
+        return {
+            "host": self.host,
+            "limit": self.limit,
+            "lowest": self.lowest,
+            "highest": self.highest,
+            "least": self.least,
+            "most": self.most,
+            "round_trip_min_ms": _milliseconds(self.baseline_s),
+            "round_trip_ms": _milliseconds(self.round_trip_s),
+            "last_move": str(self.last_move),
+            "moves": {str(move): count for move, count in sorted(self.moves.items())},
+        }
+
+
+def limit_sentence(
+    limit: int, cause: Move, round_trip_ms: float | None, least_ms: float | None
+) -> str:
+    """`23 requests at once: ... (round trip 52 ms, 50 ms without a queue)`."""
+    text = f"{limit} request{'s' * (limit != 1)} at once: {MOVE_TEXT[cause]}"
+    if round_trip_ms is not None and least_ms is not None:
+        text += (
+            f" (round trip {round_trip_ms:.3g} ms, {least_ms:.3g} ms without a queue)"
+        )
+    return text
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(1000 * seconds, 1)
