@@ -68,7 +68,7 @@ _running_option: Callable[[Any], Any] = click.option(
 @click.option(
     "--with-attachments",
     is_flag=True,
-    help="With --delete: also the tags of signatures and SBOMs of what goes.",
+    help="Also delete the tags of signatures and SBOMs of what goes.",
 )
 @_running_option
 @click.option(
@@ -126,8 +126,6 @@ def plan_command(
             "name what would be deleted with --delete, or what is kept with"
             " --keep-rules" + (", not both" if deletions else "")
         )
-    if with_attachments and keep_rules is not None:
-        raise UsageError("--with-attachments needs --delete")
     from auditor.analysis.cleanup.inventory import StorageScope
     from auditor.analysis.cleanup.keep_rules import load_keep_rules
     from auditor.analysis.cleanup.plan import open_plan
@@ -147,7 +145,6 @@ def plan_command(
         selection = DeletionChoice(
             selectors=_selectors(others),
             queries=queries,
-            with_attachments=with_attachments,
         )
     semantics = Semantics(
         delete_by=DeleteBy(delete_by),
@@ -159,6 +156,7 @@ def plan_command(
         selection=selection,
         rules=rules,
         running=running,
+        with_attachments=with_attachments,
         semantics=semantics,
     ) as plan:
         screen = screen_of(sys.stdout) if output == "-" else PIPE

@@ -23,7 +23,12 @@ from auditor.analysis.cleanup.rehearsal import (
     Semantics,
     rehearse,
 )
-from auditor.analysis.cleanup.selection import DeletionChoice, create_selection, select
+from auditor.analysis.cleanup.selection import (
+    DeletionChoice,
+    add_attachment_tags,
+    create_selection,
+    select,
+)
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
 from auditor.analysis.query import checked_select, lock_reports, query_errors
 from auditor.analysis.reports import (
@@ -37,6 +42,10 @@ from auditor.model import SCHEMA
 
 if TYPE_CHECKING:
     import duckdb
+
+
+# Attachments of attachments that `with_attachments` deletes.
+MAX_ATTACHMENT_ROUNDS = 4
 
 
 class Outcome(StrEnum):
@@ -306,16 +315,24 @@ def open_plan(
     selection: DeletionChoice | None = None,
     rules: Sequence[KeepRule] = (),
     running: Sequence[str] = (),
+    with_attachments: bool = False,
     semantics: Semantics | None = None,
 ) -> Iterator[CleanupPlan]:
     """Plan the deletion of a selection, or of what the rules do not keep.
 
-    `running` are reports of images that run. Raises `UsageError` for reports that
+    `running` are reports of images that run. `with_attachments`: also delete the tags
+    of attachments of manifests that go (cosign's, and the fallback tags of the
+    referrers API). Raises `UsageError` for reports that
     cannot be read, and for a selection of nothing.
     """
     semantics = semantics or Semantics()
     with rehearsed(
-        paths, selection=selection, rules=rules, running=running, semantics=semantics
+        paths,
+        selection=selection,
+        rules=rules,
+        running=running,
+        with_attachments=with_attachments,
+        semantics=semantics,
     ) as connection:
         for statement in PLAN_TABLES:
             connection.execute(statement)
@@ -329,6 +346,7 @@ def rehearsed(
     selection: DeletionChoice | None = None,
     rules: Sequence[KeepRule] = (),
     running: Sequence[str] = (),
+    with_attachments: bool = False,
     semantics: Semantics,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection with the tables of inventory, selection and rehearsal."""
@@ -349,11 +367,7 @@ def rehearsed(
         if selection is not None:
             select(
                 connection,
-                DeletionChoice(
-                    selectors=selection.selectors,
-                    queries=checked,
-                    with_attachments=selection.with_attachments,
-                ),
+                DeletionChoice(selectors=selection.selectors, queries=checked),
             )
         else:
             connection.execute("CREATE TABLE wanted_missing (reference VARCHAR)")
@@ -362,6 +376,11 @@ def rehearsed(
         else:
             connection.execute("CREATE TABLE verdict (kept_unknown BOOLEAN)")
         rehearse(connection, semantics)
+        # A signature can have a signature, and no more rounds than that make sense.
+        for _ in range(MAX_ATTACHMENT_ROUNDS if with_attachments else 0):
+            if not add_attachment_tags(connection):
+                break
+            rehearse(connection, semantics)
         yield connection
 
 

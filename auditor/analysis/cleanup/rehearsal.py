@@ -68,14 +68,14 @@ def rehearse(connection: duckdb.DuckDBPyConnection, semantics: Semantics) -> Non
     """
     condition = "tag IS NULL" if semantics.delete_by is DeleteBy.TAG else "true"
     connection.execute(
-        f"""CREATE TABLE deleted_node AS
+        f"""CREATE OR REPLACE TABLE deleted_node AS
             SELECT DISTINCT id FROM doomed WHERE id IS NOT NULL AND ({condition})"""
     )
     connection.execute(_TAG_LEFT)
     if semantics.collects is Collects.DELETED:
-        connection.execute("CREATE TABLE before AS SELECT id FROM node")
+        connection.execute("CREATE OR REPLACE TABLE before AS SELECT id FROM node")
         connection.execute(
-            "CREATE TABLE after AS"
+            "CREATE OR REPLACE TABLE after AS"
             " SELECT id FROM node ANTI JOIN deleted_node USING (id)"
         )
     else:
@@ -101,7 +101,7 @@ def _close(
     """Make a table of the nodes that these need; `spared`: without deleted ones."""
     without = "ANTI JOIN deleted_node USING (id)" if spared else ""
     connection.execute(
-        f"CREATE TABLE {table} AS SELECT id, 0 AS round"
+        f"CREATE OR REPLACE TABLE {table} AS SELECT id, 0 AS round"
         f" FROM (SELECT DISTINCT id FROM ({roots}) WHERE id IS NOT NULL) {without}"
     )
     for number in range(MAX_ROUNDS):
@@ -124,14 +124,14 @@ def _close(
 # -- SQL --
 
 _TAG_LEFT = """
-    CREATE TABLE tag_left AS
+    CREATE OR REPLACE TABLE tag_left AS
     SELECT id, reference, tag.tag FROM tag
     ANTI JOIN doomed USING (reference) ANTI JOIN deleted_node USING (id)"""
 
 # Named by no tag of the report, and nevertheless not known to be garbage: a reference
 # by digest that no listing called untagged, and an attachment of an unknown subject.
 _KEPT = """
-    CREATE TABLE kept AS
+    CREATE OR REPLACE TABLE kept AS
     SELECT DISTINCT id
     FROM line JOIN node USING (registry, repository, digest)
     WHERE kind = 'image' AND line.tag IS NULL
@@ -143,8 +143,8 @@ _LIVING_AFTER = """
     SELECT id FROM tag_left UNION SELECT id FROM pinned UNION SELECT id FROM kept"""
 
 _RESULTS = (
-    "CREATE TABLE gone AS SELECT id FROM before ANTI JOIN after USING (id)",
-    """CREATE TABLE freed_blob AS
+    "CREATE OR REPLACE TABLE gone AS SELECT id FROM before ANTI JOIN after USING (id)",
+    """CREATE OR REPLACE TABLE freed_blob AS
        WITH candidate AS (
            SELECT DISTINCT scope, blob
            FROM gone JOIN node USING (id) JOIN manifest_blob ON manifest = digest),
@@ -155,7 +155,7 @@ _RESULTS = (
        SELECT scope, blob, size
        FROM candidate ANTI JOIN living USING (scope, blob)
             LEFT JOIN blob_size USING (blob)""",
-    """CREATE TABLE garbage_blob AS
+    """CREATE OR REPLACE TABLE garbage_blob AS
        WITH candidate AS (
            SELECT DISTINCT scope, blob
            FROM (SELECT id FROM node ANTI JOIN before USING (id)) JOIN node USING (id)

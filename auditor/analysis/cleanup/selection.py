@@ -35,15 +35,10 @@ _BATCH = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeletionChoice:
-    """What to delete. `selectors` are read once; `queries` are checked SELECTs.
-
-    `with_attachments`: also the tags of attachments of what goes (cosign's and the
-    fallback tags of the referrers API).
-    """
+    """What to delete. `selectors` are read once; `queries` are checked SELECTs."""
 
     selectors: Iterable[Selector] = ()
     queries: Sequence[str] = ()
-    with_attachments: bool = False
 
 
 def create_selection(connection: duckdb.DuckDBPyConnection) -> None:
@@ -80,8 +75,12 @@ def select(connection: duckdb.DuckDBPyConnection, selection: DeletionChoice) -> 
         _want_rows(connection, query)
     for statement in _RESOLVE:
         connection.execute(statement)
-    if selection.with_attachments:
-        connection.execute(_ATTACHMENT_TAGS)
+
+
+def add_attachment_tags(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Add the tags of attachments of what goes to `doomed`; whether there are any."""
+    (added,) = connection.execute(_ATTACHMENT_TAGS).fetchone() or (0,)
+    return bool(added)
 
 
 def _want(connection: duckdb.DuckDBPyConnection, references: list[str]) -> None:
@@ -220,17 +219,16 @@ _RESOLVE = (
        SELECT reference FROM wanted_once ANTI JOIN doomed USING (reference)""",
 )
 
+# Tags that are named after a digest that goes: cosign's, and the fallback tag of the
+# referrers API.
 _ATTACHMENT_TAGS = f"""
     INSERT INTO doomed
     WITH named AS (
         SELECT tag.id, reference, tag, registry, repository,
                {digest_of_tag("tag")} AS subject
-        FROM tag JOIN node USING (id)),
-    parts AS (
-        SELECT id FROM doomed UNION
-        SELECT child FROM edge JOIN doomed ON doomed.id = parent WHERE role = 'child')
+        FROM tag JOIN node USING (id))
     SELECT DISTINCT named.reference, named.tag, named.id, NULL
     FROM named JOIN node ON node.registry = named.registry
          AND node.repository = named.repository AND node.digest = named.subject
-         SEMI JOIN parts ON parts.id = node.id
+         SEMI JOIN gone ON gone.id = node.id
          ANTI JOIN doomed ON doomed.reference = named.reference"""

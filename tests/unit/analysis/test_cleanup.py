@@ -119,6 +119,11 @@ def test_attachments_go_with_the_image(
     assert totals["freed"] == 50 + 60 + 33 + 70 + 44
     assert not of(found, "left_behind")
     assert len(of(found, "deletion")) == 3
+    # The other tag keeps the image, so its signature stays.
+    _, found, _ = rows(
+        *(capsys, "plan", report, "--delete", f"{APP}:1", "--with-attachments")
+    )
+    assert [row["reference"] for row in of(found, "deletion")] == [f"{APP}:1"]
 
 
 def test_a_child_that_is_deleted_by_digest_breaks_its_index(
@@ -258,7 +263,6 @@ def test_a_reference_that_is_not_in_the_report_is_said(
     [
         ([], "name what would be deleted with --delete, or what is kept with"),
         (["--delete", f"{APP}:b", "--keep-rules", "k"], "with --keep-rules, not both"),
-        (["--keep-rules", "k", "--with-attachments"], "needs --delete"),
         (["--delete", f"{APP}:v*"], "the report has no such tag"),
         (["--delete", APP], f"name the tags, such as {APP}:* for all of them"),
         (["--delete", "a b"], '"a b" is not a reference'),
