@@ -89,11 +89,11 @@ def _summary_lines(inventory: LayerInventory) -> Iterator[str]:
     if totals.untagged:
         line = (
             f"{totals.untagged:,} {pluralize(totals.untagged, 'manifest')} without a"
-            f" tag; nothing needs {totals.untagged_unused:,} of them, which alone have"
-            f" {format_size(totals.untagged_size)}"
+            f" tag: {totals.untagged_unused:,} that nothing needs, with"
+            f" {format_size(totals.untagged_size)} of their own"
         )
         if totals.untagged_unknown:
-            line += f"; of {totals.untagged_unknown:,} it is not known"
+            line += f", and {totals.untagged_unknown:,} of which this is not known"
         yield line
     yield from _unknown_layers(totals.failures, totals.missing)
 

@@ -157,7 +157,11 @@ def _summary_lines(
             listings_text.append(
                 f"{number} of {kind}, {format_count(totals['pages'], 'page')}: {ended}"
             )
-    yield "; ".join([format_count(listed, *ENTRY_NOUNS[kind_of_lines]), *listings_text])
+    untagged = listings.totals(ListKind.TAGS)["untagged"]
+    names = format_count(listed - untagged, *ENTRY_NOUNS[kind_of_lines])
+    if untagged:
+        names += f", {format_count(untagged, 'manifest')} without a tag"
+    yield "; ".join([names, *listings_text])
     yield from map(str.strip, suspicious_lines(listings.shown))
 
 

@@ -125,6 +125,7 @@ def listing_lines(lists: Json, listings: Sequence[Listing]) -> list[str]:
     for kind in ListKind:
         totals = lists[kind]
         if totals["lists"]:
+            entries = totals["entries"] - totals.get("untagged", 0)
             problems = "".join(
                 f", {totals[state]} {state}"
                 for state in ListState
@@ -133,7 +134,7 @@ def listing_lines(lists: Json, listings: Sequence[Listing]) -> list[str]:
             lines.append(
                 f"  listings of {kind}: {totals['lists']},"
                 f" {format_count(totals['pages'], 'page')},"
-                f" {format_count(totals['entries'], *ENTRY_NOUNS[kind])}{problems}"
+                f" {format_count(entries, *ENTRY_NOUNS[kind])}{problems}"
             )
     filtered = lists[ListKind.TAGS]["filtered"]
     excluded = sum(listing.excluded for listing in listings)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from auditor.cli.main import run
 from tests.flow.commands import auditor
-from tests.records import failure, image
+from tests.manifests import digest
+from tests.records import failure, image, platform
 from tests.reports import write_report
 
 pytestmark = pytest.mark.anyio
@@ -141,3 +143,21 @@ async def test_a_closed_pipe_does_not_change_the_exit_code(
     finally:
         os.close(writer)
     assert (done.code, done.stderr) == (code, [])
+
+
+@pytest.mark.parametrize(("untagged", "code"), [(True, 0), (None, 1)])
+def test_a_policy_is_not_about_manifests_without_a_tag(
+    untagged: bool | None, code: int, tmp_path: Path
+) -> None:
+    old = image(
+        reference=f"r.example.com/team/app@{digest('d')}",
+        tag=None,
+        digest=digest("d"),
+        untagged=untagged,
+        architectures=("linux/s390x",),
+        platforms=(platform("d", architecture="s390x"),),
+    )
+    report = write_report(tmp_path / "report.jsonl", [image(), old])
+    policy = tmp_path / "policy.toml"
+    policy.write_text('[rules.all]\nrequired_platforms = ["linux/amd64"]\n')
+    assert run(["check", report, "--policy", str(policy)]) == code

@@ -372,3 +372,19 @@ def test_csv_has_the_storage_or_the_uses_of_a_digest(
         run_layers(capsys, path, "--format", "csv", "--digest", "2" * 12)
     )
     assert (use["role"], use["position"]) == ("layer", "1")
+
+
+def test_what_has_no_tag_is_counted_and_what_it_costs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = replace(
+        one("team/app", "b", layer("3", 30)),
+        reference=f"r.example.com/team/app@{digest('b')}",
+        tag=None,
+        untagged=True,
+    )
+    report = write_report(tmp_path / "r.jsonl", [one("team/app", "a"), old])
+    out = "\n".join(run_layers(capsys, report))
+    assert (
+        "1 manifest without a tag: 1 that nothing needs, with 30 B of their own" in out
+    )
