@@ -98,11 +98,14 @@ _NO_BASE = UnknownValue(
     "history IS NULL AND base_name IS NULL AND base_digest IS NULL",
 )
 _UNKNOWN_VALUES = {
-    ("platforms", "created"): UnknownValue(
-        f"have no date; {_ALWAYS} (reproducible builds can have none)",
-        _PUBLISHED,
-        "created IS NULL",
-    ),
+    **{
+        (view, "created"): UnknownValue(
+            f"have no date; {_ALWAYS} (reproducible builds can have none)",
+            _PUBLISHED,
+            "created IS NULL",
+        )
+        for view in ("images", "platforms")
+    },
     ("platforms", "history"): _NO_CONFIG,
     ("platforms", "user"): _NO_CONFIG,
     ("platforms", "base_name"): _NO_BASE,

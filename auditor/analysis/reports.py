@@ -323,10 +323,14 @@ def _fields(record: type) -> str:
     return ", ".join([*names, *listed, _AUDITED_AT])
 
 
+# An image is as old as its youngest platform, as in the page.
+_YOUNGEST = f"list_max([{creation_time('p')} FOR p IN platforms])"
+
 # Each view without the word SELECT.
 VIEWS = {
     "images": f"""
-        {_fields(ImageRecord)}, {END_OF_LIFE_DATE} AS end_of_life
+        {_fields(ImageRecord)}, {END_OF_LIFE_DATE} AS end_of_life,
+        {_YOUNGEST} AS created
         FROM lines WHERE kind = 'image'""",
     "failures": f"{_fields(FailureRecord)} FROM lines WHERE kind = 'failure'",
     "platforms": f"""

@@ -151,6 +151,9 @@ async def test_a_signal_while_waiting_for_standard_input_ends_the_run() -> None:
         lab(simple(NAMES)) as here,
         running("audit", here.ref(NAMES[0]), "-f", "-") as process,
     ):
+        # Its first line shows that a list is plain, and can be audited as it arrives.
+        assert process.stdin is not None
+        await process.stdin.send(f"{here.ref(NAMES[0])}\n".encode())
         await here.faults.until(lambda: here.good("*/blobs/*") == 1)
         process.send_signal(signal.SIGINT)
         assert process.stdout is not None

@@ -85,11 +85,13 @@ class Violation:
 class RuleCount:
     """Violations of a rule.
 
-    `ignored` counts unknown results in sections that allow them.
+    `unknown` are those of the violations about which the report does not say enough,
+    also waived ones; `ignored` counts unknown results in sections that allow them.
     """
 
     rule: Rule
     violations: int = 0
+    unknown: int = 0
     waived: int = 0
     ignored: int = 0
 
@@ -121,6 +123,7 @@ class Findings:
             f"""
             SELECT rule,
                    count(*) FILTER ({self._counts} AND waiver IS NULL) AS violations,
+                   count(*) FILTER ({self._counts} AND NOT known) AS unknown,
                    count(*) FILTER ({self._counts} AND waiver IS NOT NULL) AS waived,
                    count(*) FILTER (NOT {self._counts}) AS ignored
             FROM judged GROUP BY rule""",
@@ -203,13 +206,22 @@ class Findings:
         for rule in self.policy.rules:
             if rule.definition.name == "required_labels":
                 notices += self._absent_labels(rule)
-        notices += [
-            f"{count.rule.id}: unknown for"
-            f" {format_count(count.ignored, 'reference')}, ignored"
-            for count in self.counts
-            if count.ignored
-        ]
+        notices += map(self._unknown, filter(_has_unknown, self.counts))
         return notices
+
+    def _unknown(self, count: RuleCount) -> str:
+        """For how many references the report does not answer a rule, and what to do."""
+        section = self.policy.sections.index(count.rule.section)
+        asked = self._number(
+            f"SELECT count(*) FROM checked WHERE applies_{section} AND kind = ?",
+            str(count.rule.definition.subject),
+        )
+        ignored = ", ignored" if count.ignored else ""
+        hint = count.rule.definition.hint
+        return (
+            f"{count.rule.id}: unknown for {count.unknown + count.ignored:,} of"
+            f" {format_count(asked, 'reference')}{ignored}"
+        ) + (f"; {hint}" if hint else "")
 
     def _absent_labels(self, rule: Rule) -> Iterator[str]:
         """Required labels that no image has: the audit may not have asked for them."""
@@ -233,6 +245,10 @@ class Findings:
     def _number(self, query: str, *parameters: object) -> int:
         row = self._connection.execute(query, parameters).fetchone()
         return int(row[0]) if row else 0
+
+
+def _has_unknown(count: RuleCount) -> bool:
+    return count.unknown + count.ignored > 0
 
 
 def findings_metrics(findings: Findings, finished: datetime) -> list[Metric]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -153,8 +154,22 @@ def test_notices_report_what_was_not_checked(tmp_path: Path) -> None:
         assert findings.passed
         assert findings.notices() == [
             "rules.b: applies to no line of the report",
-            "a.max_age: unknown for 2 references, ignored",
+            "a.max_age: unknown for 2 of 2 references, ignored; audit with"
+            " --image-config always; for reproducible builds, which can have no date,"
+            " use max_pushed_age",
         ]
+
+
+def test_a_notice_counts_what_the_report_does_not_answer(tmp_path: Path) -> None:
+    """Each is a violation, too, but those of a rule are not all of one kind."""
+    text = '[rules.a]\nmax_age = "1 day"\n'
+    old = replace(API, platforms=(platform(created="2020-01-01T00:00:00Z"),))
+    with findings_of(tmp_path, text, [old, DEV]) as findings:
+        assert [one.known for one in findings.violations()] == [True, False]
+        (notice,) = findings.notices()
+        (count,) = findings.counts
+    assert notice.startswith("a.max_age: unknown for 1 of 2 references; audit with ")
+    assert (count.violations, count.unknown, count.ignored) == (2, 1, 0)
 
 
 def test_an_empty_report_fails(tmp_path: Path) -> None:
