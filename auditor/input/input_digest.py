@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from hashlib import blake2b
 
 from auditor.input.input_items import InputItem, InputSelector
@@ -39,7 +38,12 @@ class InputDigest:
             text = f"{text}\0{_line(item.place)}"
             if (origin := item.origin) is not None:
                 place = None if origin.place is None else _line(origin.place)
-                text = f"{text}\0{replace(origin, place=place)!r}"
+                said = (
+                    place, origin.namespace, origin.workload, origin.container,
+                    origin.labels, origin.labels_left_out, origin.sources,
+                    origin.sources_left_out, origin.is_repeat,
+                )  # fmt: skip
+                text = f"{text}\0{said!r}"
         self._digest.update(text.encode("utf-8", "surrogatepass") + b"\n")
 
     @property

@@ -52,6 +52,8 @@ def clean_text(text: str) -> str:
 
     Bytes that are not UTF-8 are lone surrogates (PEP 383), which JSON cannot have.
     """
+    if text.isascii() and "\0" not in text and "@" not in text:
+        return text
     if not text.isascii():
         text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     if "\0" in text:  # DuckDB does not read it
@@ -63,7 +65,7 @@ def _origin(pairs: Iterable[tuple[str, str]]) -> InputOrigin | None:
     kept: dict[tuple[str, str], None] = {}
     left_out = 0
     for name, value in pairs:
-        if len(kept) == MAX_PAIRS or max(len(name), len(value)) > MAX_CHARS:
+        if len(kept) == MAX_PAIRS or len(name) > MAX_CHARS or len(value) > MAX_CHARS:
             left_out += 1
         else:
             kept[clean_text(name), clean_text(value)] = None
