@@ -24,9 +24,7 @@ def recorded(text: str) -> dict[str, Any]:
         table.finish()
         for item in found:
             if isinstance(item, RejectedEntry):
-                return json.loads(
-                    json.dumps(vars(table.of_rejected(item)), default=vars)
-                )
+                return _fields(table.of_rejected(item))
             if isinstance(item.selector, Reference) and str(item.selector) == A:
                 return _fields(table.of_reference(item.selector))
     raise AssertionError(f"{A} is not in the list")
