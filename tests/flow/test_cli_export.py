@@ -27,8 +27,11 @@ def test_a_folder_has_a_file_for_each_table(
         f"bases.{target}",
         f"failures.{target}",
         f"images.{target}",
+        f"input_labels.{target}",
         f"layers.{target}",
         f"platforms.{target}",
+        f"signatures.{target}",
+        f"sources.{target}",
         f"warnings.{target}",
     ]
 
