@@ -97,46 +97,47 @@ _TABLES = (
                     unnest(range(1, least(n, {_MAX_BASE_LAYERS} + 1))) AS n
              FROM eol_layers)
        SEMI JOIN (SELECT DISTINCT n FROM eol_layers) USING (n)""",
+    # The earliest date of what a name of a base can mean: a reference, a digest, or a
+    # manifest of an index. One row for a name, however many tags have it.
+    """CREATE TABLE eol_at AS
+       SELECT name, min(ends) AS ends,
+              min_by(concat(reference, ', ', source),
+                     row(ends, length(reference), reference, length(source), source))
+                AS source
+       FROM (SELECT reference AS name, reference FROM eol_line
+             UNION ALL SELECT digest, reference FROM eol_line
+             UNION ALL
+             SELECT p.manifest, reference
+             FROM (SELECT reference, unnest(platforms) AS p FROM eol_line))
+            JOIN eol_own USING (reference)
+       GROUP BY name""",
+    # A row for each list of layers that is a whole image, however many have it.
     """CREATE TABLE eol_probable AS
-       SELECT eol_prefix.manifest, eol_layers.manifest AS base
-       FROM eol_prefix JOIN eol_layers USING (n, prefix)""",
-    # Where a base is in the report: by its reference, its digest, its manifests.
-    """CREATE TABLE eol_place AS
-       SELECT reference AS name, reference FROM eol_line
-       UNION ALL SELECT digest, reference FROM eol_line
-       UNION ALL
-       SELECT p.manifest, reference
-       FROM (SELECT reference, unnest(platforms) AS p FROM eol_line)""",
+       SELECT eol_prefix.manifest, base.ends, base.source
+       FROM eol_prefix JOIN (
+           SELECT n, prefix, min(ends) AS ends,
+                  min_by(source, row(ends, length(source), source)) AS source
+           FROM eol_layers LEFT JOIN eol_at ON eol_at.name = eol_layers.manifest
+           GROUP BY n, prefix) AS base USING (n, prefix)""",
     """CREATE TABLE eol_of_base AS
-       SELECT DISTINCT reference, ends, source FROM (
-         SELECT reference, ends,
-                concat('the table, ', pattern, ', for its base ', name) AS source
-         FROM (SELECT DISTINCT name, full_name FROM eol_named) AS base
-              JOIN eol_pattern ON full_name GLOB pattern OR name GLOB pattern
-              JOIN eol_named USING (name)
-         UNION ALL
-         SELECT named.reference, ends, concat('its base ', eol_own.reference, ', ',
-                                              source)
-         FROM (SELECT reference, unnest([full_name, digest]) AS name FROM eol_named)
-                AS named
-              JOIN eol_place USING (name)
-              JOIN eol_own ON eol_own.reference = eol_place.reference
-         WHERE eol_own.reference <> named.reference
-         UNION ALL
-         SELECT line.reference, ends, concat('the same image ', eol_own.reference, ', ',
-                                             source)
-         FROM eol_line AS line JOIN eol_place ON eol_place.name = line.digest
-              JOIN eol_own ON eol_own.reference = eol_place.reference
-         WHERE eol_own.reference <> line.reference
-         UNION ALL
-         SELECT own.reference, ends, concat('its probable base ', eol_own.reference,
-                                            ', ', source)
-         FROM (SELECT reference, p.manifest
-               FROM (SELECT reference, unnest(platforms) AS p FROM eol_line)) AS own
-              JOIN eol_probable USING (manifest)
-              JOIN eol_place ON eol_place.name = eol_probable.base
-              JOIN eol_own ON eol_own.reference = eol_place.reference
-         WHERE eol_own.reference <> own.reference)""",
+       SELECT reference, ends,
+              concat('the table, ', pattern, ', for its base ', name) AS source
+       FROM (SELECT DISTINCT name, full_name FROM eol_named) AS base
+            JOIN eol_pattern ON full_name GLOB pattern OR name GLOB pattern
+            JOIN (SELECT DISTINCT reference, name FROM eol_named) USING (name)
+       UNION ALL
+       SELECT named.reference, ends, concat('its base ', source)
+       FROM (SELECT reference, unnest([full_name, digest]) AS name FROM eol_named)
+              AS named JOIN eol_at USING (name)
+       UNION ALL
+       SELECT reference, ends, concat('the same image ', source)
+       FROM eol_line JOIN eol_at ON name = digest
+       UNION ALL
+       SELECT own.reference, ends, concat('its probable base ', source)
+       FROM (SELECT reference, p.manifest
+             FROM (SELECT reference, unnest(platforms) AS p FROM eol_line)) AS own
+            JOIN eol_probable USING (manifest)
+       WHERE ends IS NOT NULL""",
     """CREATE TABLE end_of_life AS
        WITH dated AS (
            SELECT reference, min(ends) AS ends,
