@@ -34,10 +34,13 @@ from auditor.input.input_items import InputSelector
 from auditor.input.list_reader import ListReader
 from auditor.input.lists import read_list
 from auditor.input.skopeo import parse_constraint, parse_version
+from auditor.model import SignatureState
 from auditor.oci.attachments import attachment_from_manifest
+from auditor.oci.cosign_signature import verify_simple_signing
 from auditor.oci.descriptor import MANIFEST_TYPES, SIGNED_SCHEMA1
 from auditor.oci.image_config import parse_image_config
 from auditor.oci.manifest import parse_manifest, verify_manifest
+from auditor.oci.notation_signature import SignedTarget, verify_notation_jws
 from auditor.oci.package_url import parse_package_url
 from auditor.oci.platform import parse_platform
 from auditor.oci.reference import (
@@ -48,6 +51,14 @@ from auditor.oci.reference import (
     parse_selector,
 )
 from auditor.oci.sbom import parse_sbom
+from auditor.oci.signature_verdict import SignatureVerdict
+from auditor.oci.signing_keys import (
+    SigningKeyError,
+    parse_subject,
+    read_certificates,
+    read_public_keys,
+)
+from auditor.oci.sigstore_bundle import verify_bundle
 from auditor.oci.tag_order import tag_order
 from auditor.registry.auth.credential_helper import parse_helper_output
 from auditor.registry.auth.docker_config import parse_docker_config
@@ -90,7 +101,7 @@ from auditor.wire.url_policy import (
     token_url,
 )
 from tests import manifests
-from tests.support import sboms
+from tests.support import sboms, signed_images
 
 HOST = Origin(scheme="https", host="registry.example.com", port=443)
 URL = "https://registry.example.com/v2/team/app/tags/list?n=2"
@@ -348,6 +359,62 @@ def claims(data: bytes) -> None:
 def token_keys(data: bytes) -> None:
     with suppress(ProtocolError):
         KeySet.from_bytes(data)
+
+
+def _check_verdict(verdict: SignatureVerdict) -> None:
+    is_verified = verdict.state is SignatureState.VERIFIED
+    assert bool(verdict.keys) == is_verified
+    assert (verdict.reason is None) == is_verified
+    assert f"{verdict.reason}{verdict.identity}".isprintable()
+
+
+@_target(signed_images.layer_of("cosign-p256")[0], b'{"critical":{"image":{}}}')
+def cosign_payload(data: bytes) -> None:
+    original, annotations = signed_images.layer_of("cosign-p256")
+    verdict = verify_simple_signing(
+        data,
+        annotations,
+        digest=signed_images.image_digest(),
+        keys=signed_images.signing_keys("p256"),
+    )
+    _check_verdict(verdict)
+    assert (verdict.state is SignatureState.VERIFIED) == (data == original)
+
+
+@_target(signed_images.layer_of("bundle-p256")[0])
+def sigstore_bundle(data: bytes) -> None:
+    verdict = verify_bundle(
+        data,
+        digest=signed_images.image_digest(),
+        keys=signed_images.signing_keys("p256"),
+    )
+    _check_verdict(verdict)
+
+
+@_target(
+    signed_images.layer_of("notation-p256")[0],
+    signed_images.layer_of("notation-rsa")[0],
+)
+def notation_envelope(data: bytes) -> None:
+    target = SignedTarget(
+        digest=signed_images.image_digest(),
+        media_type=manifests.OCI_INDEX,
+        size=len(signed_images.contents()[signed_images.image_digest()]),
+    )
+    keys = signed_images.signing_keys("p256", "rsa")
+    _check_verdict(verify_notation_jws(data, target, keys=keys, now=NOW))
+
+
+@_target(
+    "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
+    "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----",
+)
+def signing_key_file(data: bytes) -> None:
+    for read in (read_public_keys, read_certificates):
+        with suppress(SigningKeyError):
+            read(data)
+    with suppress(SigningKeyError):
+        parse_subject(data.decode("utf-8", "replace"))
 
 
 @_target(
