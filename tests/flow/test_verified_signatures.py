@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from auditor.audit.signatures import MAX_RECORDED, MAX_SIGNATURES
-from auditor.config import AttachmentMode
+from auditor.config import AttachmentMode, record_settings
 from auditor.demo.demo_registry import DemoContent, DemoRepository
 from auditor.demo.image_builder import BuiltBlob, BuiltImage, image, json_manifest
 from auditor.model import (
@@ -22,6 +22,7 @@ from auditor.model import (
 )
 from auditor.oci.cosign_signature import SIGNATURE
 from auditor.oci.descriptor import sha256_digest
+from tests.flow.commands import auditor
 from tests.flow.harness import BLOBS, MANIFESTS, Lab, lab
 from tests.support.attached_images import SIMPLE_SIGNING, cosign_signature, digest_tag
 from tests.support.fault_actions import Answer
@@ -312,3 +313,53 @@ async def test_the_record_says_who_signed_and_when(tmp_path: Path) -> None:
         signed_at=found.signed_at,
     )
     assert (found.signed_at or "").startswith("2026-11-30T22:")
+
+
+async def test_the_command_reads_the_policy_from_a_configuration(
+    tmp_path: Path,
+) -> None:
+    write_policy(tmp_path, "p256", "rsa")
+    (tmp_path / "audit.toml").write_text('verify_signatures = "signatures.toml"\n')
+    report = tmp_path / "report.jsonl"
+    (tmp_path / "policy.toml").write_text('[rules.a]\nrequired_signature = ["p256"]\n')
+    page = tmp_path / "page.html"
+    async with lab(signed_content("cosign-two", "notation-rsa")) as here:
+        done = await auditor(
+            "audit", here.ref("signed/cosign-two:1"), here.ref("signed/notation-rsa:1"),
+            "-c", str(tmp_path / "audit.toml"), "-o", str(report), "--processes", "2",
+        )  # fmt: skip
+        assert done.code == 0, done.stderr
+        inspected = await auditor(
+            "inspect", here.ref("signed/cosign-two:1"),
+            "--verify-signatures", str(tmp_path / "signatures.toml"),
+        )  # fmt: skip
+        again = await auditor(
+            "audit", here.ref("signed/cosign-two:1"), "--verify-signatures",
+            str(tmp_path / "audit.toml"), "-o", str(tmp_path / "none.jsonl"),
+        )  # fmt: skip
+    assert "verified by p256, rsa" in inspected.out.decode()
+    assert "not verified\n" not in inspected.out.decode()
+    assert again.code == 2
+    assert "audit.toml" in again.messages[0]
+    assert not (tmp_path / "none.jsonl").exists()
+    found = [
+        json.loads(line)["verified_by"] for line in report.read_text().splitlines()
+    ]
+    assert found == [["p256", "rsa"], ["rsa"]]
+    rules = str(tmp_path / "policy.toml")
+    checked = await auditor("check", str(report), "--policy", rules)
+    assert checked.code == 1
+    expected = "has no verified signature of p256 (notation verified)"
+    assert expected in checked.out.decode()
+    done = await auditor("html", str(report), "-o", str(page))
+    assert done.code == 0, done.stderr
+    assert "Verified signatures" in page.read_text()
+
+
+async def test_a_report_is_only_resumed_with_the_same_keys(tmp_path: Path) -> None:
+    policy = write_policy(tmp_path, "p256")
+    async with lab(signed_content("cosign-p256")) as here:
+        before = record_settings(here.settings(verify_signatures=str(policy)))
+        write_policy(tmp_path, "p256", more="# a comment")
+        after = record_settings(here.settings(verify_signatures=str(policy)))
+    assert before["verify_signatures"] != after["verify_signatures"]

@@ -20,6 +20,7 @@ MAX_REPOSITORIES = 300
 MAX_PLATFORMS = 20
 MAX_LABELS = 50
 MAX_BASES = 50
+MAX_KEYS = 64
 
 # -- repositories by platform --
 
@@ -89,7 +90,7 @@ def image_share(images: int, total: int) -> SimpleNamespace:
 
 
 # -- attachments, labels and bases --
-# That something is attached does not mean that it is valid: no signature is verified.
+# That something is attached does not mean that it is valid.
 
 # Title, report field, and the words that find images with and without it.
 _ATTACHMENTS = (
@@ -131,6 +132,23 @@ _BASES = """
     WHERE coalesce(base.name, base.digest) IS NOT NULL
     GROUP BY 1 ORDER BY images DESC, 1 LIMIT {limit}"""
 
+# Keys of the signature policy; with one of them the others are asked for, too.
+_KEYS = """
+    WITH named AS (
+        SELECT unnest(list_concat(verified_by, not_verified_by)) AS name,
+               verified_by FROM line WHERE verified_by IS NOT NULL)
+    SELECT name, count(*) FILTER (list_contains(verified_by, name)) AS yes,
+           count(*) FILTER (NOT list_contains(verified_by, name)) AS no,
+           count(*) OVER () AS total
+    FROM named GROUP BY name ORDER BY name LIMIT {limit}"""
+_UNVERIFIED = """
+    SELECT s.state AS state, s.format AS format, s.reason AS reason,
+           count(DISTINCT reference) AS images, min(reference) AS reference,
+           count(*) OVER () AS total
+    FROM (SELECT reference, unnest(signatures) AS s FROM line)
+    WHERE s.state <> 'verified'
+    GROUP BY ALL ORDER BY images DESC, state, format, reason LIMIT {limit}"""
+
 
 def read_attachments(lines: ReportLines) -> SimpleNamespace:
     """The attachments of images, and the labels and bases they declare.
@@ -138,7 +156,8 @@ def read_attachments(lines: ReportLines) -> SimpleNamespace:
     `coverage` counts images that have an attachment, have none, or were not checked;
     `has` and `lacks` are the words that find them in the table of references.
     `is_known` is whether the audit looked for attachments of any image. A row of
-    `repositories` has a cell for each attachment, None if no image was checked.
+    `repositories` has a cell for each attachment, None if no image was checked. `keys`
+    are those of the signature policy, `unverified` the signatures that none verifies.
     """
     (counts,) = lines.rows(_COVERAGE)
     coverage = [
@@ -163,6 +182,8 @@ def read_attachments(lines: ReportLines) -> SimpleNamespace:
         coverage=coverage,
         is_known=any(count.yes or count.no for count in coverage),
         repositories=repositories,
+        keys=lines.shown(_KEYS.format(limit=MAX_KEYS)),
+        unverified=lines.shown(_UNVERIFIED.format(limit=MAX_KEYS)),
         labels=lines.shown(_LABELS.format(limit=MAX_LABELS)),
         bases=lines.shown(_BASES.format(limit=MAX_BASES)),
     )

@@ -140,7 +140,15 @@ _BLAME_TEXT = {
 # Of a signature or a Helm chart these say nothing.
 _OF_IMAGES = ", ".join(
     f"CASE WHEN content = 'image' THEN {field} END AS {field}"
-    for field in ("architectures", "signed", "has_sbom", "has_provenance")
+    for field in (
+        "architectures",
+        "signed",
+        "has_sbom",
+        "has_provenance",
+        "verified_by",
+        "not_verified_by",
+        "signatures",
+    )
 )
 _LOAD = f"""
     CREATE TABLE line AS
