@@ -349,7 +349,7 @@ async def test_the_command_reads_the_policy_from_a_configuration(
     rules = str(tmp_path / "policy.toml")
     checked = await auditor("check", str(report), "--policy", rules)
     assert checked.code == 1
-    expected = "has no verified signature of p256 (notation verified)"
+    expected = "has no verified signature of p256 (notation verified by rsa)"
     assert expected in checked.out.decode()
     done = await auditor("html", str(report), "-o", str(page))
     assert done.code == 0, done.stderr

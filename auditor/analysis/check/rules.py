@@ -97,6 +97,8 @@ _WHY_NOT_SIGNED = """
     CASE WHEN len(signatures) = 0 THEN 'none is attached'
          ELSE array_to_string(list_sort(list_distinct(
                 [s.format || ' ' || s.state || coalesce(': ' || s.reason, '')
+                 || CASE WHEN len(s.keys) > 0
+                         THEN ' by ' || array_to_string(s.keys, ', ') ELSE '' END
                  FOR s IN signatures])[:3]), '; ') END"""
 
 # -- rules --
