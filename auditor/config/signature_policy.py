@@ -9,7 +9,7 @@ subjects = ["C=US, ST=WA, O=Acme"]
 
 [images.production]                 # without sections: every key for every image
 repositories = ["registry.example.com/prod/*"]
-except = ["prod/tests/*"]
+except = ["prod/scratch/*"]
 keys = ["release", "acme"]          # without this line: every key
 
 All mistakes are reported at once, each with its line. Files are relative to the policy.

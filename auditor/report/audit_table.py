@@ -264,6 +264,8 @@ def _next_step(record: FailureRecord) -> str | None:
 
 def _row(record: ImageRecord, platform_chars: int) -> list[str]:
     signed = {True: "yes", False: "no", None: _UNKNOWN}[record.signed]
+    if record.verified_by:
+        signed = "verified"
     return [
         safe_text(record.reference, _REFERENCE_CHARS),
         short_digest(record.digest),

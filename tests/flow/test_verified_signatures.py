@@ -333,10 +333,15 @@ async def test_the_command_reads_the_policy_from_a_configuration(
             "inspect", here.ref("signed/cosign-two:1"),
             "--verify-signatures", str(tmp_path / "signatures.toml"),
         )  # fmt: skip
+        table = await auditor(
+            "audit", here.ref("signed/cosign-two:1"), "--format", "table",
+            "--verify-signatures", str(tmp_path / "signatures.toml"),
+        )  # fmt: skip
         again = await auditor(
             "audit", here.ref("signed/cosign-two:1"), "--verify-signatures",
             str(tmp_path / "audit.toml"), "-o", str(tmp_path / "none.jsonl"),
         )  # fmt: skip
+    assert table.out.decode().splitlines()[1].split()[-1] == "verified"
     assert "verified by p256, rsa" in inspected.out.decode()
     assert "not verified\n" not in inspected.out.decode()
     assert again.code == 2
