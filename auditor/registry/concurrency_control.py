@@ -15,6 +15,8 @@ were sent since the limit last moved, about as many as are in flight.
   is tried. If that brought as many answers as before, a half of that is tried, until
   there is no queue: the round trips then are the new baselines. If answers were as slow
   as before, there was no queue, and slow start goes on.
+- Trial. A queue in a part of the host does not show in round trips: now and then, half
+  of the limit is tried without a sign of a queue (half_limit_trial.py).
 - Baselines. One for each class of requests, since kinds and sizes differ in work. They
   are means in which no outlier counts for much, and come with the spread of round trips
   without a queue, so that a heavy tail is not taken for one.
@@ -37,6 +39,7 @@ import math
 from dataclasses import field, replace
 
 from auditor.fast_dataclass import dataclass
+from auditor.registry.half_limit_trial import HalfLimitTrial, TrialResult
 from auditor.wire.host_concurrency import DISTRESS, Move
 
 # As many as `docker pull` downloads at once with its default settings, and one more.
@@ -45,7 +48,7 @@ START = 4
 MIN_ROUND, MIN_QUICK_ROUND, MAX_ROUND = 16, 8, 96
 # Slow start takes smaller steps while a step would be a large part of what the host can
 # work on.
-SMALL, SMALL_FACTOR = 9, 1.5
+SMALL, SMALL_FACTOR = 9, 1.75
 # The limit grows only if requests waited for it at so many of the answers.
 FULL = 0.75
 # Of a class, fewer answers say nothing.
@@ -59,10 +62,10 @@ NO_GAIN = 1.15
 TOLERANCE = 1.1
 # How much of the spread of the answers is added to it, in standard errors.
 SPREAD_ERRORS = 2.0
-MAX_TOLERANCE = 1.4
+MAX_TOLERANCE = 1.7
 # Slow start takes a longer round before it goes on above this part of the tolerance,
 # and ends above this slowdown beyond it.
-DOUBTFUL, QUEUE_SEEN = 0.5, 1.15
+DOUBTFUL, QUEUE_SEEN = 1.0, 1.15
 # Rounds in a row without a queue after which the limit doubles again.
 CALM_ROUNDS = 3
 # The queue that keeps a host busy, in square roots of the requests it works on.
@@ -199,6 +202,7 @@ class ConcurrencyControl:
         self._hold_s = HOLD_S
         self._fine = 0  # the highest limit without distress for `PROVEN_S`
         self._fine_since = now
+        self._trial = HalfLimitTrial(now)
         self._start_round(now)
         # The first answers take longer: on both sides, much is done the first time.
         self._settling = self.limit if follows_latency else 0
@@ -223,7 +227,12 @@ class ConcurrencyControl:
 
         `is_full`: requests waited for the limit.
         """
-        if sent_at < self._round_at:
+        result = self._trial.count(
+            now, limit=self.limit, is_full=is_full, round_trip_s=self.round_trip_s or 0
+        )
+        if result is not None:
+            self._continue_trial(result, now)
+        if sent_at < self._round_at or self._trial.is_running:
             return
         if self._settling:
             self._settling -= 1
@@ -251,6 +260,7 @@ class ConcurrencyControl:
         self._in_slow_start = False
         self._probe = self._before_cut = None
         self._move(max(self.least, self.limit // 2), cause, now)
+        self._trial.restart(now)
         self._start_round(now)
 
     # -- rounds ----------------------------------------------------------------
@@ -306,7 +316,11 @@ class ConcurrencyControl:
             self._in_slow_start = True
             self._note(Move.CHANGED, now)
         elif not self._doubts_queue(tolerance, now):
+            limit = self.limit
             self._approach_target(tolerance, now, is_full=is_full)
+            is_steady = self.limit == limit and is_full and self.slowdown <= tolerance
+            if is_steady and limit >= 2 * self.least and self._trial.is_due(now, limit):
+                self._move(self._trial.begin(now, limit), Move.PROBE, now)
 
     def _doubts_queue(self, tolerance: float, now: float) -> bool:
         """Whether another round has to show if there is a queue; begin a probe for it.
@@ -408,6 +422,25 @@ class ConcurrencyControl:
         target = self._target(probe.limit, was, tolerance)
         self._move(min(probe.limit, round(target)), Move.QUEUE, now)
 
+    def _continue_trial(self, result: TrialResult, now: float) -> None:
+        """Take the limit that a trial names."""
+        limit = max(self.least, result.limit)
+        if result.is_over and result.is_less:
+            self._hold(now)
+            self._move(limit + round(QUEUE * math.sqrt(limit)), Move.QUEUE, now)
+        else:
+            self._move(limit, Move.PROBE, now)
+        if result.is_over:
+            self._start_round(now)
+
+    def _hold(self, now: float) -> None:
+        """Try no higher limit for a while, longer if that is so again."""
+        is_again = now < self._held_until + self._hold_s
+        self._hold_s = min(2 * self._hold_s, MAX_HOLD_S) if is_again else HOLD_S
+        self._held_until = now + self._hold_s
+        self._in_slow_start = False
+        self._calm_rounds = 0
+
     def _recover(self, now: float) -> None:
         """A round without distress: return to what the host accepted."""
         refusals = self._refusals
@@ -423,9 +456,7 @@ class ConcurrencyControl:
                 target = math.floor(0.95 * (before - refused))
             if 0 < self._fine < before:
                 target = max(target, self._fine)
-            is_again = now < self._held_until + self._hold_s
-            self._hold_s = min(2 * self._hold_s, MAX_HOLD_S) if is_again else HOLD_S
-            self._held_until = now + self._hold_s
+            self._hold(now)
         self._calm_rounds = 0
         self._move(max(self.limit, target), Move.RECOVERED, now)
 
@@ -479,6 +510,8 @@ class ConcurrencyControl:
         limit = min(limit, self.most)
         if limit != self.limit:
             self.limit = limit
+            if not self._trial.is_running:
+                self._trial.restart(now)
             self._fine_since = now
             self.lowest = min(self.lowest, limit)
             self.highest = max(self.highest, limit)

@@ -93,6 +93,38 @@ def test_a_narrow_host_is_kept_busy_with_a_short_queue(
     assert share_of_best(trace, host) >= 0.9
 
 
+def test_a_part_of_a_host_that_queues_is_noticed() -> None:
+    """A proxy, behind which one request in five meets eight busy workers."""
+    slow = SimulatedHost(steady(0.08), workers=8)
+
+    class Proxy(SimulatedHost):
+        def answer(
+            self, now: float, chance: random.Random
+        ) -> tuple[float, Move | None]:
+            if chance.random() < 0.2:
+                return slow.answer(now, chance)
+            return SimulatedHost.answer(self, now, chance)
+
+    control = ConcurrencyControl(most=64)
+    trace = run(Proxy(steady(0.01)), control, requests=6000)
+    assert control.limit <= 32
+    assert trace.rate() >= 0.85 * 500
+
+
+def test_pauses_are_no_difference_between_a_limit_and_its_half() -> None:
+    control = ConcurrencyControl(most=32)
+    now, most = 0.0, 0
+    for _ in range(200):
+        now += 30.0 if most == 32 and control.limit == 32 else 0.1
+        for _ in range(2 * control.limit):
+            now += 0.1 / control.limit
+            control.answered("head", 0.1, sent_at=now - 0.1, now=now, is_full=True)
+        most = max(most, control.limit)
+    assert most == 32
+    assert control.limit >= 16
+    assert Move.QUEUE not in control.moves
+
+
 def test_requests_that_differ_in_work_are_no_queue() -> None:
     kinds = [("head", 1.0), ("manifest", 3.0), ("blob", 12.0)]
     control = ConcurrencyControl(most=64)

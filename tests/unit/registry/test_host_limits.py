@@ -231,7 +231,7 @@ def test_answers_in_full_use_raise_the_limit_and_give_out_slots() -> None:
             answer = replace(response(200), round_trip_s=0.2)
             host.slots.answered("manifest", answer, sent_at)
         await settle()
-        assert host.slots.limit == host.busy == 6
+        assert host.slots.limit == host.busy == 7
 
     with_host(RequestsAtOnce(1, 64), test)
 
