@@ -1,8 +1,9 @@
-"""python -m bench.adaptive [--refs N] [--host NAME ...] [--fixed N ...]
+"""python -m bench.adaptive [--refs N] [--host NAME ...] [--fixed N ...] [--processes N]
 
 Audits simulated registries (hosts.py), each with the defaults and with fixed settings
 of --requests-at-once, and prints a table: how close the defaults come to the best fixed
-setting, and what they cost the registry and its other users.
+setting, and what they cost the registry and its other users. With --processes, so many
+audits at the same time share the references, and do not know of each other.
 """
 
 from __future__ import annotations
@@ -31,14 +32,13 @@ from bench.adaptive.server import (
 
 FIXED = (1, 2, 4, 8, 16, 32, 64, 128)
 DEFAULT_CEILING = 64
-# Slow settings are not the best ones, so they need not come to their end.
-FIXED_DEADLINE_S = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audited:
-    """One audit: its setting (empty: the defaults), its references that have an image
-    record, its seconds without the start of Python, and what the host saw."""
+    """An audit, or several at a time: the setting (empty: the defaults), references
+    that have an image record, seconds without the start of Python, and what the host
+    saw."""
 
     setting: str
     found: int
@@ -82,6 +82,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--refs", type=int, default=4000)
     parser.add_argument("--host", nargs="*", help="parts of the names of hosts")
     parser.add_argument("--fixed", nargs="*", type=int, default=FIXED)
+    parser.add_argument(
+        "--deadline", type=int, default=30, help="of fixed settings, in seconds"
+    )
+    parser.add_argument("--processes", type=int, default=1, help="at the same time")
     parser.add_argument("--rounds", type=int, default=1, help="of the defaults")
     return parser.parse_args()
 
@@ -89,42 +93,78 @@ def _options() -> argparse.Namespace:
 def _audits(
     kind: Kind, host: SimulatedHost, folder: Path, options: argparse.Namespace
 ) -> list[Audited]:
+    processes = options.processes
     settings: list[list[str]] = [["--requests-at-once", str(n)] for n in options.fixed]
+    if processes > 1:
+        settings.append(["--runs-at-once", str(processes)])
     settings += [[]] * options.rounds
-    return [audit(kind, host, folder, flags, options.refs) for flags in settings]
+    return [audit(kind, host, folder, flags, options) for flags in settings]
 
 
 def audit(
-    kind: Kind, host: SimulatedHost, folder: Path, flags: Sequence[str], refs: int
+    kind: Kind,
+    host: SimulatedHost,
+    folder: Path,
+    flags: Sequence[str],
+    options: argparse.Namespace,
 ) -> Audited:
     """Audit a new host of a kind, without anything known from earlier audits."""
+    refs, processes = options.refs, options.processes
     with tempfile.TemporaryDirectory(dir=folder) as name:
-        place = Path(name)
-        names, summary = place / "names", place / "summary"
-        names.write_text("".join(f"{host.name}/{one}\n" for one in references(refs)))
         host.begin(kind, requests_for(refs))
-        deadline = ("--deadline", f"{FIXED_DEADLINE_S}s") if flags else ()
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "auditor", "audit", "-f", str(names)),
-                *("--output", str(place / "report.jsonl"), "--summary", str(summary)),
-                *flags,
-                *deadline,
-            ],
-            check=False,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "XDG_CACHE_HOME": name, "HOME": name},
-        )
-        if not summary.exists():
-            sys.exit(f"the audit failed: {done.stderr[-2000:]}")
-        told = json.loads(summary.read_bytes())
+        names = references(refs)
+        audits = [
+            _start(
+                host.name,
+                names[number::processes],
+                Path(name, str(number)),
+                flags,
+                options.deadline,
+            )
+            for number in range(processes)
+        ]
+        summaries = []
+        for number, process in enumerate(audits):
+            _, messages = process.communicate()
+            summary = Path(name, str(number), "summary")
+            if not summary.exists():
+                sys.exit(f"the audit failed: {messages[-2000:]}")
+            summaries.append(json.loads(summary.read_bytes()))
+        seen = host.end()
+    found = sum(told["references"]["audited"] for told in summaries)
     return Audited(
-        setting=flags[-1] if flags else "",
-        found=told["references"]["audited"],
-        failed=refs - told["references"]["audited"],
-        seconds=told["duration_s"],
-        seen=host.end(),
+        setting=" ".join(flags),
+        found=found,
+        failed=refs - found,
+        seconds=max(told["duration_s"] for told in summaries),
+        seen=seen,
+    )
+
+
+def _start(
+    host: str,
+    names: Sequence[str],
+    place: Path,
+    flags: Sequence[str],
+    deadline_s: int,
+) -> subprocess.Popen[str]:
+    place.mkdir()
+    (place / "names").write_text("".join(f"{host}/{one}\n" for one in names))
+    is_fixed = "--requests-at-once" in flags
+    # Slow settings are not the best ones, so they need not come to their end.
+    deadline = ("--deadline", f"{deadline_s}s") if is_fixed else ()
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "auditor", "audit", "-f", str(place / "names")),
+            *("--output", str(place / "report.jsonl")),
+            *("--summary", str(place / "summary")),
+            *flags,
+            *deadline,
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "XDG_CACHE_HOME": str(place), "HOME": str(place)},
     )
 
 
@@ -132,7 +172,8 @@ def _print(kind: Kind, audits: Sequence[Audited]) -> None:
     fixed = [
         one.rate
         for one in audits
-        if one.setting and int(one.setting) <= DEFAULT_CEILING
+        if one.setting.startswith("--requests-at-once")
+        and int(one.setting.split()[1]) <= DEFAULT_CEILING
     ]
     refs = audits[0].found + audits[0].failed
     idle = idle_latencies(kind, requests_for(refs))
@@ -147,7 +188,7 @@ def _print(kind: Kind, audits: Sequence[Audited]) -> None:
         )
         cells = (
             kind.name,
-            one.setting or "**the defaults**",
+            one.setting.removeprefix("--requests-at-once ") or "**the defaults**",
             f"{one.rate:.0f}" + ("" if one.is_complete else " (not finished)"),
             f"{one.rate / max(fixed):.2f}" if fixed else "-",
             f"{one.seen.refused:.1%}" if kind.may_refuse else "-",
