@@ -18,5 +18,9 @@ read far ahead of the workers, and the order of the input is kept.
 - `expand` (expand.py) returns each reference once (`SeenReferences`), in input order,
   as a `ReferenceEntry`. An entry without a reference is a `RejectedEntry`.
 
+- `open_input` (source_scan.py) reads an input that says who uses a reference twice:
+  first to its end, into a `SourceTable` (source_table.py) that the audit asks for the
+  sources and labels of each record. One plain list is read once, as it arrives.
+
 In this order: items -> LookAhead -> listings -> expand -> the pool of the audit.
 """
