@@ -92,7 +92,7 @@ def _print(old: Path, new: Path, results: Path, only: list[str] | None) -> None:
         if name not in COMMANDS or (only and name not in only):
             continue
         results.mkdir(exist_ok=True)
-        found = _measure(arguments)
+        found = measure(arguments)
         failed = f" (exit {found.code})" if found.code not in {0, 1} else ""
         print(
             f"| `{shown}`{failed} | {found.seconds:.1f} s, {found.peak_mib:.0f} MiB |",
@@ -145,7 +145,8 @@ def _samples(report: str) -> tuple[str, str]:
     sys.exit(f"{report}: no image with a tag")
 
 
-def _measure(arguments: list[str]) -> Measured:
+def measure(arguments: list[str]) -> Measured:
+    """Run `auditor` with these arguments, without its output."""
     began = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "auditor", *arguments], stdout=subprocess.DEVNULL

@@ -13,7 +13,7 @@ from auditor.analysis.text_tables import (
     text_column,
 )
 from auditor.util.terminal import PIPE, Screen
-from auditor.util.text import format_count
+from auditor.util.text import format_count, pluralize
 
 
 def package_lines(
@@ -81,8 +81,8 @@ _STATES = (
 def unknown_lines(totals: PackageTotals) -> Iterator[str]:
     """What the search looked into, and what it could not."""
     images = totals.searched + sum(getattr(totals, name) for name, _ in _STATES)
-    of_images = format_count(images, "image")
-    yield f"looked into the SBOMs of {totals.searched:,} of {of_images}"
+    noun = pluralize(images, "image")
+    yield f"looked into the SBOMs of {totals.searched:,} of {images:,} {noun}"
     for name, meaning in _STATES:
         if count := getattr(totals, name):
             yield f"  {count:,} {meaning}"

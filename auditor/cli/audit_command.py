@@ -164,7 +164,7 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
             say(line)
     write_side_outputs(settings, summary)
     if sboms is not None:
-        say(sboms.line)
+        (print_message if sboms.failed else say)(sboms.line)
     if interruption.code is not None:
         return interruption.code
     code = ExitCode.OK if sboms is None else sboms.exit_code()

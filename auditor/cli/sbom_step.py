@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class SbomOutcome:
     """How reading the SBOMs ended: a line for a person, and what went wrong.
 
-    `failed`: an SBOM could not be fetched. `error` is for after the side outputs of the
-    audit are written.
+    `failed`: an SBOM could not be fetched, so that the line is printed with `--quiet`,
+    too. `error` is for after the side outputs of the audit are written.
     """
 
     line: str
@@ -131,5 +131,6 @@ def _line(path: str, counts: Counter[str]) -> str:
 def not_written(path: str) -> SbomOutcome:
     """The outcome of an interrupted run."""
     return SbomOutcome(
-        line=f"{path}: not written; the next audit finds what was read in its cache"
+        line=f"{path}: not written; the next audit finds what was read in its cache",
+        failed=True,
     )

@@ -187,7 +187,7 @@ async def _read_sboms(
                         late_at_s=late_at_s,
                     )
             group.cancel_scope.cancel()
-    information(settings)(outcome.line)
+    (print_message if outcome.failed else information(settings))(outcome.line)
     return outcome.exit_code() if interrupted is None else interrupted
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import signal
 from collections import Counter
 from pathlib import Path
@@ -226,3 +227,30 @@ async def test_an_attachment_of_a_repository_that_lost_it_is_read_from_another(
         assert here.faults.count("GET", MANIFESTS) > 0
     assert done.messages[-1] == "s.jsonl: 1 SBOM, 1 package"
     assert done.code == 0
+
+
+NIGHT = """
+reference = ["{host}/team/app:buildkit", "{host}/team/app:plain"]
+docker_config = false
+sbom = "sboms.jsonl.gz"
+{more}
+[registry."{host}"]
+plain_http = true
+[nightly]
+folder = "state"
+"""
+
+
+@pytest.mark.parametrize("more", ["", "processes = 2"])
+async def test_a_night_replaces_the_file(tmp_path: Path, more: str) -> None:
+    file, config = tmp_path / "sboms.jsonl.gz", tmp_path / "night.toml"
+    async with lab(sbom_images().content) as here:
+        config.write_text(NIGHT.format(host=here.host, more=more))
+        done = await auditor("nightly", "-c", str(config), place=tmp_path)
+        assert (done.code, done.out, done.stderr) == (0, b"", [])
+        lines = gzip.decompress(file.read_bytes()).splitlines()
+        assert len(lines) == 2
+        here.faults.on("GET", BLOBS, Answer(404), forever=True)
+        done = await auditor("nightly", "-c", str(config), place=tmp_path)
+    assert done.messages == [f"{file}: 0 SBOMs, 0 packages; 2 could not be fetched"]
+    assert b"not_found" in gzip.decompress(file.read_bytes())
