@@ -278,6 +278,11 @@ class CleanupPlan:
         return (RepositoryPlan(**row) for row in self._rows("repository", order, limit))
 
     @property
+    def running_count(self) -> int:
+        """The number of rows of running images, each with what it loses."""
+        return self._count("running_loss")
+
+    @property
     def repository_count(self) -> int:
         """The number of repositories with deletions."""
         return self._count("repository")

@@ -154,9 +154,11 @@ PLAN_TABLES = (
        roots AS (
            SELECT family.id, min(doomed.reference) AS deleted
            FROM family JOIN doomed ON doomed.id = family.root GROUP BY family.id)
-       SELECT DISTINCT deleted, reference AS running, digest, loses, used_by,
+       -- A row for each reference: of an index rather than of its children.
+       SELECT min_by(deleted, digest <> image) AS deleted, reference AS running,
+              min_by(digest, digest <> image) AS digest, loses, used_by,
               used_by_count
-       FROM lost JOIN roots USING (id)
+       FROM lost JOIN roots USING (id) GROUP BY ALL
        UNION ALL
        SELECT DISTINCT doomed.reference, running_image.reference,
               coalesce(running_image.image, node.digest), 'tag', used_by,
@@ -213,7 +215,7 @@ TOTALS = f"""
                  LEFT JOIN blob_size USING (blob)) AS stored,
            (SELECT count(*) FROM broken_index) AS broken_indexes,
            (SELECT count(*) FROM left_behind) AS left_behind,
-           (SELECT count(*) FROM running_loss) AS running,
+           (SELECT count(DISTINCT running) FROM running_loss) AS running,
            (SELECT count(*) FROM wanted_missing) AS missing,
            (SELECT count(*) FROM verdict WHERE kept_unknown) AS kept_unknown,
            (SELECT count(*) FROM freed_blob WHERE size IS NULL) AS unsized,

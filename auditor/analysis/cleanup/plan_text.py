@@ -284,7 +284,7 @@ def _tables(plan: CleanupPlan, limit: int) -> Iterator[TitledTable]:
                 code_column("digest"),
             ),
             rows=tuple(plan.running(limit=limit)),
-            total=totals.running,
+            total=plan.running_count,
         )
     yield TitledTable(
         title="deletions",

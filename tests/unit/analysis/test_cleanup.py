@@ -153,6 +153,14 @@ def test_what_runs_and_goes_is_named(
         (f"{APP}:b", "tag"),
     }
     assert (totals["running_unknown"], code) == (1, 1)
+    # An index is named once, not with each of its children.
+    _, found, totals = rows(
+        *(capsys, "plan", report, "--delete", f"{HOST}/**:*", "--running", report)
+    )
+    losses = [(row["running"], row["loses"]) for row in of(found, "running")]
+    assert len(losses) == len(set(losses))
+    assert (f"{APP}:1", "digest") in losses
+    assert totals["running"] == len(store().tags)
     # Of the tag alone: the digest has another name.
     runs = write_report(tmp_path / "cluster.jsonl", [next(records(store()))])
     _, found, _ = rows(
