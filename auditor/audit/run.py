@@ -218,6 +218,7 @@ class AuditRun:
             unused_logins=self._registries.unused_logins(),
             registries_conf=self._registries.conf.files,
             blobs=self._images.blobs.counts,
+            hosts=self._registries.concurrencies(),
             resumed=resumed,
         )
 
@@ -424,6 +425,30 @@ class AuditJob:
 
 
 @asynccontextmanager
+async def open_hosts(
+    settings: Settings, *, clock: Clock, pull_secrets: Iterable[PullSecret] = ()
+) -> AsyncIterator[tuple[Registries, DigestCache]]:
+    """The registries of a run and the digest cache.
+
+    How many concurrent requests a host stands is read from the cache, and kept there.
+    """
+    async with (
+        open_cache(settings, now=clock.epoch) as cache,
+        open_registries(
+            settings,
+            clock=clock,
+            pull_secrets=pull_secrets,
+            remembered_limit=cache.host_limit,
+        ) as registries,
+    ):
+        try:
+            yield registries, cache
+        finally:
+            for origin, limit in registries.limiters.found():
+                cache.put_host_limit(origin, limit)
+
+
+@asynccontextmanager
 async def open_job(
     settings: Settings,
     *,
@@ -442,8 +467,10 @@ async def open_job(
     """
     now = rfc3339(clock.epoch())
     async with (
-        open_registries(settings, clock=clock, pull_secrets=pull_secrets) as registries,
-        open_cache(settings, now=clock.epoch) as cache,
+        open_hosts(settings, clock=clock, pull_secrets=pull_secrets) as (
+            registries,
+            cache,
+        ),
         open_report(
             options or report_options(settings), now=now, notify=notify
         ) as report,

@@ -48,6 +48,7 @@ _PUT_CONFIRMED = (
     " SELECT id, ?, ?, ? FROM content WHERE digest = ?"
 )
 _PUT_TAG = "INSERT OR REPLACE INTO tags VALUES (?, ?, ?, ?, ?, ?, ?)"
+_PUT_LIMIT = "INSERT OR REPLACE INTO limits VALUES (?, ?, ?)"
 _PUT_HOST = "INSERT OR REPLACE INTO hosts VALUES (?, ?, ?)"
 
 
@@ -102,6 +103,8 @@ class CacheBatch:
     confirmed: dict[tuple[str, bytes], Confirmation] = field(default_factory=dict)
     tags: dict[tuple[str, str, str], CachedTag] = field(default_factory=dict)
     hosts: dict[str, HostNotes] = field(default_factory=dict)
+    # By origin: the concurrent requests that it stood, and when.
+    limits: dict[str, tuple[int, int]] = field(default_factory=dict)
     used_at: dict[bytes, int] = field(default_factory=dict)
     damaged_contents: set[bytes] = field(default_factory=set)
     damaged_tags: set[tuple[str, str, str]] = field(default_factory=set)
@@ -212,6 +215,10 @@ class BatchWriter:
             write_rows(
                 _PUT_TAG,
                 [self._tag_row(*name, tag) for name, tag in batch.tags.items()],
+            )
+            write_rows(
+                _PUT_LIMIT,
+                [(origin, *limit) for origin, limit in batch.limits.items()],
             )
             write_rows(_PUT_HOST, [
                 (self._number((registry, "")), int(notes.distrusted),

@@ -30,7 +30,12 @@ SCHEMA_VERSION = 2
 # repositories  numbers for registries (repository '') and their repositories
 # tags          the digest of a tag at the last request, and that response's headers
 # hosts         whether a registry's HEAD and digest headers can be relied on
+# limits        the concurrent requests that a host (its origin) stood
 # All times are epoch seconds.
+_LIMITS = (
+    "CREATE TABLE IF NOT EXISTS limits (origin TEXT PRIMARY KEY,"
+    " at_once INTEGER NOT NULL, seen_at INTEGER NOT NULL) WITHOUT ROWID"
+)
 TABLES = (
     "CREATE TABLE content (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE,"
     " sha256 BLOB, deflated INTEGER NOT NULL, body BLOB NOT NULL,"
@@ -46,6 +51,7 @@ TABLES = (
     " checksum INTEGER NOT NULL, PRIMARY KEY (repository, tag)) WITHOUT ROWID",
     "CREATE TABLE hosts (registry INTEGER PRIMARY KEY, distrusted INTEGER NOT NULL,"
     " no_head_until INTEGER NOT NULL)",
+    _LIMITS,
 )
 
 # Seconds to wait for a lock. A transaction takes milliseconds; a longer wait means that
@@ -219,6 +225,9 @@ def _create_tables(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     if application_id == APPLICATION_ID and version == SCHEMA_VERSION and tables:
+        has_limits = "SELECT 1 FROM sqlite_master WHERE name = 'limits'"
+        if connection.execute(has_limits).fetchone() is None:
+            connection.execute(_LIMITS)  # added without a new version
         return
     connection.execute("BEGIN IMMEDIATE")
     if _pragma(connection, "user_version") != SCHEMA_VERSION:  # not created meanwhile

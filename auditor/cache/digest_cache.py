@@ -35,6 +35,9 @@ DEFAULT_MAX_BYTES = 1024**3
 USED_STEP_S = 24 * 3600
 # A registry that refused HEAD is asked again after a week: it may have been updated.
 NO_HEAD_S = 7 * 24 * 3600
+# Registries are moved and get other machines: how many requests at once a host stood is
+# of no use after two weeks without an audit.
+LIMIT_S = 14 * 24 * 3600
 
 _GET_CONTENT = (
     "SELECT content.deflated, content.body, content.sha256, content.used_at,"
@@ -46,6 +49,7 @@ _GET_TAG = (
     "SELECT digest, header, content_type, seen_at, checksum FROM tags"
     " WHERE repository = ? AND tag = ?"
 )
+_GET_LIMIT = "SELECT at_once, seen_at FROM limits WHERE origin = ?"
 _GET_HOST = "SELECT distrusted, no_head_until FROM hosts WHERE registry = ?"
 
 
@@ -255,6 +259,23 @@ class DigestCache:
         """Record that HEAD failed where GET worked; it is tried again in a week."""
         notes, until = self.host_notes(registry), int(self._now()) + NO_HEAD_S
         self._put_host(registry, replace(notes, no_head_until=until))
+
+    def host_limit(self, origin: str) -> int | None:
+        """The concurrent requests that a host stood in an earlier run, None if unknown.
+
+        `origin` is the beginning of its URLs.
+        """
+        row = self._storage.read_row(_GET_LIMIT, (origin,))
+        if row is None or not all(isinstance(value, int) for value in row):
+            return None
+        at_once, seen_at = row
+        age_s = self._now() - seen_at
+        return int(at_once) if at_once > 0 and 0 <= age_s <= LIMIT_S else None
+
+    def put_host_limit(self, origin: str, at_once: int) -> None:
+        """Store the concurrent requests that a host stood."""
+        self._storage.batch.limits[origin] = (at_once, int(self._now()))
+        self._storage.row_added()
 
     def _put_host(self, registry: str, notes: HostNotes) -> None:
         batch, pending = self._storage.batch, self._storage.pending

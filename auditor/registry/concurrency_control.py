@@ -212,6 +212,17 @@ class ConcurrencyControl:
         """Whether distress, or the end of it, moved the limit last."""
         return self.last_move in DISTRESS or self.last_move is Move.RECOVERED
 
+    @property
+    def found(self) -> int | None:
+        """The limit that the host stands, for a later run; None if it was not found.
+
+        A run that ends before the limit has grown shows less than the host stands.
+        """
+        limit = self.limit if self._probe is None else self._probe.limit
+        is_found = not self.moves.keys() <= {Move.FASTER, Move.REMEMBERED, Move.PROBE}
+        is_higher = self.moves and limit // 2 >= self._remembered
+        return limit if self._follows_latency and (is_found or is_higher) else None
+
     # -- outcomes --------------------------------------------------------------
 
     def answered(

@@ -290,6 +290,14 @@ class HostLimiters:
             return url, self._limiter("", "", bounds)
         return f"{key}/", self._limiter(key, origin.name, bounds)
 
+    def found(self) -> list[tuple[str, int]]:
+        """The limits for `remembered` of a later run, by origin."""
+        return [
+            (origin, limit)
+            for origin, limiter in self.by_origin.items()
+            if origin and (limit := limiter.control.found) is not None
+        ]
+
     def _limiter(
         self, key: str, name: str, bounds: RequestsAtOnce
     ) -> ConcurrencyLimiter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -61,6 +62,9 @@ if TYPE_CHECKING:
 MAX_NAMED_BY_IMAGES = 32
 
 
+log = logging.getLogger("auditor.registry")
+
+
 @asynccontextmanager
 async def open_registries(
     settings: Settings,
@@ -91,6 +95,11 @@ async def open_registries(
     async with registries.stack:
         registries.check_files()
         yield registries
+        for one in registries.concurrencies():
+            log.info(
+                "%s: %s; %d to %d in this run",
+                one.host, one.sentence(), one.lowest, one.highest,
+            )  # fmt: skip
 
 
 class Registries:
@@ -316,7 +325,7 @@ class Registries:
         return min(most, 2 * registry.sender.limit)
 
     def concurrencies(self) -> list[HostConcurrency]:
-        """The limits of concurrent requests, of the hosts asked most first."""
+        """The limits of concurrent requests, the host that was asked first first."""
         return [one.concurrency() for one in self.limiters.by_origin.values()]
 
     def rate_limits(self) -> list[tuple[str, RateLimit]]:

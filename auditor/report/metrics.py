@@ -45,6 +45,12 @@ _HELP = {
     "auditor_references_not_asked": "References not requested because of a limit or a"
     " registry that is down.",
     "auditor_allowance_remaining": "Requests left in the rate limit of a registry.",
+    "auditor_requests_at_once": "Concurrent requests that a host was sent at the end of"
+    " the last run.",
+    "auditor_requests_at_once_highest": "The most concurrent requests to a host.",
+    "auditor_requests_at_once_moves": "How often that limit moved, by cause.",
+    "auditor_round_trip_seconds": "Round trips of a host at the end of the last run.",
+    "auditor_round_trip_min_seconds": "The same without a queue.",
     "auditor_failures": "References that failed, by failure and by who can fix it.",
     "auditor_warnings": "Warnings in records, by code.",
     "auditor_listings": "Listings of repositories and tags by how they ended.",
@@ -111,6 +117,7 @@ def audit_metrics(summary: Mapping[str, Any]) -> list[Metric]:
             "registry",
             {one["registry"]: one["remaining"] for one in summary["allowances"]},
         ),
+        *_host_metrics(summary.get("hosts", ())[:MAX_LABEL_VALUES]),
         Metric(
             "auditor_failures",
             {
@@ -127,6 +134,37 @@ def audit_metrics(summary: Mapping[str, Any]) -> list[Metric]:
         _counts("auditor_media_types", "media_type", _capped(summary["media_types"])),
         _counts("auditor_requests", "kind", summary["requests"]),
         _counts("auditor_saved_requests", "what", summary["saved"]),
+    ]
+
+
+def _host_metrics(hosts: Iterable[Mapping[str, Any]]) -> list[Metric]:
+    """The concurrent requests to each host; no round trip where none is known."""
+    by_name = {safe_text(one["host"]): one for one in hosts}
+
+    def seconds(key: str) -> dict[str, float]:
+        return {
+            name: one[key] / 1000
+            for name, one in by_name.items()
+            if one[key] is not None
+        }
+
+    def values(key: str) -> dict[str, float]:
+        return {name: one[key] for name, one in by_name.items()}
+
+    return [
+        _counts("auditor_requests_at_once", "host", values("limit")),
+        _counts("auditor_requests_at_once_highest", "host", values("highest")),
+        Metric(
+            "auditor_requests_at_once_moves",
+            {
+                (name, cause): count
+                for name, one in sorted(by_name.items())
+                for cause, count in one["moves"].items()
+            },
+            ("host", "cause"),
+        ),
+        _counts("auditor_round_trip_seconds", "host", seconds("round_trip_ms")),
+        _counts("auditor_round_trip_min_seconds", "host", seconds("round_trip_min_ms")),
     ]
 
 
@@ -171,7 +209,7 @@ def _capped(counts: Mapping[str, int]) -> dict[str, int]:
     return top | ({OTHER: rest + top.get(OTHER, 0)} if rest else {})
 
 
-def _counts(name: str, label: str, counts: Mapping[Any, int]) -> Metric:
+def _counts(name: str, label: str, counts: Mapping[Any, float]) -> Metric:
     return Metric(name, {(str(key),): counts[key] for key in sorted(counts)}, (label,))
 
 

@@ -23,6 +23,7 @@ from auditor.model import SCHEMA, ContentKind, FailureRecord, Record
 from auditor.report.listing_stats import Listing, Listings, ListKind, ListState
 from auditor.util.atomic_file import atomic_file
 from auditor.util.text import terminal_safe_json
+from auditor.wire.host_concurrency import HostConcurrency
 from auditor.wire.rate_limit import RateLimit
 
 Json = Mapping[str, Any]
@@ -33,6 +34,8 @@ Merge = Callable[[Sequence[Any]], Any]
 # registry can serve a new name with every image, and memory must not grow with images.
 MAX_NAMES = 1000
 OTHER = "other"
+# Hosts of which a summary has the concurrent requests: a list can name thousands.
+MAX_HOSTS = 100
 
 
 def write_summary(path: str, summary: object) -> None:
@@ -148,7 +151,8 @@ class Summary:
     `unused_logins`: registry and location of logins that were not sent, because the
     registry did not ask for one. `requests`: everything sent, by kind; `repeated`: the
     repeated requests among them, by reason; `rate_limits`: the last rate limit of each
-    registry. `saved`: numbers of fetches avoided, by reason (`SAVED` in
+    registry; `hosts`: the concurrent requests of each host, `MAX_HOSTS` at most.
+    `saved`: numbers of fetches avoided, by reason (`SAVED` in
     summary_text.py). `damaged`: unusable cache entries; `not_stored`: entries dropped
     because of a slow disk. `blobs`: verified
     blobs, each once per repository: `checked` is the sum of `there`, `missing` and
@@ -176,6 +180,7 @@ class Summary:
     rate_limits: Sequence[tuple[str, RateLimit]] = ()
     blobs: Counts = field(default_factory=dict)
     unused_logins: Sequence[tuple[str, str]] = ()
+    hosts: Sequence[HostConcurrency] = ()
     registries_conf: Sequence[str] = ()
 
     @property
@@ -311,6 +316,34 @@ def _merge_rate_limits(values: Sequence[Sequence[Json]]) -> list[Json]:
     return [least[registry] for registry in sorted(least)]
 
 
+def _merge_hosts(values: Sequence[Sequence[Json]]) -> list[Json]:
+    """Each host once.
+
+    The limits of shards that were audited at the same time are parts of the run's, and
+    are not added up: they are those of the last shard, the lowest and the highest.
+    """
+    merged: dict[str, Json] = {}
+    for one in chain(*values):
+        before = merged.get(one["host"])
+        merged[one["host"]] = one if before is None else _merge_host(before, one)
+    return list(merged.values())[:MAX_HOSTS]
+
+
+def _merge_host(before: Json, one: Json) -> Json:
+    least = [
+        shard["round_trip_min_ms"]
+        for shard in (before, one)
+        if shard["round_trip_min_ms"] is not None
+    ]
+    return {
+        **one,
+        "lowest": min(before["lowest"], one["lowest"]),
+        "highest": max(before["highest"], one["highest"]),
+        "round_trip_min_ms": min(least, default=None),
+        "moves": _by_name(_sum_counts([before["moves"], one["moves"]])),
+    }
+
+
 def _merge_unused_logins(values: Sequence[Sequence[Json]]) -> list[Json]:
     """The logins that no shard has used, each once."""
     unused = {(one["registry"], one["login"]): one for one in chain(*values)}
@@ -402,6 +435,12 @@ SUMMARY_FIELDS: tuple[SummaryField, ...] = (
         lambda run: [_rate_limit(*one) for one in run.rate_limits],
         _merge_rate_limits,
     ),
+    SummaryField(
+        "hosts",
+        lambda run: [one.to_json() for one in run.hosts[:MAX_HOSTS]],
+        _merge_hosts,
+    ),
+    SummaryField("hosts_left_out", lambda run: max(0, len(run.hosts) - MAX_HOSTS), max),
     _counts("repeated", _by_name),
     _counts("saved", _by_name),
     _counts("blobs", _by_name),

@@ -10,6 +10,7 @@ from typing import Any
 from auditor.model import ContentKind
 from auditor.report.listing_stats import Listing, ListKind, ListState
 from auditor.util.text import format_count, format_duration, pluralize, safe_text
+from auditor.wire.host_concurrency import DISTRESS
 
 Json = Mapping[str, Any]
 
@@ -19,6 +20,8 @@ MAX_ARCHITECTURES = 6
 MAX_LISTINGS = 20
 # Logins that were not used, shown. The summary file has all.
 MAX_LOGINS = 20
+# Hosts that got fewer requests, shown. The summary file has all.
+MAX_HOSTS = 5
 # The longest path of Linux.
 _PATH_CHARS = 4096
 # References a second; less would be shown as 0/s.
@@ -89,6 +92,7 @@ def summary_lines(summary: Json) -> list[str]:
             (one["registry"], one["login"]) for one in summary["unused_logins"]
         ),
         *_rate_limits(summary["allowances"]),
+        *_hosts(summary.get("hosts", ())),
         *_blobs(summary["blobs"]),
         *_saved(summary["saved"]),
         *_cache(summary["store"]),
@@ -277,6 +281,24 @@ def _rate_limits(rate_limits: Iterable[Json]) -> Iterator[str]:
         if one["counted_by"] is not None:
             line += f", counted by {one['counted_by']}"
         yield line
+
+
+def _hosts(hosts: Iterable[Json]) -> Iterator[str]:
+    """The hosts that got fewer requests at once because of distress."""
+    shown = [one for one in hosts if DISTRESS & one["moves"].keys()]
+    for one in shown[:MAX_HOSTS]:
+        counts = ", ".join(
+            f"{move.replace('_', ' ')} {count}"
+            for move, count in one["moves"].items()
+            if move in DISTRESS
+        )
+        yield (
+            f"  requests at once to {safe_text(one['host'])}: {one['limit']}"
+            f" at the end, {one['lowest']} to {one['highest']}"
+            f" (lowered after: {counts})"
+        )
+    if len(shown) > MAX_HOSTS:
+        yield f"      and {len(shown) - MAX_HOSTS} more hosts like these"
 
 
 def _blobs(counts: Mapping[str, int]) -> Iterator[str]:

@@ -17,15 +17,13 @@ import anyio
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from auditor.audit.run import AuditRun
-from auditor.cache.digest_cache import open_cache
+from auditor.audit.run import AuditRun, open_hosts
 from auditor.config import RegistrySettings, Settings
 from auditor.demo.demo_registry import AccessControl, DemoContent, serve
 from auditor.demo.demo_tokens import BearerAccess, DemoAccount, DemoTokenService
 from auditor.demo.image_builder import image
 from auditor.input.lists import input_items
 from auditor.model import FailureRecord, ImageRecord, Record
-from auditor.registry.registries import open_registries
 from auditor.report.summary import Summary
 from auditor.util.secret import Secret
 from tests.clock import LATE_S, FakeClock
@@ -140,10 +138,7 @@ class Lab:
             changes["deadline_s"] = LATE_S
         settings = self.settings(*references, **changes)
         with anyio.fail_after(PATIENCE_S):
-            async with (
-                open_registries(settings, clock=self.clock) as registries,
-                open_cache(settings, now=self.clock.epoch) as cache,
-            ):
+            async with open_hosts(settings, clock=self.clock) as (registries, cache):
                 run = AuditRun(
                     settings,
                     input_items(settings),

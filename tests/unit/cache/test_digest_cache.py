@@ -17,7 +17,13 @@ import pytest
 from auditor.cache import database, storage
 from auditor.cache.batch import HostNotes
 from auditor.cache.database import SCHEMA_VERSION, CacheError, open_existing_database
-from auditor.cache.digest_cache import NO_HEAD_S, USED_STEP_S, DigestCache, cache_path
+from auditor.cache.digest_cache import (
+    LIMIT_S,
+    NO_HEAD_S,
+    USED_STEP_S,
+    DigestCache,
+    cache_path,
+)
 from auditor.cache.maintenance import prune, used_bytes
 from auditor.config import Settings
 
@@ -574,3 +580,49 @@ def test_a_user_without_a_home_directory_has_no_cache_file(
         "no cache directory: the user has no home directory; continuing without the"
         " digest cache (set --cache)"
     ]
+
+
+# -- limits of hosts ---------------------------------------------------------------
+
+ORIGIN = f"https://{HOST}"
+
+
+def test_what_a_host_stood_is_kept_for_two_weeks(opened: Opener, time: Time) -> None:
+    cache = opened()
+    assert cache.host_limit(ORIGIN) is None
+    cache.put_host_limit(ORIGIN, 20)
+    cache.put_host_limit(ORIGIN, 24)
+    cache = opened()
+    assert cache.host_limit(ORIGIN) == 24
+    assert cache.host_limit("https://other.example.com") is None
+    time.now += LIMIT_S
+    assert cache.host_limit(ORIGIN) == 24
+    time.now += 1
+    assert cache.host_limit(ORIGIN) is None
+    time.now = NOW - 1  # a wrong clock
+    assert cache.host_limit(ORIGIN) is None
+
+
+def test_a_cache_without_the_table_of_limits_gets_one(
+    opened: Opener, path: Path
+) -> None:
+    opened().put_host_limit(ORIGIN, 20)
+    opened().close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE limits")
+    connection.close()
+    cache = opened()
+    assert cache.host_limit(ORIGIN) is None
+    cache.put_host_limit(ORIGIN, 20)
+    assert opened().host_limit(ORIGIN) == 20
+
+
+@pytest.mark.parametrize("damage", [("x", 0), (0, NOW), (-5, NOW), (8, "x")])
+def test_a_damaged_limit_is_unknown(
+    opened: Opener, path: Path, damage: tuple[object, object]
+) -> None:
+    opened().close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("INSERT INTO limits VALUES (?, ?, ?)", (ORIGIN, *damage))
+    connection.close()
+    assert opened().host_limit(ORIGIN) is None

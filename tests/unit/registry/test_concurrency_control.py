@@ -316,3 +316,21 @@ def test_what_people_see() -> None:
     assert control.lowest <= START
     assert control.highest > 6
     assert control.last_move in control.moves
+
+
+def test_what_was_found_is_for_a_later_run() -> None:
+    control = ConcurrencyControl(most=64)
+    run(SimulatedHost(steady(0.02), workers=6), control, requests=2000)
+    assert control.found is not None
+    assert 6 <= control.found <= 12
+    wide = ConcurrencyControl(most=64, remembered=control.found)
+    run(SimulatedHost(steady(0.02)), wide, requests=2000)
+    assert wide.found == 64
+    assert ConcurrencyControl(most=64).found is None
+    assert ConcurrencyControl(most=8, follows_latency=False).found is None
+
+
+def test_a_run_that_was_too_short_to_find_it_says_nothing() -> None:
+    short = ConcurrencyControl(most=64, remembered=64)
+    run(SimulatedHost(steady(0.02)), short, requests=200, demand=6)
+    assert short.found is None

@@ -21,6 +21,7 @@ from auditor.report.metrics import (
     write_textfile,
 )
 from auditor.report.summary import Summary, Tally
+from auditor.wire.host_concurrency import HostConcurrency, Move
 from auditor.wire.rate_limit import RateLimit
 from tests.records import EVERYTHING, REFUSED, failure, image
 
@@ -142,6 +143,28 @@ def test_references_not_asked_and_the_remaining_rate_limit_are_metrics() -> None
     samples = read(found)
     assert value(samples, "auditor_references_not_asked") == 1
     assert value(samples, "auditor_allowance_remaining", registry="docker.io") == 7
+
+
+def test_the_concurrent_requests_of_each_host_are_metrics() -> None:
+    found = HostConcurrency(
+        host="r.example.com", limit=12, lowest=4, highest=20, least=1, most=64,
+        baseline_s=0.05, round_trip_s=0.052, last_move=Move.QUEUE,
+        moves={Move.QUEUE: 2, Move.THROTTLED: 1},
+    )  # fmt: skip
+    unknown = replace(found, host="b.example.com", baseline_s=None, round_trip_s=None)
+    samples = read(replace(summary(image()), hosts=[found, unknown]))
+    for name, expected in (
+        ("auditor_requests_at_once", 12),
+        ("auditor_requests_at_once_highest", 20),
+        ("auditor_round_trip_seconds", 0.052),
+        ("auditor_round_trip_min_seconds", 0.05),
+    ):
+        assert value(samples, name, host="r.example.com") == pytest.approx(expected)
+    name = "auditor_requests_at_once_moves"
+    assert value(samples, name, host="r.example.com", cause="throttled") == 1
+    assert value(samples, name, host="b.example.com", cause="queue") == 2
+    labels = frozenset({("host", "b.example.com"), ("audit", "nightly")})
+    assert ("auditor_round_trip_seconds", labels) not in samples
 
 
 def test_a_listing_that_failed_makes_the_run_incomplete() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,13 @@ from auditor.report.summary import (
     merge_summaries,
 )
 from auditor.report.summary_text import summary_lines
+from auditor.wire.host_concurrency import HostConcurrency, Move
 from auditor.wire.rate_limit import RateLimit
 from tests.records import EVERYTHING, failure, image
 
 LIMITED = FailureKind.RATE_LIMITED
 # Fields that are false for a run that was not stopped and not late.
-NO_OR_FALSE = {"interrupted", "deadline_reached"}
+NO_OR_FALSE = {"interrupted", "deadline_reached", "hosts_left_out"}
 
 
 def summary(*records: Record, **more: Any) -> Summary:
@@ -133,6 +135,53 @@ def test_the_summary_file_is_json_with_every_field() -> None:
     assert found["store"] == {"damaged": 0, "not_stored": 0}
 
 
+def host(**changes: Any) -> HostConcurrency:
+    """The concurrent requests of a host that throttled."""
+    found = HostConcurrency(
+        host="r.example.com", limit=12, lowest=4, highest=20, least=1, most=64,
+        baseline_s=0.05, round_trip_s=0.0521, last_move=Move.RECOVERED,
+        moves={Move.FASTER: 3, Move.THROTTLED: 1, Move.RECOVERED: 1},
+    )  # fmt: skip
+    return replace(found, **changes)
+
+
+def test_a_host_that_got_fewer_requests_is_told() -> None:
+    calm = host(host="calm.example.com", moves={Move.QUEUE: 5})
+    found = summary(image(), hosts=[host(), calm])
+    line = "  requests at once to r.example.com: 12 at the end, 4 to 20 (lowered after:"
+    assert f"{line} throttled 1)" in text(found)
+    assert "calm" not in text(found)
+    assert found.to_json()["hosts"][0] == {
+        "host": "r.example.com", "limit": 12, "lowest": 4, "highest": 20, "least": 1,
+        "most": 64, "round_trip_min_ms": 50.0, "round_trip_ms": 52.1,
+        "last_move": "recovered",
+        "moves": {"faster": 3, "recovered": 1, "throttled": 1},
+    }  # fmt: skip
+    assert host().sentence() == (
+        "12 requests at once: the host is well again (round trip 52.1 ms, 50 ms"
+        " without a queue)"
+    )
+    nothing = host(limit=1, baseline_s=None, round_trip_s=None, last_move=Move.START)
+    assert nothing.sentence() == "1 request at once: the start"
+
+
+def test_a_summary_has_a_bounded_number_of_hosts() -> None:
+    hosts = [host(host=f"r{number}.example.com") for number in range(103)]
+    found = summary(image(), hosts=hosts).to_json()
+    assert (len(found["hosts"]), found["hosts_left_out"]) == (100, 3)
+
+
+def test_a_host_of_several_shards_is_one() -> None:
+    first = full().to_json()
+    other = host(limit=9, lowest=2, highest=9, baseline_s=None).to_json()
+    merged = merge_summaries([first, first | {"hosts": [other]}], output="x")
+    assert merged["hosts"] == [
+        other
+        | {"highest": 20, "round_trip_min_ms": 50.0}
+        | {"moves": {"faster": 6, "recovered": 2, "throttled": 2}}
+    ]
+
+
 def full() -> Summary:
     """A summary with a value in every field."""
     return summary(
@@ -147,6 +196,7 @@ def full() -> Summary:
         max_requests=7, resumed={"kept": 1, "left_out": 2}, damaged=1,
         rate_limits=[("r.example.com", RateLimit(limit=100, remaining=7))],
         unused_logins=[("r.example.com", "nightly.toml:3")],
+        hosts=[host()],
     )  # fmt: skip
 
 
