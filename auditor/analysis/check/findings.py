@@ -11,7 +11,14 @@ from typing import cast
 
 import duckdb
 
-from auditor.analysis.check.policy import Policy, Rule, Severity, Waiver, WhenUnknown
+from auditor.analysis.check.policy import (
+    Policy,
+    Rule,
+    Severity,
+    Subject,
+    Waiver,
+    WhenUnknown,
+)
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
 from auditor.fast_dataclass import dataclass
 from auditor.report.metrics import Metric, check_metrics
@@ -212,9 +219,10 @@ class Findings:
     def _unknown(self, count: RuleCount) -> str:
         """For how many references the report does not answer a rule, and what to do."""
         section = self.policy.sections.index(count.rule.section)
+        subject = count.rule.definition.subject
         asked = self._number(
             f"SELECT count(*) FROM checked WHERE applies_{section} AND kind = ?",
-            str(count.rule.definition.subject),
+            "failure" if subject is Subject.FAILURE else "image",
         )
         ignored = ", ignored" if count.ignored else ""
         hint = count.rule.definition.hint

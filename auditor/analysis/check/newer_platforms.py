@@ -14,7 +14,7 @@ import duckdb
 from auditor.oci.newer_tags import NewerTags, TagContent, newer_text
 
 # Rows that are inserted at once.
-_BATCH_ROWS = 1000
+BATCH_ROWS = 10_000
 # Platforms that are named; a violation names no more.
 MAX_NAMED = 8
 # Tags of one repository that are compared, some 500 bytes each; of more nothing is
@@ -54,22 +54,27 @@ def create_newer_platforms(
         batch: list[tuple[int, str, str]] = []
         for _, rows in groupby(_rows(cursor), key=lambda row: row["name"]):
             batch += _texts_of_repository(list(rows), accepted)
-            if len(batch) >= _BATCH_ROWS:
+            if len(batch) >= BATCH_ROWS:
                 _insert(connection, batch)
                 batch = []
-        _insert(connection, batch)
+        if batch:
+            _insert(connection, batch)
 
 
 def _insert(
     connection: duckdb.DuckDBPyConnection, rows: list[tuple[int, str, str]]
 ) -> None:
-    if rows:
-        connection.executemany("INSERT INTO newer_platforms VALUES (?, ?, ?)", rows)
+    # Lists as parameters: `executemany` takes a millisecond for each row.
+    rules, references, texts = (list(column) for column in zip(*rows, strict=True))
+    connection.execute(
+        "INSERT INTO newer_platforms SELECT unnest(?), unnest(?), unnest(?)",
+        [rules, references, texts],
+    )
 
 
 def _rows(cursor: duckdb.DuckDBPyConnection) -> Iterator[dict[str, Any]]:
     names = [column[0] for column in cursor.description or ()]
-    while rows := cursor.fetchmany(_BATCH_ROWS):
+    while rows := cursor.fetchmany(BATCH_ROWS):
         for row in rows:
             yield dict(zip(names, row, strict=True))
 

@@ -21,7 +21,7 @@ from auditor.model import (
     Record,
 )
 from tests.manifests import digest
-from tests.policies import violations_of
+from tests.policies import findings_of, violations_of
 from tests.records import failure, image, layer, platform
 from tests.reports import write_report
 
@@ -261,6 +261,11 @@ def test_the_rule_says_what_it_cannot_know(tmp_path: Path) -> None:
     chart = one("team/chart:1", "d", content=ContentKind.ARTIFACT)
     (found,) = violations_of(tmp_path, text, [one("team/app:1", "a", APP), chart])
     assert not found.known
+    ignoring = text.replace("[end_of_life]", 'unknown = "ignore"\n[end_of_life]')
+    records = [one("team/app:1", "a", APP), chart]
+    with findings_of(tmp_path, ignoring, records) as findings:
+        (notice,) = findings.notices()
+    assert notice.startswith("a.forbid_end_of_life: unknown for 1 of 2 references,")
     assert found.detail.startswith("not in the report: the end of its support (")
 
 
