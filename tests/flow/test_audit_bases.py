@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -262,6 +263,26 @@ async def test_an_image_cannot_name_a_registry_at_a_local_address(name: str) -> 
         (warning,) = outcome.image.warnings
         assert warning.code is WarningCode.BASE_UNKNOWN
         assert "which an image may not name" in warning.detail
+
+
+async def test_a_name_that_resolves_to_a_local_address_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def getaddrinfo(host: str, port: int, *_: object, **__: object) -> list[Any]:
+        kind = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        return [(*kind, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    async with lab() as here, lab() as there:
+        port = there.host.partition(":")[2]
+        name = f"bases.example.net:{port}"
+        built = app(f"{name}/base/debian:12", OLD.root.digest)
+        here.content.add("team/app", built, "1")
+        outcome = await checked(here)
+        assert there.faults.count() == 0
+        (warning,) = outcome.image.warnings
+        assert "bases.example.net resolves to 127.0.0.1" in warning.detail
+        assert 'a section [registry."HOST"]' in warning.detail
 
 
 async def test_a_slow_base_costs_no_image() -> None:
