@@ -117,6 +117,12 @@ def _commands(old: str, new: str, results: Path) -> Iterator[tuple[str, list[str
     yield "diff OLD NEW", ["diff", old, new]
     yield "layers REPORT", ["layers", new]
     yield "layers REPORT --digest sha256:...", ["layers", new, "--digest", layer]
+    old_tags = "SELECT reference FROM images WHERE tag LIKE '1.%'"
+    yield (
+        "cleanup plan REPORT --delete 'select ...'",
+        ["cleanup", "plan", new, "--delete", old_tags],
+    )
+    yield "cleanup protect REPORT", ["cleanup", "protect", new]
     yield f"check REPORT --policy {POLICY.name}", ["check", new, *policy]
     export = ["export", new, "-o", f"{out}/it", "--to"]
     for target in ("parquet", "duckdb"):

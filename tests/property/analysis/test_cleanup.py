@@ -132,7 +132,7 @@ SEMANTICS = [
 ]
 
 
-@examples(60)
+@examples(40)
 @given(
     store=stores(),
     semantics=st.sampled_from(SEMANTICS),
