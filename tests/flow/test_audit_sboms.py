@@ -15,6 +15,7 @@ from auditor.demo.image_builder import image
 from auditor.oci.descriptor import sha256_digest
 from tests.flow.commands import PROGRAM, Finished, auditor, finish, running
 from tests.flow.harness import BLOBS, MANIFESTS, Lab, lab
+from tests.flow.test_cli_schema import schema_validator
 from tests.support import sboms
 from tests.support.attached_images import documents
 from tests.support.fault_actions import Answer, Gate, Hold
@@ -135,6 +136,9 @@ async def test_what_is_wrong_with_an_sbom_is_said_and_costs_nothing_else(
     assert done.messages[-1] == (
         "s.jsonl: 6 SBOMs, 7 packages; 2 could not be read; 1 could not be fetched"
     )
+    validator = await schema_validator("sbom")
+    for line in read(tmp_path / "s.jsonl"):
+        validator.validate(line)
     wrong = [one for one in read(tmp_path / "s.jsonl") if one["failure"]]
     assert {one["failure"] for one in wrong} == {"protocol_violation", "not_found"}
     assert all(one["packages"] == [] and one["detail"] for one in wrong)

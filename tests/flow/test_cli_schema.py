@@ -64,6 +64,11 @@ COMMANDS = [
     ("layers", ("layers", "new.jsonl", "--format", "jsonl")),
     ("layers", ("layers", "new.jsonl", "--digest", "{layer}", "--format", "jsonl")),
     (
+        "packages",
+        ("packages", "new.jsonl", "--sbom", "sboms.jsonl", "--format", "jsonl"),
+    ),
+    ("bases", ("bases", "new.jsonl", "--format", "jsonl")),
+    (
         "unused",
         (
             *("unused", "--registry", "new.jsonl", "--running", "old.jsonl"),
@@ -84,7 +89,7 @@ COMMANDS = [
 
 
 def test_the_output_of_every_documented_command_is_tested() -> None:
-    elsewhere = {"report", "dry-run"}  # tested below
+    elsewhere = {"report", "dry-run", "sbom"}  # below, and in test_audit_sboms.py
     assert {name for name, _ in COMMANDS} | elsewhere == set(SCHEMAS)
 
 
@@ -97,6 +102,9 @@ async def test_the_output_of_each_command_conforms_to_its_schema(
     old, new = image(), replace(image(), digest=digest("9"))
     write_report(tmp_path / "old.jsonl", [old])
     write_report(tmp_path / "new.jsonl", [new, failure()])
+    (tmp_path / "sboms.jsonl").write_text(
+        '{"schema":1,"kind":"sbom","attachment":"sha256:0","packages":[]}\n'
+    )
     (tmp_path / "policy.toml").write_text(
         "[rules.all]\nforbid_failures = true\nmax_layers = 1\n"
         '[[waivers]]\nrules = ["all.max_layers"]\nreferences = ["*"]\n'
@@ -128,6 +136,8 @@ async def test_the_output_of_each_command_conforms_to_its_schema(
         "ls",
         "diff",
         "layers",
+        "packages",
+        "bases",
         "check",
         "unused",
     }
