@@ -32,10 +32,12 @@ def _limited(
 
 
 @asynccontextmanager
-async def _every_loopback_host(**more: Any) -> AsyncIterator[tuple[Faults, str]]:
+async def _every_loopback_host(
+    names: Sequence[str] = NAMES, **more: Any
+) -> AsyncIterator[tuple[Faults, str]]:
     """A registry at every address of 127.0.0.0/8; yields its port."""
     faults = Faults()
-    app = registry_app(simple(NAMES), middlewares=[faults.middleware])
+    app = registry_app(simple(names), middlewares=[faults.middleware])
     async with serve(app, host="0.0.0.0", **more) as url:  # noqa: S104
         yield faults, url.rpartition(":")[2]
     faults.assert_no_unmatched()
@@ -95,6 +97,23 @@ async def test_few_descriptors_are_enough_for_many_hosts_over_tls(
             program=_limited(64),
         )
     _assert_all_audited(done, hosts)
+
+
+async def test_few_descriptors_are_enough_for_many_requests_at_once(
+    tmp_path: Path,
+) -> None:
+    authority = Authority(tmp_path)
+    names = [f"team/app:{number}" for number in range(200)]
+    tls = authority.server("127.0.0.1")
+    async with _every_loopback_host(names, tls=tls) as (_, port):
+        done = await auditor(
+            *("audit", "-f", "-", "--ca-file", str(authority.file)),
+            *("--requests-at-once", "64..256"),
+            stdin="\n".join(f"127.0.0.1:{port}/{name}" for name in names).encode(),
+            program=_limited(64),
+        )
+    assert done.code == 0, done.stderr
+    assert [line["kind"] for line in done.lines] == ["image"] * 200
 
 
 async def test_few_descriptors_are_enough_for_many_hosts_behind_a_proxy() -> None:
