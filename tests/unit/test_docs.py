@@ -41,7 +41,8 @@ OTHER_OPTIONS = frozenset(
         "--from", "--help", "--host",
         "--insecure", "--key", "--mount", "--no-index", "--official",
         "--override-arch", "--override-os", "--repositories", "--rounds",
-        "--serviceaccount", "--src", "--synthetic", "--tls-verify", "--version",
+        "--requests", "--seeds", "--serviceaccount", "--src", "--synthetic",
+        "--tls-verify", "--version",
         "--warm", "--yes",
     }
 )  # fmt: skip
