@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 _QUERY = re.compile(r"\s*(select|from|with)\s", re.IGNORECASE)
 _PLAN_EPILOG = """
 Exit codes: 0 if nothing breaks and at least the printed bytes are freed; 1 if an index
-would lose a child, a running image would go, what is to be deleted is not in the
-report, or the bytes are only an upper bound, because a part of the registry was not
-audited.
+would lose a child, a tag would go that was not to be deleted, a running image would go,
+what is to be deleted is not in the report, or the bytes are only an upper bound,
+because a part of the registry was not audited.
 """
 _PROTECT_EPILOG = """
 Exit codes: 0; 1 if a reference could not be audited, so that what it needs is not

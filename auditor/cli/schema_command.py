@@ -67,8 +67,8 @@ SCHEMAS = {
     ),
     "cleanup-plan": (
         "a line of auditor cleanup plan --format jsonl",
-        "auditor.analysis.cleanup.plan:Deletion,BrokenIndex,RunningImage,LeftBehind,"
-        "RepositoryPlan,PlanTotals",
+        "auditor.analysis.cleanup.plan:Deletion,BrokenIndex,LostTag,RunningImage,"
+        "LeftBehind,RepositoryPlan,PlanTotals",
     ),
     "cleanup-protect": (
         "a line of auditor cleanup protect --format jsonl",

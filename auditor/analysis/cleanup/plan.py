@@ -104,6 +104,20 @@ class BrokenIndex:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LostTag:
+    """A tag that was not to be deleted, and goes with its digest.
+
+    `deleted` is a deleted reference of the same digest.
+    """
+
+    schema: int = SCHEMA
+    kind: str = "lost_tag"
+    reference: str
+    digest: str
+    deleted: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LeftBehind:
     """An attachment that stays of a manifest that goes, and the bytes of its blobs."""
 
@@ -208,6 +222,7 @@ class PlanTotals:
     garbage: int
     stored: int
     broken_indexes: int
+    lost_tags: int
     left_behind: int
     running: int
     missing: int
@@ -230,6 +245,7 @@ class PlanTotals:
             self.failures
             or self.unread_left
             or self.broken_indexes
+            or self.lost_tags
             or self.running
             or self.missing
         )
@@ -261,6 +277,11 @@ class CleanupPlan:
         """Each living index and child that it loses."""
         rows = self._rows("broken_index", "reference, child", limit)
         return (BrokenIndex(**row) for row in rows)
+
+    def lost_tags(self, *, limit: int = 0) -> Iterator[LostTag]:
+        """Each tag that goes with the digest of another one."""
+        rows = self._rows("lost_tag", "reference", limit)
+        return (LostTag(**row) for row in rows)
 
     def left_behind(self, *, limit: int = 0) -> Iterator[LeftBehind]:
         """Each attachment that stays without its subject, the largest first."""

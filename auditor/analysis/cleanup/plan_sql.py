@@ -119,6 +119,13 @@ PLAN_TABLES = (
             JOIN node AS child ON child.id = edge.child
             JOIN doomed ON doomed.id = edge.child
        WHERE role = 'child' GROUP BY ALL""",
+    # A deleted digest takes its other tags with it.
+    """CREATE TABLE lost_tag AS
+       SELECT tag.reference, digest, min(doomed.reference) AS deleted
+       FROM tag JOIN deleted_node USING (id) JOIN node USING (id)
+            JOIN doomed USING (id)
+            ANTI JOIN doomed AS named ON named.reference = tag.reference
+       GROUP BY ALL""",
     f"""CREATE TABLE left_behind AS
         WITH named AS (
             SELECT tag.id, registry, repository, {digest_of_tag("tag")} AS subject
@@ -153,19 +160,21 @@ PLAN_TABLES = (
                  OR running_image.registry NOT IN (FROM known)),
        roots AS (
            SELECT family.id, min(doomed.reference) AS deleted
-           FROM family JOIN doomed ON doomed.id = family.root GROUP BY family.id)
+           FROM family JOIN doomed ON doomed.id = family.root GROUP BY family.id),
+       lost_name AS (
+           SELECT doomed.reference, doomed.reference AS deleted, digest
+           FROM doomed JOIN node USING (id) WHERE doomed.tag IS NOT NULL
+           UNION ALL SELECT reference, deleted, digest FROM lost_tag)
        -- A row for each reference: of an index rather than of its children.
        SELECT min_by(deleted, digest <> image) AS deleted, reference AS running,
               min_by(digest, digest <> image) AS digest, loses, used_by,
               used_by_count
        FROM lost JOIN roots USING (id) GROUP BY ALL
        UNION ALL
-       SELECT DISTINCT doomed.reference, running_image.reference,
-              coalesce(running_image.image, node.digest), 'tag', used_by,
+       SELECT DISTINCT lost_name.deleted, reference,
+              coalesce(running_image.image, lost_name.digest), 'tag', used_by,
               used_by_count
-       FROM running_image JOIN doomed ON doomed.reference = running_image.reference
-            JOIN node USING (id)
-       WHERE doomed.tag IS NOT NULL""",
+       FROM running_image JOIN lost_name USING (reference)""",
     f"""CREATE TABLE repository AS
         WITH deleted AS (
             SELECT registry, repository, count(*) AS deletions
@@ -214,6 +223,7 @@ TOTALS = f"""
                   FROM node JOIN manifest_blob ON manifest = digest)
                  LEFT JOIN blob_size USING (blob)) AS stored,
            (SELECT count(*) FROM broken_index) AS broken_indexes,
+           (SELECT count(*) FROM lost_tag) AS lost_tags,
            (SELECT count(*) FROM left_behind) AS left_behind,
            (SELECT count(DISTINCT running) FROM running_loss) AS running,
            (SELECT count(*) FROM wanted_missing) AS missing,

@@ -117,6 +117,7 @@ def _protection_documents(protection: Protection) -> Iterator[object]:
 def _documents(plan: CleanupPlan) -> Iterator[object]:
     yield from plan.deletions()
     yield from plan.broken_indexes()
+    yield from plan.lost_tags()
     yield from plan.running()
     yield from plan.left_behind()
     yield from plan.repositories()
@@ -179,6 +180,13 @@ def _dangers(plan: CleanupPlan) -> Iterator[str]:
         yield (
             f"danger: {_count(totals.broken_indexes, 'child', 'children')} of indexes"
             " that stay would be deleted; these can then not be pulled"
+        )
+    if totals.lost_tags:
+        yield (
+            f"danger: {_count(totals.lost_tags, 'tag')} that"
+            f" {_is(totals.lost_tags)} not to be deleted would go with"
+            f" {_is(totals.lost_tags, 'its', 'their')}"
+            f" {pluralize(totals.lost_tags, 'digest')}"
         )
     if totals.running:
         yield f"danger: {_count(totals.running, 'running image')} would go"
@@ -272,6 +280,17 @@ def _tables(plan: CleanupPlan, limit: int) -> Iterator[TitledTable]:
             ),
             rows=tuple(plan.broken_indexes(limit=limit)),
             total=totals.broken_indexes,
+        )
+    if totals.lost_tags:
+        yield TitledTable(
+            title="tags that go with a digest",
+            columns=(
+                code_column("tag", "reference"),
+                code_column("deleted as", "deleted"),
+                code_column("digest"),
+            ),
+            rows=tuple(plan.lost_tags(limit=limit)),
+            total=totals.lost_tags,
         )
     if totals.running:
         yield TitledTable(

@@ -155,7 +155,16 @@ def test_what_a_clean_up_frees_is_what_nothing_needs_any_more(
         ) as plan:
             deletions = {one.reference: one for one in plan.deletions()}
             broken = {(one.digest, one.child) for one in plan.broken_indexes()}
+            lost = {one.reference for one in plan.lost_tags()}
             totals = plan.totals
+    deleted = {(key[0], store.tags[key]) for key in doomed}
+    assert lost == {
+        f"{HOST}/{repository}:{tag}"
+        for (repository, tag), name in store.tags.items()
+        if semantics.delete_by is DeleteBy.DIGEST
+        and (repository, tag) not in doomed
+        and (repository, name) in deleted
+    }
     assert totals.freed == sum(freed.values())
     assert totals.blobs == len(freed)
     assert totals.deletions == len(doomed)

@@ -137,6 +137,34 @@ def test_a_child_that_is_deleted_by_digest_breaks_its_index(
         assert (row["deleted"], code) == (deletion, 1)
 
 
+def test_a_tag_that_goes_with_the_digest_of_another_is_named(
+    report: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # `latest` names the digest of `1`, and runs with the digest that it had before.
+    before = replace(next(records(store())), reference=f"{APP}:latest", tag="latest")
+    runs = write_report(
+        tmp_path / "cluster.jsonl", [replace(before, digest=digest("b"))]
+    )
+    keeps = tmp_path / "keep.toml"
+    keeps.write_text('[rules.app]\nrepositories = ["team/app"]\nkeep_tags = ["[!1]*"]')
+    for options in (
+        ["--delete", f"{APP}:1", "--delete-by=digest"],
+        ["--delete", f"{APP}:1", "--delete", f"{APP}@{digest('x')}"],
+        ["--keep-rules", str(keeps), "--delete-by=digest"],
+    ):
+        code, found, totals = rows(capsys, "plan", report, *options, "--running", runs)
+        (row,) = of(found, "lost_tag")
+        assert (row["reference"], row["digest"]) == (f"{APP}:latest", digest("x"))
+        assert (row["deleted"], totals["lost_tags"], code) == (f"{APP}:1", 1, 1)
+        losses = [(one["running"], one["loses"]) for one in of(found, "running")]
+        assert (f"{APP}:latest", "tag") in losses
+        code, out, _ = printed(capsys, "plan", report, *options)
+        assert code == 1
+        assert "danger: 1 tag that is not to be deleted would go with its digest" in out
+    _, found, totals = rows(capsys, "plan", report, "--delete", f"{APP}:1")
+    assert (of(found, "lost_tag"), totals["lost_tags"]) == ([], 0)
+
+
 def test_what_runs_and_goes_is_named(
     report: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
