@@ -83,7 +83,7 @@ class SignatureState(StrEnum):
     VERIFIED = "verified"  # by a key of the policy, for this image
     INVALID = "invalid"  # damaged, expired, or of another image
     UNTRUSTED = "untrusted"  # by no key that the policy names for the image
-    UNVERIFIABLE = "unverifiable"  # not with keys and offline, such as keyless ones
+    UNVERIFIABLE = "unverifiable"  # of a kind that is not verified, such as keyless
     UNKNOWN = "unknown"  # it could not be fetched
 
 

@@ -197,7 +197,7 @@ class ImageAuditor:
         is_attached = content is ContentKind.ATTACHMENT
         keys = () if is_attached else steps.signing_keys(reference)
         data = await steps.repository_data.collect(
-            registry, repository, metadata, find_all=bool(keys)
+            registry, repository, metadata, find_signatures=bool(keys)
         )
         status = status_at_mirror(data.status) if is_mirror else data.status
         signed = NOT_ASKED
@@ -209,7 +209,7 @@ class ImageAuditor:
                 media_type=metadata.media_type,
                 size=verified.size,
                 attachments=data.attachments,
-                is_complete=data.has_all_attachments and not is_mirror,
+                is_complete=data.has_all_signatures and not is_mirror,
             )
             signed = await steps.signatures.verify(search, keys)
         location = None

@@ -7,6 +7,9 @@ With `--attachments all` it looks in three places for each digest of an image: t
 referrers API, or without it the fallback tag `sha256-<hex>` (OCI distribution-spec,
 "Referrers Tag Schema"), and cosign's tags `sha256-<hex>.sig`, `.att` and `.sbom`. One
 listing of the repository's tags saves the requests for tags that do not exist.
+
+With `--verify-signatures` alone it looks there for the digest of the image itself, and
+not for those of its platforms, whose signatures do not count.
 """
 
 from __future__ import annotations
@@ -50,6 +53,7 @@ from auditor.oci.attachments import (
     attachment_from_descriptor,
     attachment_from_manifest,
     is_digest_tag,
+    may_be_signature,
     needs_manifest,
 )
 from auditor.oci.content_kind import is_image, referrers_of
@@ -88,11 +92,11 @@ _Key = tuple[str, str, str]  # registry, repository, digest
 class RepositoryData:
     """Attachments of an image, the status that follows from them, and warnings.
 
-    `has_all_attachments`: the search for them was complete.
+    `has_all_signatures`: all those of the image itself were found, and perhaps others.
     """
 
     attachments: tuple[Attachment, ...] = ()
-    has_all_attachments: bool = False
+    has_all_signatures: bool = False
     status: SupplyChainStatus = UNKNOWN_STATUS
     warnings: tuple[Warn, ...] = ()
 
@@ -107,8 +111,8 @@ _DigestTags = tuple[frozenset[str] | None]
 class RepositoryDataCollector:
     """Collects the data of images that the options ask for.
 
-    Without `--attachments all` and `--verify-blobs` it sends no request, but for images
-    of which everything is to be found.
+    Without `--attachments all` and `--verify-blobs` it only sends requests for images
+    whose signatures are to be found.
     """
 
     def __init__(
@@ -133,13 +137,16 @@ class RepositoryDataCollector:
         repository: str,
         metadata: ImageMetadata,
         *,
-        find_all: bool = False,
+        find_signatures: bool = False,
     ) -> RepositoryData:
-        """The data of one image; `find_all` as with `--attachments all`."""
+        """The data of one image; `find_signatures`: those of the image itself.
+
+        Of one repository, it is always the same.
+        """
         warnings: tuple[Warn, ...] = ()
         if metadata.blobs:
             warnings = await self.blobs.warnings(registry, repository, metadata.blobs)
-        if find_all or self._all_attachments:
+        if find_signatures or self._all_attachments:
             data = await self._search(registry, repository, metadata)
             return (
                 replace(data, warnings=data.warnings + warnings) if warnings else data
@@ -153,7 +160,7 @@ class RepositoryDataCollector:
     async def _search(
         self, registry: Registry, repository: str, metadata: ImageMetadata
     ) -> RepositoryData:
-        """All attachments of an image and its platforms, searched once per image.
+        """What is attached to an image, searched once; and to its platforms, if all is.
 
         Failures are warnings: then some attachments may be missing.
         """
@@ -161,7 +168,9 @@ class RepositoryDataCollector:
         cached = self._images.get(key)
         if cached is not None:
             return cached
-        search = _AttachmentSearch(self, registry, repository, metadata)
+        search = _AttachmentSearch(
+            self, registry, repository, metadata, of_platforms=self._all_attachments
+        )
         data = await self._flights.run(
             key, search.run, is_certain=lambda data: not data.warnings
         )
@@ -204,12 +213,16 @@ async def _list_digest_tags(registry: Registry, repository: str) -> _DigestTags:
 
 @dataclass(slots=True, eq=False)
 class _AttachmentSearch:
-    """The search for one image's attachments; `found` are by digest and subject."""
+    """The search for one image's attachments; `found` are by digest and subject.
+
+    Without `of_platforms`, only for those of the image itself, and for signatures.
+    """
 
     collector: RepositoryDataCollector
     registry: Registry
     repository: str
     metadata: ImageMetadata
+    of_platforms: bool
     warnings: set[Warn] = field(default_factory=set)
     found: dict[tuple[str, str | None], Attachment] = field(default_factory=dict)
     found_bytes: int = 0
@@ -220,10 +233,12 @@ class _AttachmentSearch:
         self._add(self.metadata.attachments)
         # The root first: its response shows whether the registry has the referrers API.
         await self._search_subject(root)
-        await bounded_gather(
-            self._search_subject, sorted(platforms - {root}), limit=CONCURRENT_REQUESTS
-        )
-        incomplete = [one for one in self.found.values() if needs_manifest(one)]
+        others = sorted(platforms - {root})
+        if self.of_platforms:
+            await bounded_gather(
+                self._search_subject, others, limit=CONCURRENT_REQUESTS
+            )
+        incomplete = [one for one in self.found.values() if self._is_incomplete(one)]
         await bounded_gather(self._read_manifest, incomplete, limit=CONCURRENT_REQUESTS)
         if self.is_too_large:
             # Those of the index alone, which do not depend on the order of responses.
@@ -245,11 +260,20 @@ class _AttachmentSearch:
         )
         return RepositoryData(
             attachments=attachments,
-            has_all_attachments=are_all_known,
+            has_all_signatures=are_all_known,
             status=supply_chain_status(
-                root, platforms, attachments, is_complete=are_all_known
+                root,
+                platforms,
+                attachments,
+                is_complete=are_all_known and (self.of_platforms or not others),
             ),
             warnings=tuple(sorted(self.warnings, key=lambda warn: warn.detail)),
+        )
+
+    def _is_incomplete(self, attachment: Attachment) -> bool:
+        """Whether the manifest of an attachment is fetched, to know what it is."""
+        return needs_manifest(attachment) and (
+            self.of_platforms or may_be_signature(attachment)
         )
 
     @property

@@ -14,8 +14,13 @@ from dataclasses import asdict
 from fnmatch import translate
 
 from auditor.audit.memory_sizes import children_bytes, image_bytes
-from auditor.config import AttachmentMode, ImageConfigMode, Settings
-from auditor.config.signature_policy import SignaturePolicy, load_signature_policy
+from auditor.config import (
+    AttachmentMode,
+    ImageConfigMode,
+    Settings,
+    signature_policy_of,
+)
+from auditor.config.signature_policy import SignaturePolicy
 from auditor.fast_dataclass import dataclass
 from auditor.model import (
     Attachment,
@@ -91,10 +96,13 @@ class ImageOptions:
     signatures: SignaturePolicy | None = None
 
     @classmethod
-    def of(cls, settings: Settings) -> ImageOptions:
+    def of(
+        cls, settings: Settings, signatures: SignaturePolicy | None = None
+    ) -> ImageOptions:
         """The options of a run; `since` needs creation times, so all configs.
 
-        Raises `ConfigError` if the signature policy cannot be used.
+        `signatures` is the signature policy of the settings; if it is not given, it is
+        read. Raises `ConfigError` if it cannot be used.
         """
         return cls(
             image_config=ImageConfigMode.ALWAYS
@@ -104,9 +112,7 @@ class ImageOptions:
             labels=LabelPatterns(settings.labels) if settings.labels else None,
             attachments=settings.attachments,
             verify_blobs=settings.verify_blobs,
-            signatures=load_signature_policy(settings.verify_signatures)
-            if settings.verify_signatures is not None
-            else None,
+            signatures=signatures or signature_policy_of(settings),
         )
 
     def includes(self, platform: Platform) -> bool:

@@ -28,7 +28,13 @@ from auditor.audit.image_metadata import ImageOptions
 from auditor.audit.memory_sizes import MAX_WAITING_BYTES, record_bytes
 from auditor.audit.pool import Pool
 from auditor.cache.digest_cache import DigestCache, open_cache
-from auditor.config import Settings, record_settings, sharded_run_settings
+from auditor.config import (
+    Settings,
+    record_settings,
+    sharded_run_settings,
+    signature_policy_of,
+)
+from auditor.config.signature_policy import SignaturePolicy
 from auditor.errors import unwrap_exception_group
 from auditor.fast_dataclass import dataclass
 from auditor.input.expand import expand
@@ -85,6 +91,7 @@ class AuditRun:
         resume_index: ResumeIndex | None = None,
         spill_folder: Path | None = None,
         sources: SourceTable | None = None,
+        signatures: SignaturePolicy | None = None,
     ) -> None:
         """`on_position` gets the input position of a record before `write` gets it.
 
@@ -92,7 +99,7 @@ class AuditRun:
         in `resume_index` are not audited. `spill_folder` is for a temporary file, as
         large as the records that wait for a slow registry; by default TMPDIR.
         `sources` are recorded, if they are given; a resumed record with others is not
-        kept.
+        kept. `signatures` is the signature policy of the settings, read if not given.
         """
         self._positions = _PositionTracker(on_position) if on_position else None
         self._position: InputPosition = (0, 0)
@@ -107,7 +114,7 @@ class AuditRun:
         self._own_cache = None if cache else images_cache
         self._images = ImageAuditor(
             registries,
-            options=ImageOptions.of(settings),
+            options=ImageOptions.of(settings, signatures),
             clock=clock,
             cache=images_cache,
             recheck_s=settings.cache_recheck_s,
@@ -456,27 +463,34 @@ async def open_job(
     notify: Callable[[str], None],
     audit_input: AuditInput | None = None,
     options: ReportOptions | None = None,
+    signatures: SignaturePolicy | None = None,
     pull_secrets: Iterable[PullSecret] = (),
 ) -> AsyncIterator[AuditJob]:
     """The job that the settings describe, with all its resources open.
 
     `notify` gets sentences for the user; `audit_input` is opened by default, and has
     the images of the settings' cluster only if it is given; `options` replace those of
-    `report_options`; `pull_secrets` are those of the settings' cluster. Raises the
+    `report_options`; `signatures` is the signature policy of the settings, read if not
+    given; `pull_secrets` are those of the settings' cluster. Raises the
     `AuditorError`s of the resources.
     """
     now = rfc3339(clock.epoch())
+    # Once: its fingerprint is that of the keys which verify.
+    signatures = signatures or signature_policy_of(settings)
     async with (
         open_hosts(settings, clock=clock, pull_secrets=pull_secrets) as (
             registries,
             cache,
         ),
         open_report(
-            options or report_options(settings), now=now, notify=notify
+            options or report_options(settings, signatures), now=now, notify=notify
         ) as report,
         nullcontext(audit_input) if audit_input else open_input(settings) as opened,
     ):
-        with _shard_file(settings, report, notify) or nullcontext() as shard_file:
+        with (
+            _shard_file(settings, signatures, report, notify)
+            or nullcontext() as shard_file
+        ):
             run = AuditRun(
                 settings,
                 opened.items,
@@ -490,6 +504,7 @@ async def open_job(
                 if report.writer.final
                 else None,
                 sources=opened.sources,
+                signatures=signatures,
             )
             yield AuditJob(run, report, shard_file, opened.digest, registries, cache)
 
@@ -509,8 +524,10 @@ async def run_with_checkpoints(run: AuditRun, report: Report) -> None:
             group.cancel_scope.cancel()
 
 
-def report_options(settings: Settings) -> ReportOptions:
-    """How the report of a run with these settings is written."""
+def report_options(
+    settings: Settings, signatures: SignaturePolicy | None = None
+) -> ReportOptions:
+    """How the report of a run with these settings, and this policy, is written."""
     return ReportOptions(
         output=settings.output,
         shape=settings.shape,
@@ -518,12 +535,15 @@ def report_options(settings: Settings) -> ReportOptions:
         resume=settings.resume,
         keep_s=settings.resume_max_age_s,
         keep_failures=not settings.retry_failed,
-        settings=record_settings(settings),
+        settings=record_settings(settings, signatures),
     )
 
 
 def _shard_file(
-    settings: Settings, report: Report, notify: Callable[[str], None]
+    settings: Settings,
+    signatures: SignaturePolicy | None,
+    report: Report,
+    notify: Callable[[str], None],
 ) -> ShardFile | None:
     if settings.shard is None:
         return None
@@ -536,6 +556,6 @@ def _shard_file(
     return ShardFile(
         report.writer.final,
         settings.shard,
-        settings=sharded_run_settings(settings),
+        settings=sharded_run_settings(settings, signatures),
         order=settings.order,
     )

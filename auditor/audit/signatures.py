@@ -26,7 +26,7 @@ from auditor.model import (
     Warn,
     WarningCode,
 )
-from auditor.oci.attachments import Evidence, evidence_of
+from auditor.oci.attachments import may_be_signature
 from auditor.oci.descriptor import Descriptor, essence
 from auditor.oci.manifest import ImageManifest
 from auditor.registry.client import Registry
@@ -247,14 +247,11 @@ class SignatureVerifier:
 
 def _candidates(search: SignatureSearch) -> list[Attachment]:
     """The attachments that are, or may be, signatures of the image itself."""
-    found = []
-    for one in search.attachments:
-        evidence = evidence_of(one)
-        if one.subject in {None, search.digest} and (
-            Evidence.SIGNATURE in evidence.certain | evidence.possible
-        ):
-            found.append(one)
-    return found
+    return [
+        one
+        for one in search.attachments
+        if one.subject in {None, search.digest} and may_be_signature(one)
+    ]
 
 
 def _without_content(

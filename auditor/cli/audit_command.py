@@ -28,6 +28,7 @@ from auditor.config import (
     ProgressMode,
     ReportFormat,
     Settings,
+    signature_policy_of,
 )
 from auditor.errors import ExitCode, UsageError
 from auditor.model import Shape
@@ -129,7 +130,8 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
         items = await await_first_item(opened.items, settings)
         audit_input = replace(opened, items=items)
         settings, late_at_s = _with_time_left(settings, clock.monotonic(), started_s)
-        options, table = report_options(settings), _table(settings)
+        signatures = signature_policy_of(settings)
+        options, table = report_options(settings, signatures), _table(settings)
         if table is not None:
             options = replace(options, encode=table, rest=table.rest)
         async with open_job(
@@ -138,6 +140,7 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
             notify=say,
             audit_input=audit_input,
             options=options,
+            signatures=signatures,
             pull_secrets=cluster.pull_secrets,
         ) as job:
             run, report = job.run, job.report

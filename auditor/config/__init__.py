@@ -26,6 +26,7 @@ from auditor.config.option_table import (
     options_of,
     record_settings,
     sharded_run_settings,
+    signature_policy_of,
 )
 from auditor.config.resolve_settings import (
     load_settings,
@@ -87,5 +88,6 @@ __all__ = [
     "record_settings",
     "resolve_settings",
     "sharded_run_settings",
+    "signature_policy_of",
     "with_file_names",
 ]

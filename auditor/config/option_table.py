@@ -28,7 +28,7 @@ from auditor.config.settings import (
     Settings,
     SourceMode,
 )
-from auditor.config.signature_policy import load_signature_policy
+from auditor.config.signature_policy import SignaturePolicy, load_signature_policy
 from auditor.config.values import (
     BOOLEAN,
     FILE_NAME,
@@ -568,37 +568,49 @@ def options_of(*groups: OptionGroup) -> tuple[Option, ...]:
 _RECORD_OPTIONS = frozenset({"shape", "image_config", "sources", "shard"})
 
 
-def record_settings(settings: Settings) -> dict[str, Any]:
+def record_settings(
+    settings: Settings, signatures: SignaturePolicy | None = None
+) -> dict[str, Any]:
     """The settings that determine the content of records, by option name, as JSON.
 
-    A report can only be resumed with the settings that it was begun with. Raises
-    `ConfigError` if the signature policy cannot be used.
+    A report can only be resumed with the settings that it was begun with. `signatures`
+    is the signature policy; if it is not given, it is read. Raises `ConfigError` if it
+    cannot be used.
     """
-    return _settings_json(settings, OptionGroup.IMAGE, _RECORD_OPTIONS)
+    values = _settings_json(settings, OptionGroup.IMAGE, _RECORD_OPTIONS)
+    policy = signatures or signature_policy_of(settings)
+    if policy is not None:
+        # What it says, not where it is.
+        values["verify_signatures"] = policy.fingerprint
+    return values
 
 
-def sharded_run_settings(settings: Settings) -> dict[str, Any]:
+def sharded_run_settings(
+    settings: Settings, signatures: SignaturePolicy | None = None
+) -> dict[str, Any]:
     """The settings that all shards of one audit must have in common, as JSON.
 
     Besides `record_settings`: the selection of tags and the order, but not the shard.
     """
     selection = _settings_json(settings, OptionGroup.SELECTION, {"order"})
-    return {**record_settings(settings), **selection, "shard": None}
+    return {**record_settings(settings, signatures), **selection, "shard": None}
+
+
+def signature_policy_of(settings: Settings) -> SignaturePolicy | None:
+    """Read the signature policy; None without one. Raises `ConfigError`."""
+    if settings.verify_signatures is None:
+        return None
+    return load_signature_policy(settings.verify_signatures)
 
 
 def _settings_json(
     settings: Settings, group: OptionGroup, others: Collection[str]
 ) -> dict[str, Any]:
-    values = {
+    return {
         option.name: _as_json(getattr(settings, option.field))
         for option in OPTIONS
         if option.group is group or option.name in others
     }
-    if settings.verify_signatures is not None and "verify_signatures" in values:
-        # What it says, not where it is.
-        policy = load_signature_policy(settings.verify_signatures)
-        values["verify_signatures"] = policy.fingerprint
-    return values
 
 
 def _as_json(value: object) -> object:

@@ -241,6 +241,12 @@ def evidence_of(attachment: Attachment) -> AttachmentEvidence:
     return AttachmentEvidence(certain=certain, possible=possible)
 
 
+def may_be_signature(attachment: Attachment) -> bool:
+    """Whether an attachment is a signature, or may be one."""
+    evidence = evidence_of(attachment)
+    return Evidence.SIGNATURE in evidence.certain | evidence.possible
+
+
 @functools.lru_cache(maxsize=256)  # few are in use; a hostile registry can send many
 def is_attachment_type(media_type: str | None) -> bool:
     """Whether a layer of this media type is a signature, a statement or an SBOM."""

@@ -36,8 +36,8 @@ CERTIFICATE = "dev.sigstore.cosign/certificate"
 # The `critical.type` of cosign's payloads.
 _PAYLOAD_TYPE = "cosign container image signature"
 KEYLESS = (
-    "it is keyless: its certificate and the transparency log of sigstore cannot be"
-    " verified with keys"
+    "it is keyless: signed with a certificate that was valid for minutes, and no key;"
+    " keyless signatures are not verified"
 )
 
 
@@ -115,7 +115,12 @@ def certificate_identity(certificate: x509.Certificate) -> str | None:
             *names.get_values_for_type(x509.RFC822Name),
             *names.get_values_for_type(x509.UniformResourceIdentifier),
         ]
-    except (x509.ExtensionNotFound, ValueError, x509.DuplicateExtension):
+    except (
+        x509.ExtensionNotFound,
+        x509.DuplicateExtension,
+        x509.UnsupportedGeneralNameType,
+        ValueError,
+    ):
         return None
     return found[0] if found else None
 

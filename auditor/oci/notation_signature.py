@@ -143,7 +143,10 @@ def _verdict(
     if not trusting:
         names = ", ".join(key.name for key in keys if key.certificates)
         return untrusted(f"its certificates are in none of the trust stores: {names}")
-    subject = subject_of(envelope.chain[0].subject)
+    try:
+        subject = subject_of(envelope.chain[0].subject)
+    except ValueError:  # cryptography parses a name when it is asked for
+        return invalid("the subject of its certificate cannot be read")
     named = [key for key in trusting if _has_subject(key, subject)]
     if not named:
         names = ", ".join(key.name for key in trusting)
@@ -304,9 +307,12 @@ def _time(protected: dict[str, Any], name: str) -> float | None:
         # Python reads at most six digits of a second.
         text = re.sub(r"(\.\d{6})\d+", r"\1", value)
         try:
-            return datetime.fromisoformat(text).timestamp()
+            time = datetime.fromisoformat(text).timestamp()
+            rfc3339(time)  # with an offset, it can be out of the years 1 to 9999
         except (ValueError, OverflowError):
             pass
+        else:
+            return time
     raise InvalidSignatureError(f"its header {name} is not a time")
 
 
@@ -364,14 +370,15 @@ def _check_chain(chain: Sequence[x509.Certificate]) -> None:
     """
     for depth, certificate in enumerate(chain):
         issuer = chain[depth + 1] if depth + 1 < len(chain) else certificate
-        if isinstance(certificate.signature_hash_algorithm, SHA1):
-            raise InvalidSignatureError("a certificate is signed with SHA-1")
         try:
+            algorithm = certificate.signature_hash_algorithm
             certificate.verify_directly_issued_by(issuer)
         except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
             raise InvalidSignatureError(
                 f"the certificate {_name(certificate)} is not issued by {_name(issuer)}"
             ) from None
+        if isinstance(algorithm, SHA1):
+            raise InvalidSignatureError("a certificate is signed with SHA-1")
         if depth:
             _check_authority(certificate, below=depth - 1)
 

@@ -2,12 +2,12 @@
 
 A bundle contains either a DSSE envelope, whose statement names what is signed, or a
 message signature of the manifest itself. Its verification material is a hint to a
-public key, or a certificate (keyless), which cannot be verified without sigstore's root
-of trust. Entries of a transparency log are ignored: the key is what is trusted.
+public key, or a certificate: keyless signatures are not verified. Entries of a
+transparency log are ignored: the key is what is trusted.
 
 Sources: sigstore protobuf-specs, `sigstore_bundle.proto` and `sigstore_common.proto`;
-DSSE protocol.md (the bytes that are signed); in-toto attestation spec/v1/statement.md;
-cosign specs/BUNDLE_SPEC.md.
+DSSE protocol.md (the bytes that are signed); in-toto attestation spec/v1/statement.md
+and envelope.md (a bundle has one signature); cosign specs/BUNDLE_SPEC.md.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _STATEMENT = "https://in-toto.io/Statement/"
 _MAX_CERTIFICATE_BYTES = 64 * 1024
 # cosign's statements have 300 bytes.
 MAX_PAYLOAD_BYTES = 1024 * 1024
-# More signatures of one envelope, or subjects of one statement, are not looked at.
+# Subjects of a statement.
 MAX_ENTRIES = 100
 
 
@@ -103,15 +103,15 @@ def _envelope_signers(
         len(payload),
         payload,
     )
-    names: dict[str, None] = {}
-    for entry in _list(envelope.get("signatures"), "signatures"):
-        signature = decode_base64(
-            _object(entry, "signature").get("sig"),
-            "signature",
-            max_bytes=MAX_SIGNATURE_BYTES,
-        )
-        names.update(dict.fromkeys(names_of_signers(keys, signed, signature)))
-    return [key.name for key in keys if key.name in names]
+    entries = envelope.get("signatures")
+    if not isinstance(entries, list) or len(entries) != 1:
+        raise InvalidSignatureError("its envelope does not have one signature")
+    signature = decode_base64(
+        _object(entries[0], "signature").get("sig"),
+        "signature",
+        max_bytes=MAX_SIGNATURE_BYTES,
+    )
+    return names_of_signers(keys, signed, signature)
 
 
 def _check_statement(payload: bytes, digest: str) -> None:

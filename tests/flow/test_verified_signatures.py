@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from auditor.audit.run import open_job
 from auditor.audit.signatures import MAX_RECORDED, MAX_SIGNATURES
-from auditor.config import AttachmentMode, record_settings
+from auditor.config import AttachmentMode, Settings, option_table, record_settings
+from auditor.config.signature_policy import SignaturePolicy, load_signature_policy
 from auditor.demo.demo_registry import DemoContent, DemoRepository
 from auditor.demo.image_builder import BuiltBlob, BuiltImage, image, json_manifest
 from auditor.model import (
@@ -22,6 +24,7 @@ from auditor.model import (
 )
 from auditor.oci.cosign_signature import SIGNATURE
 from auditor.oci.descriptor import sha256_digest
+from auditor.util.clock import SystemClock
 from tests.flow.commands import auditor
 from tests.flow.harness import BLOBS, MANIFESTS, Lab, lab
 from tests.support.attached_images import SIMPLE_SIGNING, cosign_signature, digest_tag
@@ -40,6 +43,7 @@ from tests.support.signed_images import (
 pytestmark = pytest.mark.anyio
 
 VERIFIED = SignatureState.VERIFIED
+REFERRERS = "/v2/*/referrers/*"
 # Each case: the signatures that the programs made, and by which keys.
 CASES = {
     **{f"cosign-{name}": (name,) for name in NAMES if name != "ed25519"},
@@ -151,7 +155,7 @@ async def test_what_the_policy_does_not_name_costs_no_request(tmp_path: Path) ->
     policy = write_policy(tmp_path, "p256", more=more)
     async with lab(signed_content("cosign-p256")) as here:
         record = await audited(here, "signed/cosign-p256:1", policy)
-        assert here.faults.count("*", "/v2/*/referrers/*") == 0
+        assert here.faults.count("*", REFERRERS) == 0
         assert here.faults.count("*", BLOBS) == 0
     assert record.verified_by is None
     assert record.not_verified_by is None
@@ -199,7 +203,7 @@ async def test_a_signature_that_cannot_be_fetched_leaves_its_key_unknown(
 
 async def test_without_the_list_of_referrers_a_key_is_unknown(tmp_path: Path) -> None:
     async with lab(signed_content("cosign-p256")) as here:
-        here.faults.on("GET", "/v2/*/referrers/*", Answer(403), forever=True)
+        here.faults.on("GET", REFERRERS, Answer(403), forever=True)
         record = await audited(
             here, "signed/cosign-p256:1", write_policy(tmp_path, "p256", "rsa")
         )
@@ -278,12 +282,19 @@ async def test_a_signature_of_each_platform_does_not_cover_the_index(
     signature = stored.tags.pop(name)
     for child in index["manifests"]:
         stored.tags[child["digest"].replace(":", "-") + ".sig"] = signature
+    policy = write_policy(tmp_path, "p256")
     async with lab(content) as here:
-        record = await audited(
-            here, "signed/cosign-p256:1", write_policy(tmp_path, "p256")
+        record = await audited(here, "signed/cosign-p256:1", policy)
+        # Those of the platforms do not count, and are not searched.
+        assert here.faults.count("GET", REFERRERS) == 1
+        all_ = await audited(
+            here, "signed/cosign-p256:1", policy, attachments=AttachmentMode.ALL
         )
-    assert record.signed is True
-    assert (record.verified_by, record.signatures) == ((), ())
+        assert here.faults.count("GET", REFERRERS) == 2 + len(index["manifests"])
+    assert (record.signed, all_.signed) == (None, True)
+    for one in (record, all_):
+        assert (one.verified_by, one.not_verified_by) == ((), ("p256",))
+        assert one.signatures == ()
 
 
 async def test_attachments_are_not_asked_for_signatures(tmp_path: Path) -> None:
@@ -359,6 +370,26 @@ async def test_the_command_reads_the_policy_from_a_configuration(
     done = await auditor("html", str(report), "-o", str(page))
     assert done.code == 0, done.stderr
     assert "Verified signatures" in page.read_text()
+
+
+async def test_the_policy_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = write_policy(tmp_path, "p256")
+    read: list[str] = []
+
+    def load(path: str) -> SignaturePolicy:
+        read.append(path)
+        return load_signature_policy(path)
+
+    monkeypatch.setattr(option_table, "load_signature_policy", load)
+    settings = Settings(
+        references=("registry.example.com/app:1",),
+        verify_signatures=str(policy),
+        output=str(tmp_path / "report.jsonl"),
+    )
+    async with open_job(settings, clock=SystemClock(), notify=print):
+        assert read == [str(policy)]
 
 
 async def test_a_report_is_only_resumed_with_the_same_keys(tmp_path: Path) -> None:

@@ -179,6 +179,8 @@ def test_only_the_algorithm_of_the_key_is_accepted(name: str) -> None:
         ({"signingTime": "-"}, INVALID, "no signing time"),
         ({"signingTime": "yesterday"}, INVALID, "not a time"),
         ({"signingTime": "2026-13-24T05:00:00Z"}, INVALID, "not a time"),
+        ({"signingTime": "0001-01-01T00:00:00+23:59"}, INVALID, "not a time"),
+        ({"signingTime": "9999-12-31T23:59:59-23:59"}, INVALID, "not a time"),
         # before the certificate was valid
         ({"signingTime": "2020-01-01T05:00:00Z"}, INVALID, "only valid"),
         ({"expiry": "2026-11-25T00:00:00Z"}, INVALID, "critical"),
@@ -223,6 +225,17 @@ def test_a_certificate_that_may_not_sign_images(
     make: Callable[[], x509.Certificate],
 ) -> None:
     verdict = checked(envelope(chain=(make(), root())))
+    assert (verdict.state, verdict.keys) == (INVALID, ())
+
+
+def test_a_certificate_with_an_unknown_signature_algorithm_is_invalid() -> None:
+    # The object identifier of ecdsa-with-SHA256 ends in 4.3.2, and no other in 4.3.99.
+    known, unknown = (
+        bytes.fromhex("2a8648ce3d040302"),
+        bytes.fromhex("2a8648ce3d040363"),
+    )
+    der = leaf().public_bytes(Encoding.DER).replace(known, unknown)
+    verdict = checked(envelope(chain=(x509.load_der_x509_certificate(der), root())))
     assert (verdict.state, verdict.keys) == (INVALID, ())
 
 
@@ -394,6 +407,21 @@ def test_a_keyless_signature_is_unverifiable() -> None:
         assert verdict.identity == identity
 
 
+def test_a_keyless_certificate_with_names_of_an_unknown_kind_has_no_identity() -> None:
+    # subjectAltName with an x400Address, RFC 5280 section 4.2.1.6: [3] {}.
+    names = x509.UnrecognizedExtension(
+        x509.SubjectAlternativeName.oid, bytes.fromhex("3002a300")
+    )
+    fulcio = leaf(more=(SIGNS, CODE, (names, False)))
+    verdict = verify_simple_signing(
+        payload(),
+        {SIGNATURE: "AAAA", CERTIFICATE: fulcio.public_bytes(Encoding.PEM).decode()},
+        digest=IMAGE,
+        keys=[P256],
+    )
+    assert (verdict.state, verdict.identity) == (UNVERIFIABLE, None)
+
+
 # -- bundles -----------------------------------------------------------------------
 
 
@@ -430,10 +458,10 @@ def test_a_message_signature_is_of_the_manifest() -> None:
     assert verdict.state is UNTRUSTED
 
 
-def test_an_attestation_is_no_signature() -> None:
+def statement_bundle(predicate: str, *, signatures: int = 1) -> bytes:
     statement = {
         "_type": "https://in-toto.io/Statement/v1",
-        "predicateType": "https://slsa.dev/provenance/v1",
+        "predicateType": predicate,
         "subject": [{"digest": {"sha256": "aa" * 32}}],
     }
     raw = json.dumps(statement).encode()
@@ -444,13 +472,28 @@ def test_an_attestation_is_no_signature() -> None:
         "dsseEnvelope": {
             "payload": base64.b64encode(raw).decode(),
             "payloadType": "application/vnd.in-toto+json",
-            "signatures": [{"sig": base64.b64encode(made).decode()}],
+            "signatures": [{"sig": base64.b64encode(made).decode()}] * signatures,
         },
     }
-    bundle = json.dumps(document).encode()
+    return json.dumps(document).encode()
+
+
+@pytest.mark.parametrize(
+    ("predicate", "signatures", "state", "word"),
+    [
+        ("https://sigstore.dev/cosign/sign/v1", 1, VERIFIED, ""),
+        ("https://sigstore.dev/cosign/sign/v1", 2, INVALID, "one signature"),
+        ("https://sigstore.dev/cosign/sign/v1", 0, INVALID, "one signature"),
+        ("https://slsa.dev/provenance/v1", 1, INVALID, "attestation"),
+    ],
+)
+def test_one_signature_of_a_statement_that_the_image_is_signed(
+    predicate: str, signatures: int, state: SignatureState, word: str
+) -> None:
+    bundle = statement_bundle(predicate, signatures=signatures)
     verdict = verify_bundle(bundle, digest=IMAGE, keys=[P256])
-    assert verdict.state is INVALID
-    assert "attestation" in (verdict.reason or "")
+    assert verdict.state is state
+    assert word in (verdict.reason or "")
 
 
 # -- key files ---------------------------------------------------------------------
