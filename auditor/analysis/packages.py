@@ -17,7 +17,7 @@ from auditor.analysis.duckdb_connection import limit_clause, stream_rows
 from auditor.analysis.package_versions import VersionRange
 from auditor.analysis.platform_sql import platform_name
 from auditor.analysis.reports import keep_last_lines, open_reports, report_paths
-from auditor.analysis.sbom_views import add_sbom_views
+from auditor.analysis.sbom_views import about_list, add_sbom_views
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
 from auditor.oci.attachments import sbom_condition
@@ -59,11 +59,13 @@ class PackageTotals:
 
     `packages` counts uses, `images` the images that have them. Each image of the report
     counts once in `searched` (all its platforms have an SBOM that was read), `partly`
-    (some platforms), `unreadable` (its SBOMs could not be read), `not_in_file` (they
-    are not in the SBOM file), `without_sbom`, or `unknown` (the audit did not look for
-    attachments, or not everywhere). `failures` are references that were not audited.
-    `cut_short` is the number of SBOMs with more packages than are kept, `not_compared`
-    that of uses whose version has no known order.
+    (some platforms), `unreadable` (its SBOMs could not be read), `only_of_others` (they
+    are about other images), `not_in_file` (they are not in the SBOM file),
+    `without_sbom`, or `unknown` (the audit did not look for attachments, or not
+    everywhere). `failures` are references that were not audited.
+    `cut_short` is the number of SBOMs with more packages than are kept, `of_others`
+    that of SBOMs that are attached to an image but about another one: their packages
+    are left out. `not_compared` are the uses whose version has no known order.
     """
 
     schema: int = SCHEMA
@@ -73,11 +75,13 @@ class PackageTotals:
     searched: int
     partly: int
     unreadable: int
+    only_of_others: int
     not_in_file: int
     without_sbom: int
     unknown: int
     failures: int
     cut_short: int
+    of_others: int
     not_compared: int
 
 
@@ -100,8 +104,8 @@ class PackageSearch:
         if not self._has_range:
             found["not_compared"] = 0
         (states,) = stream_rows(self._connection, _STATES)
-        (cut,) = stream_rows(self._connection, _CUT_SHORT)
-        return PackageTotals(**found, **states, **cut)
+        (sboms,) = stream_rows(self._connection, _COUNTS)
+        return PackageTotals(**found, **states, **sboms)
 
     def uses(self, *, limit: int = 0) -> Iterator[PackageUse]:
         """The uses by reference, platform and package; a limit of 0 means no limit."""
@@ -209,17 +213,22 @@ _SEARCHED = f"""
 # `is_sbom` is false for an attestation that may be about something else.
 _ATTACHED = """
     CREATE TABLE attached AS
-    SELECT reference, registry, repository, tag, image_digest, a.digest AS attachment,
-           a.subject, a.is_sbom,
-           list_extract([p.name FOR p IN platforms IF p.digest = a.subject], 1)
-               AS platform
+    SELECT reference, registry, repository, tag, image_digest, platforms,
+           a.digest AS attachment, a.subject, a.is_sbom
     FROM (SELECT *, unnest(attachments) AS a FROM searched WHERE kind = 'image')"""
 
-_DOCUMENTS = """
+# `about` has the digests of the image that the document is about. An attachment without
+# a document in the file has a row as well, in which `is_read` is NULL.
+_ABOUT = about_list(
+    "s.subjects", "subject", "image_digest", "[p.digest FOR p IN platforms]"
+)
+_DOCUMENTS = f"""
     CREATE TABLE documents AS
-    SELECT attachment, bool_or(failure IS NULL) AS is_read,
-           sum(packages_left_out)::BIGINT AS left_out
-    FROM sbom_lines WHERE kind = 'sbom' GROUP BY attachment"""
+    SELECT attached.*, s.digest,
+           CASE WHEN s.kind IS NOT NULL THEN s.failure IS NULL END AS is_read,
+           s.packages_left_out AS left_out, {_ABOUT} AS about
+    FROM attached LEFT JOIN (SELECT * FROM sbom_lines WHERE kind = 'sbom') AS s
+        USING (attachment)"""
 
 _DISTRIBUTIONS = ", ".join(f"'{one}'" for one in sorted(DISTRIBUTION_TYPES))
 # The last part of a name with an owner, as of `@angular/core`, is enough.
@@ -242,8 +251,12 @@ _USES = """
            any_value(image_digest) AS image_digest, platform, name, version, type,
            min(purl) AS purl, min(license) AS license, source, source_version, in_range,
            min(digest) AS sbom_digest
-    FROM (SELECT a.*, m.* EXCLUDE (attachment), c.in_range
-          FROM attached AS a JOIN matching AS m USING (attachment)
+    FROM (SELECT d.* EXCLUDE (platforms),
+                 list_extract([p.name FOR p IN platforms IF p.digest = d.about], 1)
+                     AS platform,
+                 m.* EXCLUDE (attachment, digest), c.in_range
+          FROM (SELECT * REPLACE (unnest(about) AS about) FROM documents) AS d
+          JOIN matching AS m USING (attachment, digest)
           LEFT JOIN compared AS c
               ON c.type IS NOT DISTINCT FROM m.type
                  AND c.version IS NOT DISTINCT FROM m.compared_version)
@@ -251,17 +264,19 @@ _USES = """
     GROUP BY reference, platform, name, version, type, source, source_version,
              in_range"""
 
-_CUT_SHORT = """
-    SELECT count(*) AS cut_short FROM documents
-    WHERE left_out > 0 AND attachment IN (SELECT attachment FROM attached)"""
+_COUNTS = """
+    SELECT count(DISTINCT attachment) FILTER (left_out > 0 AND len(about) > 0)
+               AS cut_short,
+           count(DISTINCT attachment) FILTER (is_read AND len(about) = 0) AS of_others
+    FROM documents"""
 
 _STATES = """
     WITH each_one AS (
-        SELECT reference,
-               list(coalesce(subject, image_digest)) FILTER (is_read) AS good,
-               bool_or(is_read IS NOT NULL) AS in_file,
+        SELECT reference, coalesce(flatten(list(about) FILTER (is_read)), []) AS good,
+               bool_or(NOT is_read) AS has_unread,
+               bool_or(is_read AND len(about) = 0) AS has_others,
                bool_or(is_sbom OR is_read IS NOT NULL) AS has_some
-        FROM attached LEFT JOIN documents USING (attachment) GROUP BY reference),
+        FROM documents GROUP BY reference),
     state AS (
         SELECT CASE
             WHEN kind <> 'image' THEN 'failures'
@@ -269,7 +284,8 @@ _STATES = """
                 list_contains(good, image_digest)
                 OR list_has_all(good, [p.digest FOR p IN platforms])) THEN 'searched'
             WHEN len(good) > 0 THEN 'partly'
-            WHEN has_some AND in_file THEN 'unreadable'
+            WHEN has_unread THEN 'unreadable'
+            WHEN has_others THEN 'only_of_others'
             WHEN has_some THEN 'not_in_file'
             WHEN has_sbom IS NULL THEN 'unknown'
             ELSE 'without_sbom' END AS name
@@ -278,7 +294,7 @@ _STATES = """
     SELECT """ + ", ".join(
     f"count(*) FILTER (name = '{name}') AS {name}"
     for name in (
-        "searched", "partly", "unreadable", "not_in_file", "without_sbom", "unknown",
-        "failures",
+        "searched", "partly", "unreadable", "only_of_others", "not_in_file",
+        "without_sbom", "unknown", "failures",
     )
 ) + " FROM state"  # fmt: skip

@@ -72,6 +72,7 @@ def _version(use: PackageUse, totals: PackageTotals) -> str:
 _STATES = (
     ("partly", "with SBOMs of some platforms only"),
     ("unreadable", "with SBOMs that could not be read"),
+    ("only_of_others", "with SBOMs of other images only"),
     ("not_in_file", "with SBOMs that are not in the SBOM file; audit with --sbom"),
     ("without_sbom", "without an SBOM"),
     ("unknown", "not looked at for all SBOMs; audit with --sbom"),
@@ -92,6 +93,9 @@ def unknown_lines(totals: PackageTotals) -> Iterator[str]:
     if totals.cut_short:
         cut = format_count(totals.cut_short, "SBOM")
         yield f"  {cut} with more packages than are kept"
+    if totals.of_others:
+        others = format_count(totals.of_others, "SBOM")
+        yield f"  {others} left out, whose statement names another image"
     if totals.not_compared:
         found = format_count(totals.not_compared, "package")
         yield f"  {found} with a version that cannot be compared; listed as well"

@@ -12,6 +12,8 @@ from auditor.oci.attachments import sbom_condition
 
 # Registry, repository and location, as in a record.
 Place = tuple[str, str, str | None]
+# The digest of an attachment, where it is, and what it is attached to.
+Row = tuple[str, list[Place], list[str]]
 
 # Attachments at once; also how often a signal is looked at.
 BATCH = 64
@@ -22,7 +24,9 @@ _DISTINCT = f"""
     CREATE TABLE wanted AS
     SELECT a.digest,
            list_sort(list(DISTINCT {{registry: registry, repository: repository,
-                                    location: location}}))[1:{MAX_PLACES}] AS places
+                                    location: location}}))[1:{MAX_PLACES}] AS places,
+           coalesce(list(DISTINCT a.subject) FILTER (a.subject IS NOT NULL), [])
+               AS subjects
     FROM (SELECT registry, repository, location, unnest(attachments) AS a
           FROM lines WHERE kind = 'image' AND len(attachments) > 0)
     WHERE {sbom_condition("a")}
@@ -32,12 +36,12 @@ _DISTINCT = f"""
 class SbomAttachments:
     """The attachments, sorted by digest; `count` is their number."""
 
-    def __init__(self, count: int, rows: Iterator[list[tuple[str, list[Place]]]]):
+    def __init__(self, count: int, rows: Iterator[list[Row]]):
         self.count = count
         self._rows = rows
 
-    def next_batch(self) -> list[tuple[str, list[Place]]]:
-        """The next digests with their places; empty at the end."""
+    def next_batch(self) -> list[Row]:
+        """The next digests with their places and subjects; empty at the end."""
         return next(self._rows, [])
 
 
@@ -47,9 +51,11 @@ def sbom_attachments(report: str) -> Iterator[SbomAttachments]:
     with open_reports([report], views=()) as connection:
         connection.execute(_DISTINCT)
         ((count,),) = connection.execute("SELECT count(*) FROM wanted").fetchall()
-        cursor = connection.execute("SELECT digest, places FROM wanted ORDER BY digest")
+        cursor = connection.execute(
+            "SELECT digest, places, subjects FROM wanted ORDER BY digest"
+        )
 
-        def rows() -> Iterator[list[tuple[str, list[Place]]]]:
+        def rows() -> Iterator[list[Row]]:
             while batch := cursor.fetchmany(BATCH):
                 yield [
                     (
@@ -58,8 +64,9 @@ def sbom_attachments(report: str) -> Iterator[SbomAttachments]:
                             (one["registry"], one["repository"], one["location"])
                             for one in places
                         ],
+                        subjects,
                     )
-                    for digest, places in batch
+                    for digest, places, subjects in batch
                 ]
 
         yield SbomAttachments(count, rows())

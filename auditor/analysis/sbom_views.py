@@ -22,6 +22,7 @@ from auditor.analysis.reports import (
     reading_reports,
 )
 from auditor.model import SCHEMA
+from auditor.oci.sbom import MAX_SUBJECTS
 from auditor.report.sbom_file import SbomRecord
 
 _KIND = f"""
@@ -36,34 +37,57 @@ _KIND = f"""
                     ' and kind ', coalesce(kind, '(none)')))
     END"""
 
-# The digest that the SBOM is about is that of a platform, or of the image itself: then
+# The digest that an SBOM is about is that of a platform, or of the image itself: then
 # it is about all platforms, unless the image is a single one.
 _PLATFORM = f"""nullif(list_extract(
-    [{platform_name("p")} FOR p IN platforms IF p.digest = a.subject], 1), '')"""
+    [{platform_name("p")} FOR p IN platforms IF p.digest = about], 1), '')"""
 
+
+def about_list(subjects: str, attached_to: str, image: str, platforms: str) -> str:
+    """SQL: the digests of an image that an SBOM is about, a list; empty for another's.
+
+    What the in-toto statement names (`subjects`) counts; if it names nothing, or too
+    much, or by other algorithms, what the SBOM is attached to. `platforms` is the list
+    of the digests of the `image`.
+    """
+    algorithm = f"split_part({image}, ':', 1)"
+    named = f"[n FOR n IN {subjects} IF split_part(n, ':', 1) = {algorithm}]"
+    is_unknown = f"coalesce(len({named}), 0) = 0 OR len({subjects}) >= {MAX_SUBJECTS}"
+    return f"""
+        CASE WHEN {is_unknown} OR list_contains({subjects}, {attached_to})
+             THEN [coalesce({attached_to}, {image})]
+             WHEN list_contains({subjects}, {image}) THEN [{image}]
+             ELSE list_intersect({platforms}, {subjects}) END"""
+
+
+_ABOUT = about_list(
+    "s.subjects", "a.subject", "images.digest", "[p.digest FOR p IN platforms]"
+)
 _ATTACHED = f"""
-    (SELECT *, {_PLATFORM} AS platform
-     FROM (SELECT *, unnest(attachments) AS a FROM images))"""
+    (SELECT images.*, a, s, {_ABOUT} AS about_list
+     FROM (SELECT *, unnest(attachments) AS a FROM images) AS images
+     JOIN (SELECT sbom_lines AS s FROM sbom_lines WHERE kind = 'sbom')
+         ON s.attachment = a.digest)"""
 
-_NAMES = """reference, registry, repository, tag, digest AS image_digest, platform"""
+_NAMES = f"""reference, registry, repository, tag, digest AS image_digest,
+               {_PLATFORM} AS platform"""
 
 # Each view without the word SELECT.
 SBOM_VIEWS = {
     "sboms": f"""
-        {_NAMES}, a.digest AS attachment, a.subject, s.sbom_digest,
-               s.format, s.format_version, s.package_count, s.packages_left_out,
-               s.failure, s.detail, s.warnings, s.subjects, audited_at
-        FROM {_ATTACHED} JOIN (
-            SELECT attachment, digest AS sbom_digest, format, format_version,
-                   len(packages) AS package_count, packages_left_out, failure, detail,
-                   warnings, subjects
-            FROM sbom_lines WHERE kind = 'sbom') AS s ON s.attachment = a.digest""",
+        {_NAMES}, a.digest AS attachment, a.subject, s.digest AS sbom_digest,
+               s.format, s.format_version, len(s.packages) AS package_count,
+               s.packages_left_out, s.failure, s.detail, s.warnings, s.subjects,
+               CASE WHEN s.failure IS NULL THEN len(about_list) > 0 END AS about_image,
+               audited_at
+        FROM (SELECT *, CASE len(about_list) WHEN 1 THEN about_list[1] END AS about
+              FROM {_ATTACHED})""",
     "packages": f"""
-        {_NAMES}, s.p.name, s.p.version, s.p.type, s.p.purl, s.p.license, s.p.source,
-               s.p.source_version, a.digest AS attachment, s.sbom_digest, audited_at
-        FROM {_ATTACHED} JOIN (
-            SELECT attachment, digest AS sbom_digest, unnest(packages) AS p
-            FROM sbom_lines WHERE kind = 'sbom') AS s ON s.attachment = a.digest""",
+        {_NAMES}, found.name, found.version, found.type, found.purl, found.license,
+               found.source, found.source_version, a.digest AS attachment,
+               s.digest AS sbom_digest, audited_at
+        FROM (SELECT *, unnest(s.packages) AS found
+              FROM (SELECT *, unnest(about_list) AS about FROM {_ATTACHED}))""",
 }
 
 

@@ -269,6 +269,7 @@ SBOM_VIEW_HELP: dict[str, ViewHelp] = {
             "detail": "the sentence for people about that",
             "warnings": "a list of sentences",
             "subjects": "a list of the digests in its in-toto statement",
+            "about_image": "false: about another image; null: not read",
             **_AUDITED,
         },
     ),

@@ -11,7 +11,7 @@ request for their SBOMs.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
@@ -53,11 +53,13 @@ _OF_DOCUMENTS = frozenset({FailureKind.TOO_LARGE, FailureKind.UNSUPPORTED_MEDIA_
 class SbomAttachment:
     """An attachment that may have SBOMs: the digest of its manifest, and where it is.
 
-    The tags of `places` are of no meaning.
+    The tags of `places` are of no meaning. `subjects` are the digests that it is
+    attached to, as a report says; usually one.
     """
 
     digest: str
     places: tuple[Reference, ...]
+    subjects: tuple[str, ...] = ()
 
     @property
     def registry(self) -> str:
@@ -191,7 +193,7 @@ class SbomReader:
         return orjson.dumps(
             {
                 **_described(attachment, descriptor),
-                **result,
+                **_with_subject_warning(result, document.attachment.subjects),
             }
         )
 
@@ -263,6 +265,20 @@ class SbomReader:
         return encode_record(record)
 
 
+def _with_subject_warning(
+    content: dict[str, Any], attached_to: Sequence[str]
+) -> dict[str, Any]:
+    """The content, with a warning if its statement is about something else."""
+    named = content["subjects"]
+    if not named or not attached_to or not set(named).isdisjoint(attached_to):
+        return content
+    warning = (
+        f"the statement is about {named[0]}, but attached to {attached_to[0]}:"
+        " its packages are of another manifest"
+    )
+    return {**content, "warnings": [*content["warnings"], warning]}
+
+
 def _described(attachment: str, descriptor: Descriptor | None) -> dict[str, Any]:
     """The first fields of a record, in its order."""
     return {
@@ -317,7 +333,9 @@ def _cache_key(digest: str) -> str:
 
 
 def attachment_at(
-    digest: str, places: Iterable[tuple[str, str, str | None]]
+    digest: str,
+    places: Iterable[tuple[str, str, str | None]],
+    subjects: Iterable[str] = (),
 ) -> SbomAttachment:
     """An attachment, by registry, repository and location of its records."""
     found = []
@@ -327,4 +345,4 @@ def attachment_at(
             name, _, moved = location.partition("/")
             place = replace(place, registry=name, repository=moved)
         found.append(place)
-    return SbomAttachment(digest, tuple(found))
+    return SbomAttachment(digest, tuple(found), tuple(subjects))

@@ -109,7 +109,7 @@ async def _attachments(
 
     async def batches() -> AsyncIterator[list[SbomAttachment]]:
         while rows := await anyio.to_thread.run_sync(found.next_batch):
-            yield [attachment_at(digest, places) for digest, places in rows]
+            yield [attachment_at(*row) for row in rows]
 
     return batches()
 

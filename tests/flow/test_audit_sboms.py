@@ -20,7 +20,7 @@ from tests.support import sboms
 from tests.support.attached_images import documents
 from tests.support.fault_actions import Answer, Gate, Hold
 from tests.support.registry import Behaviour
-from tests.support.sbom_images import SPDX_JSON, sbom_images
+from tests.support.sbom_images import IN_TOTO, SPDX_JSON, sbom_images
 from tests.support.sboms import Package
 
 pytestmark = pytest.mark.anyio
@@ -142,6 +142,37 @@ async def test_what_is_wrong_with_an_sbom_is_said_and_costs_nothing_else(
     wrong = [one for one in read(tmp_path / "s.jsonl") if one["failure"]]
     assert {one["failure"] for one in wrong} == {"protocol_violation", "not_found"}
     assert all(one["packages"] == [] and one["detail"] for one in wrong)
+
+
+async def test_a_statement_about_another_image_is_a_warning(tmp_path: Path) -> None:
+    built = sbom_images()
+    other, plain = built.referred.root.digest, built.plain.root
+    statement = sboms.statement(sboms.spdx([Package("alien", "1")]), other)
+    built.content.add(
+        "team/app",
+        documents(
+            plain,
+            [(IN_TOTO, statement, {"in-toto.io/predicate-type": "spdx"})],
+            artifact_type=IN_TOTO,
+            refers=True,
+        ),
+    )
+    async with lab(built.content) as here:
+        done = await audit(here, tmp_path)
+        assert done.code == 0, done.stderr
+    (copied,) = (one for one in read(tmp_path / "s.jsonl") if one["warnings"])
+    assert copied["warnings"] == [
+        f"the statement is about {other}, but attached to {plain.digest}: its packages"
+        " are of another manifest"
+    ]
+    done = await auditor(
+        "packages", "r.jsonl", "alien", "--sbom", "s.jsonl", place=tmp_path
+    )
+    assert b"packages in 0 images" in done.out
+    assert done.messages[-2:] == [
+        "  1 with SBOMs of other images only",
+        "  1 SBOM left out, whose statement names another image",
+    ]
 
 
 async def test_a_document_that_is_too_large_is_not_requested(

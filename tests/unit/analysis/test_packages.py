@@ -15,6 +15,7 @@ from auditor.analysis.packages import PackageTotals, PackageUse, search_packages
 from auditor.analysis.query import run_query
 from auditor.errors import FailureKind, UsageError
 from auditor.model import Attachment, AttachmentKind, ContentKind, ImageRecord, Record
+from auditor.oci.sbom import MAX_SUBJECTS
 from auditor.oci.sbom_packages import SbomPackage
 from auditor.report.sbom_file import SbomRecord
 from tests.manifests import digest
@@ -203,6 +204,7 @@ def test_what_could_not_be_looked_into_is_counted(tmp_path: Path) -> None:
         one("unknown", "8", has_sbom=None),
         one("provenance", "9", unknown, has_sbom=False),
         replace(one("chart", "a", has_sbom=False), content=ContentKind.ARTIFACT),
+        one("copied", "b", attached("e6", "b"), attached("e7", "b")),
         failure(),
     ]
     found = Found(
@@ -212,12 +214,62 @@ def test_what_could_not_be_looked_into_is_counted(tmp_path: Path) -> None:
         sbom("e2", LIBSSL, packages_left_out=3),
         sbom("e3"),
         sbom("e4", failure=FailureKind.PROTOCOL_VIOLATION, format=None),
+        sbom("e6", LIBSSL, subjects=(digest("c"),), packages_left_out=3),
+        sbom("e7", LIBSSL, subjects=(digest("d"),)),
         sbom("e8", packages_left_out=3),  # of another report
     )
     assert found.search()[1] == PackageTotals(
-        packages=3, images=2, searched=3, partly=1, unreadable=1, not_in_file=1,
-        without_sbom=2, unknown=1, failures=1, cut_short=1, not_compared=0,
+        packages=3, images=2, searched=3, partly=1, unreadable=1,
+        only_of_others=1, not_in_file=1, without_sbom=2, unknown=1, failures=1,
+        cut_short=1, of_others=2, not_compared=0,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("subjects", "expected"),
+    [
+        ([], ["None"]),
+        (["1"], ["None"]),
+        (["c", "1"], ["None"]),
+        (["1b"], ["linux/arm64"]),
+        (["1a", "1b", "c"], ["linux/amd64", "linux/arm64"]),
+        (["c"], []),
+    ],
+)
+def test_what_the_statement_of_an_sbom_names_counts(
+    tmp_path: Path, subjects: list[str], expected: list[str]
+) -> None:
+    named = tuple(map(digest, subjects))
+    found = Found(
+        tmp_path, [one("1", "1", attached("e1", "1"))], sbom("e1", RPM, subjects=named)
+    )
+    uses, totals = found.search("openssl")
+    assert [str(use.platform) for use in uses] == expected
+    assert totals.of_others == (not expected)
+    select = "SELECT platform FROM packages ORDER BY platform"
+    with run_query([found.report], select, sboms=[found.sboms]) as result:
+        assert [str(platform) for (platform,) in result.rows()] == expected
+    select = "SELECT about_image FROM sboms"
+    with run_query([found.report], select, sboms=[found.sboms]) as result:
+        assert list(result.rows()) == [(str(bool(expected)).lower(),)]
+
+
+@pytest.mark.parametrize(
+    "subjects",
+    [
+        ("sha512:" + "0" * 128,),  # cannot be compared
+        tuple(digest(f"f{number:02}") for number in range(MAX_SUBJECTS)),  # cut
+    ],
+)
+def test_without_a_usable_subject_what_an_sbom_is_attached_to_counts(
+    tmp_path: Path, subjects: tuple[str, ...]
+) -> None:
+    found = Found(
+        tmp_path,
+        [one("1", "1", attached("e1", "1a"))],
+        sbom("e1", RPM, subjects=subjects),
+    )
+    assert found.names("openssl") == ["1 openssl 1:3.0.7-27.el9 linux/amd64"]
 
 
 def test_the_last_line_of_a_reference_counts(tmp_path: Path) -> None:
