@@ -6,10 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from auditor.analysis.check.policy_file import load_policy
 from auditor.analysis.cleanup.keep_rules import load_keep_rules
 from auditor.config import read_toml, resolve_settings
+from auditor.config.signature_policy import load_signature_policy
+from tests.jose import certificate, key_for, pem
 from tests.support.doc_pages import Block, blocks
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +25,9 @@ TOML = [
 _VARIABLE = re.compile(r"_env = \"(?!AUDITOR_)(\w+)\"")
 _POLICY = re.compile(r"^\[(?:rules|\[waivers)", re.MULTILINE)
 _KEEP_RULES = re.compile(r"^keep_", re.MULTILINE)
+_SIGNATURE_POLICY = re.compile(r"^\[keys\.", re.MULTILINE)
+_COSIGN = re.compile(r"[\w-]+\.pub")
+_NOTATION = re.compile(r"[\w-]+\.crt")
 _LOGIN = re.compile(r"^password_(?:env|file)\b", re.MULTILINE)
 
 
@@ -37,6 +43,10 @@ def test_the_file_is_read(block: Block, tmp_path: Path) -> None:
     if _POLICY.search(block.text):
         assert load_policy(str(file)).rules
         return
+    if _SIGNATURE_POLICY.search(block.text):
+        _write_keys(block.text, tmp_path)
+        assert load_signature_policy(str(file)).keys
+        return
     settings = resolve_settings(
         file=read_toml(str(file)).document,
         file_name=str(file),
@@ -45,6 +55,16 @@ def test_the_file_is_read(block: Block, tmp_path: Path) -> None:
         read_file=lambda _: "secret\n",
     )
     assert settings.registries or not _LOGIN.search(block.text)
+
+
+def _write_keys(policy: str, folder: Path) -> None:
+    """Write the public keys and certificates that a signature policy names."""
+    key = key_for("ES256")
+    for name in _COSIGN.findall(policy):
+        (folder / name).write_bytes(pem(key))
+    root = certificate(key, "root", ca=True).public_bytes(Encoding.PEM)
+    for name in _NOTATION.findall(policy):
+        (folder / name).write_bytes(root)
 
 
 def test_every_page_of_a_registry_has_a_configuration() -> None:
