@@ -124,6 +124,8 @@ def record(
             for other in attached
         ),
         signed=False,
+        has_sbom=False,
+        has_provenance=False,
         untagged=tag is None,
         subject=None if one.subject is None else digest(one.subject),
         manifest_size=one.size,

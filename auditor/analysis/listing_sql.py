@@ -7,11 +7,20 @@ its reference is `registry/repository:pattern`. DuckDB's GLOB reads tag patterns
 
 from __future__ import annotations
 
-# The condition of a failed listing. A pattern that matches no tag ("not found" without
-# an HTTP status) is none: its listing succeeded.
-FAILED_LISTING = """
+from auditor.errors import FailureKind
+
+# The kinds of failures of what a registry does not have.
+NOT_THERE = f"'{FailureKind.VANISHED}', '{FailureKind.NOT_FOUND}'"
+
+# The condition of a pattern that matches no tag: its listing succeeded.
+MATCHES_NOTHING = f"""
+    (failure = '{FailureKind.NOT_FOUND}' AND status IS NULL AND tag IS NULL
+     AND digest IS NULL)"""
+
+# The condition of a failed listing.
+FAILED_LISTING = f"""
     kind = 'failure' AND repository IS NOT NULL AND tag IS NULL AND digest IS NULL
-    AND NOT (failure = 'not_found' AND status IS NULL)"""
+    AND NOT {MATCHES_NOTHING}"""
 
 # The pattern of tags, from the reference of a failed listing.
 TAG_PATTERN = "substr(reference, length(registry) + length(repository) + 3)"

@@ -20,10 +20,13 @@ from auditor.model import WarningCode
 from auditor.oci.attachments import DIGEST_TAG
 
 # Warnings of an index or an image that may need more than its record says.
-_INCOMPLETE = ", ".join(
+_INCOMPLETE_CODES = ", ".join(
     f"'{code}'"
     for code in (WarningCode.PARTS_LEFT_OUT, WarningCode.ATTACHMENTS_UNKNOWN)
 )
+
+# Whether the record of an image lacks children or attachments.
+INCOMPLETE = f"len([w FOR w IN warnings IF w.code IN ({_INCOMPLETE_CODES})]) > 0"
 
 # A digest tag names the subject of what it is on.
 _SUBJECT = f"""
@@ -49,8 +52,7 @@ def record_parts(lines: str) -> str:
                   [c.digest FOR c IN other_children]))
                 IF d <> digest] AS children,
                list_distinct([a.digest FOR a IN attachments]) AS attached,
-               len([w FOR w IN warnings IF w.code IN ({_INCOMPLETE})]) > 0
-                 AS may_need_more
+               {INCOMPLETE} AS may_need_more
         FROM {lines} WHERE kind = 'image'"""
 
 

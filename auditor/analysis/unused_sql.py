@@ -12,10 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from auditor.analysis.duckdb_connection import quoted
-from auditor.analysis.listing_sql import FAILED_LISTING, TAG_PATTERN, path_glob
+from auditor.analysis.listing_sql import (
+    FAILED_LISTING,
+    NOT_THERE,
+    TAG_PATTERN,
+    path_glob,
+)
 from auditor.analysis.reports import foreign_layers, keep_last_lines
 from auditor.analysis.untagged_sql import record_parts
-from auditor.errors import FailureKind
 
 _PLACE = "registry, repository"
 _LINE = "reference, registry, repository, tag, digest, kind, content, failure, status"
@@ -138,13 +142,10 @@ FIND_USED = (
         SELECT * FROM reached""",
 )
 
-# What the registry does not have.
-_NOT_THERE = f"'{FailureKind.VANISHED}', '{FailureKind.NOT_FOUND}'"
-
 # Without one of its images, it is not known what the others of a repository are for.
 _MISSING_PART = f"""
     failed.kind = 'failure' AND failed.registry IS NOT NULL
-    AND failed.failure NOT IN ({_NOT_THERE})"""
+    AND failed.failure NOT IN ({NOT_THERE})"""
 
 JUDGE = (
     f"""CREATE TABLE incomplete AS
@@ -208,7 +209,7 @@ FIND_GONE = (
                                      WHERE line.registry = asked.registry)
                     THEN 'elsewhere'
                     WHEN present.name IS NOT NULL THEN 'present'
-                    WHEN newest.failure IN ({_NOT_THERE}) THEN 'gone'
+                    WHEN newest.failure IN ({NOT_THERE}) THEN 'gone'
                     WHEN asked.by_digest OR place.audited_at IS NULL
                          OR incomplete.repository IS NOT NULL THEN 'unknown'
                     WHEN newest.failure IS NULL AND last_seen >= place.audited_at

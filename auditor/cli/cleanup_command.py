@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +29,12 @@ _QUERY = re.compile(r"\s*(select|from|with)\s", re.IGNORECASE)
 _PLAN_EPILOG = """
 Exit codes: 0 if nothing breaks and at least the printed bytes are freed; 1 if an index
 would lose a child, a tag would go that was not to be deleted, a running image would go,
-what is to be deleted is not in the report, or the bytes are only an upper bound,
-because a part of the registry was not audited.
+what is to be deleted is not in the report, or the bytes are only an upper bound or what
+runs is unknown, because a part of it was not audited.
 """
 _PROTECT_EPILOG = """
-Exit codes: 0; 1 if a reference could not be audited, so that what it needs is not
-protected.
+Exit codes: 0; 1 if something that must stay may be missing, because references could
+not be audited, or images were not searched for attachments.
 """
 
 
@@ -73,11 +74,11 @@ _running_option: Callable[[Any], Any] = click.option(
 @_running_option
 @click.option(
     "--delete-by",
-    type=click.Choice(("tag", "digest")),
+    type=click.Choice(("tag", "last-tag", "digest")),
     default="tag",
     show_default=True,
-    help="What deleting a tag removes: the tag alone, or its manifest with all its"
-    " tags.",
+    help="What deleting a tag removes: the tag alone; the tag, and with the last tag"
+    " the manifest (ECR); or the manifest with all its tags.",
 )
 @click.option(
     "--collects",
@@ -142,9 +143,9 @@ def plan_command(
     rules = load_keep_rules(keep_rules) if keep_rules is not None else ()
     selection = None
     if deletions:
+        named = [_selector(text) for text in others if _list_name(text) is None]
         selection = DeletionChoice(
-            selectors=_selectors(others),
-            queries=queries,
+            selectors=chain(named, _listed(lists)), queries=queries
         )
     semantics = Semantics(
         delete_by=DeleteBy(delete_by),
@@ -176,33 +177,35 @@ def _list_name(text: str) -> str | None:
         return None
 
 
-def _selectors(texts: Sequence[str]) -> Iterator[Selector]:
-    """The references and patterns; raises `UsageError` for what is neither."""
+def _listed(lists: Sequence[str]) -> Iterator[Selector]:
+    """The references and patterns in lists; raises `UsageError` for what is neither."""
     from auditor.input.input_items import InputSelector
     from auditor.input.lists import read_list_file
+
+    for name in lists:
+        for item in read_list_file(name):
+            if not isinstance(item, InputSelector):
+                raise UsageError(f"{item.place}: {item.failure.detail}")
+            yield item.selector
+
+
+def _selector(text: str) -> Selector:
+    """The reference or pattern; raises `UsageError` for what is neither."""
     from auditor.oci.reference import Reference, parse_selector
 
-    for text in texts:
-        name = _list_name(text)
-        if name is not None:
-            for item in read_list_file(name):
-                if not isinstance(item, InputSelector):
-                    raise UsageError(f"{item.place}: {item.failure.detail}")
-                yield item.selector
-            continue
-        try:
-            selector = parse_selector(text)
-        except ProtocolError as error:
-            raise UsageError(f"--delete: {error.detail}") from None
-        if isinstance(selector, Reference) and not selector.digest:
-            # `team/app` means `team/app:latest` elsewhere; here, a user may mean all.
-            tag = f":{selector.tag}"
-            if selector.tag == "latest" and not text.endswith(tag):
-                raise UsageError(
-                    f"--delete {safe_text(text)}: name the tags, such as"
-                    f" {safe_text(text)}:* for all of them, or :latest"
-                )
-        yield selector
+    try:
+        selector = parse_selector(text)
+    except ProtocolError as error:
+        raise UsageError(f"--delete: {error.detail}") from None
+    if isinstance(selector, Reference) and not selector.digest:
+        # `team/app` means `team/app:latest` elsewhere; here, a user may mean all.
+        tag = f":{selector.tag}"
+        if selector.tag == "latest" and not text.endswith(tag):
+            raise UsageError(
+                f"--delete {safe_text(text)}: name the tags, such as"
+                f" {safe_text(text)}:* for all of them, or :latest"
+            )
+    return selector
 
 
 @command.command("protect", epilog=_PROTECT_EPILOG)
@@ -247,4 +250,4 @@ def protect_command(
         if output_format in {"digests", "csv"}:
             for line in protection_summary(protection.totals):
                 print_message(line)
-        return ExitCode.FAILED if protection.totals.failures else ExitCode.OK
+        return ExitCode.OK if protection.totals.is_complete else ExitCode.FAILED

@@ -11,9 +11,14 @@
 | `known_manifest` | a manifest whose blobs are all known |
 | `attachment` | a manifest that is an attachment |
 | `pinned` | a node that a tag names which the report does not have |
+| `has_referrers` | a registry that is known to have the referrers API |
 
 An attachment of the referrers API lives with its subject (`referrer`); one that a tag
-names or lists lives by that tag (`tagged`).
+names or lists lives by that tag (`tagged`). A manifest that names a subject itself
+counts as one of the referrers API, also where that is not known.
+
+Of a reference with several lines, such as in the reports of two nights, the last one
+counts.
 
 Layers with URLs of their own are not in the registry and in no table.
 """
@@ -26,6 +31,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from auditor.analysis.reports import creation_time, foreign_layers, keep_last_lines
+from auditor.analysis.untagged_sql import INCOMPLETE
 from auditor.model import SCHEMA1_TYPES
 from auditor.oci.attachments import DIGEST_TAG
 from auditor.oci.descriptor import INDEX_TYPES
@@ -75,8 +81,10 @@ _LINES = f"""
     SELECT reference, registry, repository,
            CASE WHEN NOT contains(reference, '@') THEN tag END AS tag,
            kind, content, digest, media_type, subject,
-           coalesce(untagged, false) AS untagged, signed IS NULL AS unexamined,
-           stage, failure, audited_at, {_utc("audited_at")} AS audited,
+           coalesce(untagged, false) AS untagged,
+           signed IS NULL OR has_sbom IS NULL OR has_provenance IS NULL OR {INCOMPLETE}
+             AS unexamined,
+           stage, failure, status, audited_at, {_utc("audited_at")} AS audited,
            {_utc("pushed_at")} AS pushed, {_utc("pulled_at")} AS pulled,
            list_max([{creation_time("p")} FOR p IN platforms]) AS created,
            list_concat(
@@ -125,7 +133,7 @@ _TAGGED = _relation(
     "a.blobs IS NOT NULL",
     attached=True,
 )
-_REFERRER = _relation("subject", "digest", "referrer", "NULL", "false", attached=True)
+_SUBJECT = _relation("subject", "digest", "subject", "NULL", "false", attached=True)
 
 # What each record says about manifests. In reports of earlier versions it is not known
 # whether an index lists an attachment: then it counts as both.
@@ -139,7 +147,7 @@ _RELATIONS = f"""
         [{_ATTACHED} FOR a IN attachments
          IF NOT coalesce(a.in_index, false) AND a.tag IS NULL],
         [{_TAGGED} FOR a IN attachments IF a.tag IS NOT NULL],
-        CASE WHEN subject IS NULL THEN [] ELSE [{_REFERRER}] END)"""
+        CASE WHEN subject IS NULL THEN [] ELSE [{_SUBJECT}] END)"""
 
 
 # A manifest as a structure of its blobs; alternatives and attachments have the same.
@@ -158,16 +166,23 @@ _CONTENTS = f"""
         flatten([[{_content("x")} FOR x IN p.alternatives] FOR p IN platforms]))"""
 
 _TABLES = (
+    # Without the lines that a later one replaces.
+    """CREATE VIEW record AS
+       SELECT * FROM report.lines SEMI JOIN line
+              ON line.reference = lines.reference
+                 AND line.audited_at IS NOT DISTINCT FROM lines.audited_at
+       WHERE lines.kind = 'image'""",
     f"""CREATE TABLE relation AS
         SELECT DISTINCT registry, repository, r.parent, r.child, r.role, r.size,
                r.known, r.attached
-        FROM (SELECT registry, repository, unnest({_RELATIONS}) AS r
-              FROM report.images)""",
+        FROM (SELECT registry, repository, unnest({_RELATIONS}) AS r FROM record)""",
     """CREATE TABLE attached AS
        SELECT DISTINCT registry, repository, a.digest AS digest, a.tag AS tag,
               a.blobs AS blobs
-       FROM (SELECT registry, repository, unnest(attachments) AS a FROM report.images)
+       FROM (SELECT registry, repository, unnest(attachments) AS a FROM record)
        WHERE a.tag IS NOT NULL OR a.blobs IS NOT NULL""",
+    "CREATE TABLE has_referrers AS"
+    " SELECT DISTINCT registry FROM relation WHERE role = 'referrer'",
     """CREATE TABLE node AS
        SELECT row_number() OVER () AS id, registry, repository, digest, $scope AS scope
        FROM (SELECT DISTINCT registry, repository, child AS digest FROM relation)""",
@@ -176,7 +191,8 @@ _TABLES = (
        FROM line JOIN node USING (registry, repository, digest)
        WHERE kind = 'image' AND tag IS NOT NULL""",
     """CREATE TABLE edge AS
-       SELECT DISTINCT parent.id AS parent, child.id AS child, role
+       SELECT DISTINCT parent.id AS parent, child.id AS child,
+              CASE role WHEN 'subject' THEN 'referrer' ELSE role END AS role
        FROM relation
             JOIN node AS parent ON parent.registry = relation.registry
                  AND parent.repository = relation.repository
@@ -199,7 +215,7 @@ _TABLES = (
                  AS layers,
                [l.size FOR l IN c.layers IF NOT list_contains(c.foreign, l.digest)]
                  AS sizes
-        FROM (SELECT reference, unnest({_CONTENTS}) AS c FROM report.images) AS image
+        FROM (SELECT reference, unnest({_CONTENTS}) AS c FROM record) AS image
              SEMI JOIN content_source ON content_source.manifest = c.manifest
                        AND content_source.reference = image.reference""",
     # What an index lists is kept as a blob even if its manifest was deleted:

@@ -15,12 +15,14 @@ from auditor.analysis.cleanup.plan_sql import (
     NONE_RUNNING,
     PLAN_TABLES,
     RUNNING_IMAGES,
+    RUNNING_NODES,
     TOTALS,
 )
 from auditor.analysis.cleanup.rehearsal import (
     Collects,
     DeleteBy,
     Semantics,
+    add_needed,
     rehearse,
 )
 from auditor.analysis.cleanup.selection import (
@@ -145,14 +147,16 @@ class Loss(StrEnum):
 class RunningImage:
     """An image that runs and goes.
 
-    `deleted` is a deleted reference; `running` is the reference that runs. `used_by` is
+    `deleted` is a deleted reference; None if none leads to the image: no tag names it
+    any more, and a garbage collection removes it. `running` is the reference that runs.
+    `used_by` is
     the first place that the running report knows of, such as a namespace and a
     workload, `used_by_count` the number of them.
     """
 
     schema: int = SCHEMA
     kind: str = "running"
-    deleted: str
+    deleted: str | None
     running: str
     digest: str
     loses: Loss
@@ -204,7 +208,10 @@ class PlanTotals:
     listings; `unexamined` images that go and were not searched for attachments;
     `hidden_tags` tags of attachments that the report does not have. `missing` were to
     be deleted and are not in the report. `kept_unknown` tags are kept because a time is
-    unknown; `running_unknown` references of the running report were not audited.
+    unknown. `kept_unconfirmed` are deletions of what stays for its subject, in
+    registries that are not known to have the referrers API: without it, that goes.
+    `running_unknown` running references that were not audited may run what goes;
+    `running_elsewhere` others are of other registries, or were not found.
     """
 
     schema: int = SCHEMA
@@ -236,7 +243,9 @@ class PlanTotals:
     unexamined: int
     hidden_tags: int
     untagged: int
+    kept_unconfirmed: int
     running_unknown: int
+    running_elsewhere: int
 
     @property
     def is_safe(self) -> bool:
@@ -247,6 +256,7 @@ class PlanTotals:
             or self.broken_indexes
             or self.lost_tags
             or self.running
+            or self.running_unknown
             or self.missing
         )
 
@@ -259,6 +269,8 @@ class CleanupPlan:
     ) -> None:
         self._connection = connection
         (row,) = stream_rows(connection, TOTALS)
+        if semantics.collects is Collects.DELETED:
+            row["kept_unconfirmed"] = 0  # without its subject, it would stay, too
         bound = _bound(row)
         self.totals = PlanTotals(
             delete_by=semantics.delete_by,
@@ -325,7 +337,9 @@ class CleanupPlan:
 
 
 def _bound(row: dict[str, Any]) -> Bound:
-    more = row["unsized"] or row["unread"] or row["unexamined"]
+    more = any(
+        row[name] for name in ("unsized", "unread", "unexamined", "kept_unconfirmed")
+    )
     fewer = row["failures"] or row["unread_left"] or row["unread_attachments"]
     if more and fewer:
         return Bound.ESTIMATE
@@ -360,6 +374,8 @@ def open_plan(
         with_attachments=with_attachments,
         semantics=semantics,
     ) as connection:
+        # What goes with a deleted digest.
+        add_needed(connection, "family", "SELECT id FROM doomed", by_root=True)
         for statement in PLAN_TABLES:
             connection.execute(statement)
         yield CleanupPlan(connection, semantics)
@@ -378,17 +394,18 @@ def rehearsed(
     """A connection with the tables of inventory, selection and rehearsal."""
     files, running_files = report_paths(paths), report_paths(running)
     queries = selection.queries if selection else ()
-    views = None if queries else ("images",)
+    views = None if queries else ()
     with open_reports(files, schema="report", views=views) as connection:
         check_not_empty(connection, "there is nothing to clean up")
         if running_files:
-            add_reports(connection, running_files, schema="running", views=("images",))
+            add_reports(connection, running_files, schema="running", views=())
             check_not_empty(connection, "no image runs; check --running")
             connection.execute("USE report")
         lock_reports(connection, [*files, *running_files])
         checked = [_checked(connection, query) for query in queries]
         load_inventory(connection, semantics.storage)
         connection.execute(RUNNING_IMAGES if running_files else NONE_RUNNING)
+        connection.execute(RUNNING_NODES)
         create_selection(connection)
         if selection is not None:
             select(

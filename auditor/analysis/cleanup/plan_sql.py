@@ -5,41 +5,54 @@
 from __future__ import annotations
 
 from auditor.analysis.cleanup.inventory import digest_of_tag
+from auditor.analysis.listing_sql import MATCHES_NOTHING, NOT_THERE
 
 # The sizes in hostile descriptors can add up to more than 64 bits.
 MAX_BYTES = 2**63 - 1
 
-# Digests that run: of images and of their platforms. A failure may run any image.
-RUNNING_IMAGES = """
+# Digests that run: of images and of their platforms. A failure may run any image, and
+# has no registry if the list could not be read.
+RUNNING_IMAGES = f"""
     CREATE TABLE running_image AS
     SELECT DISTINCT reference, registry, repository, digest AS image,
            unnest(CASE WHEN kind = 'failure' THEN [digest] ELSE
-                  list_concat([digest], [p.digest FOR p IN platforms]) END) AS digest,
+                  list_concat([digest], [p.digest FOR p IN platforms],
+                    flatten([[x.digest FOR x IN p.alternatives] FOR p IN platforms]))
+                  END) AS digest,
            kind = 'failure' AS failed,
+           kind = 'failure' AND failure IN ({NOT_THERE}) AS is_absent,
            nullif(concat_ws(' ', sources[1].namespace, sources[1].workload,
                             sources[1].container), '') AS named,
            coalesce(named, sources[1].place) AS used_by,
            coalesce(len(sources), 0) + coalesce(sources_left_out, 0) AS used_by_count
-    FROM running.lines
-    WHERE registry IS NOT NULL"""
+    FROM running.lines"""
 NONE_RUNNING = """
     CREATE TABLE running_image (reference VARCHAR, registry VARCHAR,
         repository VARCHAR, image VARCHAR, digest VARCHAR, failed BOOLEAN,
-        used_by VARCHAR, used_by_count BIGINT)"""
+        is_absent BOOLEAN, used_by VARCHAR, used_by_count BIGINT)"""
+
+# The nodes that run. Another registry than those of the report may be a mirror.
+RUNNING_NODES = """
+    CREATE TABLE running_node AS
+    SELECT node.id, running_image.*, node.registry <> running_image.registry AS is_copy
+    FROM running_image JOIN node USING (digest)
+    WHERE node.registry = running_image.registry
+          AND node.repository = running_image.repository
+          OR running_image.registry NOT IN (SELECT DISTINCT registry FROM node)"""
+
+# Running references that were not audited: what may run anything of the report, and
+# the others, which are of other registries, or not found.
+_MAY_RUN = """
+    (NOT is_absent AND (registry IS NULL OR registry IN (SELECT registry FROM node)))"""
+RUNNING_UNKNOWN = f"""
+    (SELECT count(DISTINCT reference) FROM running_image WHERE failed AND {_MAY_RUN})"""
+RUNNING_ELSEWHERE = f"""
+    (SELECT count(DISTINCT reference) FROM running_image
+     WHERE failed AND NOT {_MAY_RUN})"""
 
 _BYTES = f"least(coalesce(sum(size), 0), {MAX_BYTES})::BIGINT"
 
 PLAN_TABLES = (
-    # What goes with a deleted digest: what its index lists, and what is attached.
-    """CREATE TABLE family AS
-       WITH root AS (SELECT DISTINCT id FROM doomed WHERE id IS NOT NULL),
-       listed AS (
-           SELECT id AS root, id FROM root
-           UNION SELECT id, child FROM edge JOIN root ON id = parent
-                 WHERE role = 'child')
-       FROM listed
-       UNION SELECT root, child FROM listed JOIN edge ON id = parent
-             WHERE role = 'referrer'""",
     """CREATE TABLE family_blob AS
        SELECT root, scope, blob, freed_blob.blob IS NOT NULL AS is_freed,
               coalesce(freed_blob.size, blob_size.size) AS size
@@ -148,16 +161,10 @@ PLAN_TABLES = (
                    GROUP BY manifest) ON manifest = digest
         GROUP BY ALL""",
     """CREATE TABLE running_loss AS
-       WITH known AS (SELECT DISTINCT registry FROM node),
-       lost AS (
-           SELECT running_image.*, node.id,
-                  CASE WHEN node.registry = running_image.registry THEN 'digest'
-                       ELSE 'copy' END AS loses
-           FROM running_image JOIN node USING (digest)
-                SEMI JOIN gone ON gone.id = node.id
-           WHERE node.registry = running_image.registry
-                 AND node.repository = running_image.repository
-                 OR running_image.registry NOT IN (FROM known)),
+       WITH lost AS (
+           -- Also what nothing needs today: a garbage collection removes it.
+           SELECT *, CASE WHEN is_copy THEN 'copy' ELSE 'digest' END AS loses
+           FROM running_node ANTI JOIN after USING (id)),
        roots AS (
            SELECT family.id, min(doomed.reference) AS deleted
            FROM family JOIN doomed ON doomed.id = family.root GROUP BY family.id),
@@ -169,7 +176,7 @@ PLAN_TABLES = (
        SELECT min_by(deleted, digest <> image) AS deleted, reference AS running,
               min_by(digest, digest <> image) AS digest, loses, used_by,
               used_by_count
-       FROM lost JOIN roots USING (id) GROUP BY ALL
+       FROM lost LEFT JOIN roots USING (id) GROUP BY ALL
        UNION ALL
        SELECT DISTINCT lost_name.deleted, reference,
               coalesce(running_image.image, lost_name.digest), 'tag', used_by,
@@ -203,11 +210,15 @@ PLAN_TABLES = (
              LEFT JOIN freed USING (registry, repository)""",
 )
 
-# A tag that vanished during the audit is certainly not there.
-_FAILED = """
-    (FROM line SEMI JOIN (SELECT DISTINCT registry FROM doomed JOIN node USING (id))
-                   USING (registry)
-     WHERE kind = 'failure' AND failure <> 'vanished')"""
+# What may need manifests of the report: a line of a list that could not be read has no
+# registry, a tag that vanished during the audit is certainly not there.
+FAILED = f"""
+    kind = 'failure' AND failure <> 'vanished' AND NOT {MATCHES_NOTHING}"""
+_FAILED = f"""
+    (FROM line
+     WHERE {FAILED}
+           AND (registry IS NULL
+                OR registry IN (SELECT registry FROM doomed JOIN node USING (id))))"""
 
 TOTALS = f"""
     SELECT (SELECT count(*) FROM doomed) AS deletions,
@@ -247,4 +258,8 @@ TOTALS = f"""
             WHERE content = 'image' AND unexamined) AS unexamined,
            (SELECT count(*) FROM pinned) AS hidden_tags,
            (SELECT count(*) FROM line WHERE untagged) AS untagged,
-           (SELECT count(*) FROM running_image WHERE failed) AS running_unknown"""
+           (SELECT count(*) FROM deletion
+            WHERE outcome = 'kept_by_subject'
+                  AND registry NOT IN (FROM has_referrers)) AS kept_unconfirmed,
+           {RUNNING_UNKNOWN} AS running_unknown,
+           {RUNNING_ELSEWHERE} AS running_elsewhere"""

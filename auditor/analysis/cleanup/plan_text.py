@@ -101,8 +101,19 @@ def protection_summary(totals: ProtectionTotals) -> Iterator[str]:
         )
     if totals.unexamined:
         yield (
-            f"{_count(totals.unexamined, 'image')} were not searched for attachments,"
-            " which are not protected: audit with --attachments all"
+            f"incomplete: {_count(totals.unexamined, 'image')} were not, or not fully,"
+            " searched for attachments, which are not protected; audit with"
+            " --attachments all"
+        )
+    if totals.running_unknown:
+        yield (
+            f"incomplete: {_count(totals.running_unknown, 'running reference')} could"
+            " not be audited; what these run may be missing"
+        )
+    if totals.unread:
+        yield (
+            f"incomplete: {_count(totals.unread, 'manifest')} were not read; their"
+            " configs and layers are not protected"
         )
 
 
@@ -153,6 +164,8 @@ def _summary_lines(plan: CleanupPlan) -> Iterator[str]:
 def _assumptions(totals: PlanTotals) -> str:
     deletes = {
         DeleteBy.TAG: "deleting a tag removes the tag alone (--delete-by tag)",
+        DeleteBy.LAST_TAG: "deleting the last tag of a manifest removes the manifest"
+        " (--delete-by last-tag)",
         DeleteBy.DIGEST: "deleting a tag removes its manifest with all its tags"
         " (--delete-by digest)",
     }
@@ -238,6 +251,16 @@ def _unknowns(totals: PlanTotals) -> Iterator[str]:
             f"at least: {_count(totals.unexamined, 'image')} that go were not searched"
             " for attachments; audit with --attachments all"
         )
+    if totals.kept_unconfirmed:
+        yield (
+            f"at least: {_count(totals.kept_unconfirmed, 'attachment')} that stay for"
+            " their subject go if the registry does not have the referrers API"
+        )
+    yield from _other_unknowns(totals)
+
+
+def _other_unknowns(totals: PlanTotals) -> Iterator[str]:
+    """What is unknown besides the bytes."""
     if totals.hidden_tags:
         yield (
             f"{_count(totals.hidden_tags, 'tag')} of attachments"
@@ -250,8 +273,14 @@ def _unknowns(totals: PlanTotals) -> Iterator[str]:
         )
     if totals.running_unknown:
         yield (
-            f"{_count(totals.running_unknown, 'running reference')} could not be"
-            " audited: what they run is unknown"
+            f"danger: {_count(totals.running_unknown, 'running reference')} could not"
+            " be audited, and may run what goes"
+        )
+    if totals.running_elsewhere:
+        yield (
+            f"{_count(totals.running_elsewhere, 'running reference')} that"
+            f" {_is(totals.running_elsewhere)} not found or of other registries could"
+            " not be audited"
         )
     if not totals.untagged:
         yield (

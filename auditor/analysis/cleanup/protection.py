@@ -14,7 +14,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from auditor.analysis.cleanup.plan import rehearsed
-from auditor.analysis.cleanup.rehearsal import Semantics
+from auditor.analysis.cleanup.plan_sql import FAILED, RUNNING_UNKNOWN
+from auditor.analysis.cleanup.rehearsal import Semantics, add_needed
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
@@ -58,7 +59,8 @@ class ProtectionTotals:
 
     `unprotected` manifests of the report live by nothing: a prune tool may delete them.
     What a `failures` reference needs is unknown, and so is what is attached to
-    `unexamined` images.
+    `unexamined` images, what `running_unknown` running references run, and which blobs
+    `unread` protected manifests have (0 without `--blobs`).
     """
 
     schema: int = SCHEMA
@@ -68,14 +70,27 @@ class ProtectionTotals:
     unprotected: int
     failures: int
     unexamined: int
+    running_unknown: int
+    unread: int
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing that must stay can be missing."""
+        return not (
+            self.failures or self.unexamined or self.running_unknown or self.unread
+        )
 
 
 class Protection:
     """The digests that must stay; usable while its connection is open."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, *, blobs: bool = False
+    ) -> None:
         self._connection = connection
         (row,) = stream_rows(connection, _TOTALS)
+        if not blobs:
+            row["unread"] = 0
         self.totals = ProtectionTotals(**row)
 
     def digests(self, *, limit: int = 0) -> Iterator[ProtectedDigest]:
@@ -98,34 +113,27 @@ def open_protection(
     for reports that cannot be read.
     """
     with rehearsed(paths, running=running, semantics=Semantics()) as connection:
-        for statement in _TABLES:
-            connection.execute(statement)
+        # With what runs: a running image may have lost its tag.
+        add_needed(
+            connection,
+            "needed",
+            "SELECT id FROM after UNION SELECT id FROM running_node",
+        )
+        connection.execute(_PROTECTED)
         if blobs:
             connection.execute(_BLOBS)
-        yield Protection(connection)
+        yield Protection(connection, blobs=blobs)
 
 
 # -- SQL --
 
-_TABLES = (
-    # With what runs: a running image may have lost its tag.
-    """CREATE TABLE running_node AS
-       SELECT DISTINCT node.id, running_image.reference AS name
-       FROM running_image JOIN node ON node.registry = running_image.registry
-            AND node.repository = running_image.repository
-            AND node.digest = running_image.digest""",
-    """CREATE TABLE needed AS
-       WITH RECURSIVE needed(id) AS (
-           SELECT id FROM after UNION SELECT id FROM running_node
-           UNION
-           SELECT child FROM needed JOIN edge ON parent = needed.id
-           WHERE role <> 'tagged')
-       SELECT id FROM needed""",
-    """CREATE TABLE protected_digest AS
+_PROTECTED = """
+       CREATE TABLE protected_digest AS
        WITH tags AS (
            SELECT id, min(reference) AS name, count(*) AS n FROM tag GROUP BY id),
        runs AS (
-           SELECT id, min(name) AS name, count(*) AS n FROM running_node GROUP BY id),
+           SELECT id, min(reference) AS name, count(DISTINCT reference) AS n
+           FROM running_node GROUP BY id),
        above AS (
            SELECT child AS id, role,
                   min(coalesce(tags.name, concat(registry, '/', repository, '@',
@@ -143,8 +151,7 @@ _TABLES = (
        FROM needed JOIN node USING (id) LEFT JOIN tags USING (id)
             LEFT JOIN runs USING (id)
             LEFT JOIN (FROM above WHERE role = 'child') AS lists USING (id)
-            LEFT JOIN (FROM above WHERE role = 'referrer') AS subjects USING (id)""",
-)
+            LEFT JOIN (FROM above WHERE role = 'referrer') AS subjects USING (id)"""
 
 _BLOBS = """
     INSERT INTO protected_digest
@@ -157,13 +164,15 @@ _BLOBS = """
     WHERE blob <> digest
     GROUP BY registry, repository, blob"""
 
-_TOTALS = """
+_TOTALS = f"""
     SELECT (SELECT count(*) FROM (SELECT DISTINCT registry, repository
                                   FROM protected_digest)) AS repositories,
            (SELECT count(*) FROM protected_digest) AS digests,
            (SELECT count(*) FROM node ANTI JOIN needed USING (id)) AS unprotected,
            (SELECT count(*) FROM line
-            WHERE kind = 'failure' AND registry IS NOT NULL
-                  AND failure <> 'vanished') AS failures,
+            WHERE {FAILED}) AS failures,
            (SELECT count(*) FROM line
-            WHERE kind = 'image' AND content = 'image' AND unexamined) AS unexamined"""
+            WHERE kind = 'image' AND content = 'image' AND unexamined) AS unexamined,
+           {RUNNING_UNKNOWN} AS running_unknown,
+           (SELECT count(*) FROM needed JOIN node USING (id)
+                                 ANTI JOIN known_manifest USING (digest)) AS unread"""

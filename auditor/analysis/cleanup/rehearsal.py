@@ -35,9 +35,16 @@ MAX_ROUNDS = 32
 
 
 class DeleteBy(StrEnum):
-    """What deleting a tag does: remove the tag, or its manifest with all its tags."""
+    """What deleting a tag does.
+
+    `TAG`: remove the tag. `LAST_TAG`: remove the tag, and with the last tag of a
+    manifest the manifest (ECR: "When you remove the last tag from an image, the image
+    is deleted", API reference, BatchDeleteImage). `DIGEST`: remove the manifest, with
+    all its tags.
+    """
 
     TAG = "tag"
+    LAST_TAG = "last-tag"
     DIGEST = "digest"
 
 
@@ -66,10 +73,10 @@ def rehearse(connection: duckdb.DuckDBPyConnection, semantics: Semantics) -> Non
 
     Raises `UsageError` if attachments of attachments are nested too deeply.
     """
-    condition = "tag IS NULL" if semantics.delete_by is DeleteBy.TAG else "true"
     connection.execute(
         f"""CREATE OR REPLACE TABLE deleted_node AS
-            SELECT DISTINCT id FROM doomed WHERE id IS NOT NULL AND ({condition})"""
+            SELECT DISTINCT id FROM doomed
+            WHERE id IS NOT NULL AND ({_DELETES_MANIFEST[semantics.delete_by]})"""
     )
     connection.execute(_TAG_LEFT)
     if semantics.collects is Collects.DELETED:
@@ -83,10 +90,10 @@ def rehearse(connection: duckdb.DuckDBPyConnection, semantics: Semantics) -> Non
             "SELECT id FROM tag UNION SELECT id FROM pinned UNION SELECT id FROM kept"
         )
         connection.execute(_KEPT)
-        _close(connection, "after", _LIVING_AFTER, spared=True)
-        _close(connection, "before", named, spared=False)
+        add_needed(connection, "after", _LIVING_AFTER, without="deleted_node")
+        add_needed(connection, "before", named)
         # What is deleted by digest may have had no name before.
-        _close(connection, "selected", "SELECT DISTINCT id FROM doomed", spared=False)
+        add_needed(connection, "selected", "SELECT DISTINCT id FROM doomed")
         connection.execute(
             "INSERT INTO before"
             " SELECT id, round FROM selected ANTI JOIN before USING (id)"
@@ -95,23 +102,35 @@ def rehearse(connection: duckdb.DuckDBPyConnection, semantics: Semantics) -> Non
         connection.execute(statement)
 
 
-def _close(
-    connection: duckdb.DuckDBPyConnection, table: str, roots: str, *, spared: bool
+def add_needed(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    roots: str,
+    *,
+    without: str | None = None,
+    by_root: bool = False,
 ) -> None:
-    """Make a table of the nodes that these need; `spared`: without deleted ones."""
-    without = "ANTI JOIN deleted_node USING (id)" if spared else ""
+    """Make a table of nodes with what they list, and what is attached to it.
+
+    `roots` is a query for the column `id`. `without` names a table of nodes that are
+    left out. With `by_root`, the table has what each root needs, in a column `root`.
+    """
+    # A recursive query would not spill to disk.
+    left_out = f"ANTI JOIN {without} USING (id)" if without else ""
+    root, key = ("root, ", "root, id") if by_root else ("", "id")
+    first = "id AS root, " if by_root else ""
     connection.execute(
-        f"CREATE OR REPLACE TABLE {table} AS SELECT id, 0 AS round"
-        f" FROM (SELECT DISTINCT id FROM ({roots}) WHERE id IS NOT NULL) {without}"
+        f"CREATE OR REPLACE TABLE {table} AS SELECT {first}id, 0 AS round"
+        f" FROM (SELECT DISTINCT id FROM ({roots}) WHERE id IS NOT NULL) {left_out}"
     )
     for number in range(MAX_ROUNDS):
         (added,) = connection.execute(
             f"""INSERT INTO {table}
-                SELECT id, {number + 1}
-                FROM (SELECT DISTINCT child AS id
+                SELECT {key}, {number + 1}
+                FROM (SELECT DISTINCT {root}child AS id
                       FROM edge JOIN {table} ON id = parent AND round = {number}
                       WHERE role <> 'tagged')
-                     {without} ANTI JOIN {table} USING (id)"""
+                     {left_out} ANTI JOIN {table} USING ({key})"""
         ).fetchone() or (0,)
         if not added:
             return
@@ -122,6 +141,16 @@ def _close(
 
 
 # -- SQL --
+
+# Whether the deletion of a doomed reference deletes its manifest.
+_DELETES_MANIFEST = {
+    DeleteBy.TAG: "tag IS NULL",
+    DeleteBy.LAST_TAG: """
+        tag IS NULL OR id NOT IN (
+            SELECT id FROM tag ANTI JOIN doomed USING (reference)
+            UNION SELECT id FROM pinned)""",
+    DeleteBy.DIGEST: "true",
+}
 
 _TAG_LEFT = """
     CREATE OR REPLACE TABLE tag_left AS

@@ -62,9 +62,7 @@ def stores(draw: st.DrawFn) -> Store:
                 made[signature] = Made(signature, 71, (("empty", 2),), subject=unique)
         named = draw(
             st.dictionaries(
-                st.sampled_from("1234"),
-                st.sampled_from(sorted(one for one in made if not made[one].subject)),
-                min_size=1,
+                st.sampled_from("1234"), st.sampled_from(sorted(made)), min_size=1
             )
         )
         for tag, name in named.items():
@@ -103,8 +101,12 @@ def expected(
     for repository, made in store.manifests.items():
         tags = {tag: n for (place, tag), n in store.tags.items() if place == repository}
         gone = {n for tag, n in tags.items() if (repository, tag) in doomed}
-        deleted = gone if semantics.delete_by is DeleteBy.DIGEST else set()
         left = {n for tag, n in tags.items() if (repository, tag) not in doomed}
+        deleted = {
+            DeleteBy.TAG: set(),
+            DeleteBy.LAST_TAG: gone - left,
+            DeleteBy.DIGEST: gone,
+        }[semantics.delete_by]
         if semantics.collects is Collects.DELETED:
             before[repository], after[repository] = set(made), set(made) - deleted
         else:

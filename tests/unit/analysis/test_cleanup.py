@@ -21,7 +21,7 @@ from auditor.analysis.cleanup.selection import (
     path_expression,
 )
 from auditor.cli.main import run
-from auditor.model import Record, Source
+from auditor.model import Record, Source, Warn, WarningCode
 from auditor.oci.reference import parse_selector, path_matches
 from tests.cleanup_stores import HOST, Made, Store, cosign_tag, digest, records
 from tests.examples import examples
@@ -29,6 +29,7 @@ from tests.records import failure, image
 from tests.reports import write_report
 
 APP = f"{HOST}/team/app"
+UNKNOWN = Warn(code=WarningCode.ATTACHMENTS_UNKNOWN, detail="not allowed (403)")
 
 
 def store() -> Store:
@@ -180,7 +181,7 @@ def test_what_runs_and_goes_is_named(
         (f"{APP}:b", "digest"),
         (f"{APP}:b", "tag"),
     }
-    assert (totals["running_unknown"], code) == (1, 1)
+    assert (totals["running_unknown"], totals["running_elsewhere"], code) == (0, 1, 1)
     # An index is named once, not with each of its children.
     _, found, totals = rows(
         *(capsys, "plan", report, "--delete", f"{HOST}/**:*", "--running", report)
@@ -211,6 +212,7 @@ def _totals(tmp_path: Path, lines: Iterable[Record], *deletions: str) -> PlanTot
     [
         ({}, Bound.EXACT, True),
         ({"signed": None}, Bound.AT_LEAST, True),
+        ({"signed": True, "warnings": (UNKNOWN,)}, Bound.AT_LEAST, True),
         ({"platforms": ()}, Bound.EXACT, True),
         ({"manifest_size": None}, Bound.AT_LEAST, True),
     ],
@@ -402,6 +404,60 @@ def test_who_uses_a_running_image_and_copies_in_other_registries(
     }
     _, out, _ = printed(capsys, "plan", report, *options)
     assert any("shop Deployment/web web and 1 more" in line for line in out)
+
+
+def test_what_runs_and_is_garbage_or_unknown_is_a_danger(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A garbage collection removes what runs without a tag; mirrors run it, too."""
+    made = store()
+    made.manifests["team/app"]["c"] = Made("c", 1, (("config c", 2),))
+    registry = list(records(made))
+    report = write_report(tmp_path / "report.jsonl", registry)
+    (of_c,) = (one for one in registry if one.digest == digest("c"))
+    copy = replace(of_c, registry="m.example.com", reference="m.example.com/c:1")
+    unreadable = failure(
+        reference="pods.json",
+        registry=None,
+        repository=None,
+        failure="invalid_reference",
+    )
+    hidden = replace(unreadable, reference=f"{APP}:2", registry=HOST)
+    runs = write_report(tmp_path / "runs.jsonl", [of_c, copy, unreadable, hidden])
+    code, found, totals = rows(
+        *(capsys, "plan", report, "--delete", f"{APP}:1", "--running", runs)
+    )
+    assert {
+        (row["running"], row["loses"], row["deleted"]) for row in of(found, "running")
+    } == {(of_c.reference, "digest", None), (copy.reference, "copy", None)}
+    assert (totals["running"], totals["running_unknown"], code) == (2, 2, 1)
+    code, found, totals = rows(capsys, "protect", report, "--running", runs)
+    (row,) = (row for row in found if row["digest"] == digest("c"))
+    assert (row["role"], row["others"]) == ("running", 1)
+    assert (totals["running_unknown"], totals["failures"], code) == (2, 0, 1)
+
+
+def test_a_subject_keeps_its_attachment_only_where_the_referrers_api_is(
+    tmp_path: Path,
+) -> None:
+    made = store()
+    made.tags["team/app", "sbom"] = "sbom"
+    with_api = list(records(made))
+    without = [replace(one, attachments=()) for one in with_api]
+    for lines, bound in ((with_api, Bound.EXACT), (without, Bound.AT_LEAST)):
+        totals = _totals(tmp_path, lines, f"{APP}:sbom")
+        assert (totals.freed, totals.kept_deletions, totals.bound) == (0, 1, bound)
+        assert totals.kept_unconfirmed == (bound is Bound.AT_LEAST)
+
+
+def test_the_last_line_of_a_reference_counts(tmp_path: Path) -> None:
+    """What a tag named in an earlier night may be deleted already."""
+    lines = list(records(store()))
+    later = [replace(one, audited_at="2026-12-24T02:00:00Z") for one in lines]
+    old = [image(reference=f"{APP}:{one}", tag=one, digest=digest(f"old {one}"),
+                 manifest_size=5) for one in ("1", "b")]  # fmt: skip
+    totals = _totals(tmp_path, [*old, *later], f"{APP}:b")
+    assert (totals.garbage, totals.stored) == (0, _totals(tmp_path, later).stored)
 
 
 # -- protect --
