@@ -76,7 +76,7 @@ VIEW_HELP: dict[str, ViewHelp] = {
             "pushed_at": "when the tag was pushed, by its listing, UTC",
             "pulled_at": "when it was last pulled, by its listing, UTC",
             **_AUDITED,
-            "end_of_life": "the last day of support, by an attached artifact",
+            "end_of_life": "the last day of support, by an attachment",
             "created": "when its youngest platform was built, UTC",
         },
     ),

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import orjson
+
 from auditor.input.input_items import FIELDS, InputOrigin
 from auditor.model import SCHEMA, Source
 from auditor.util.secret import mask_userinfo
@@ -39,12 +41,28 @@ def json_origin(document: Mapping[str, Any]) -> InputOrigin | None:
     """
     if document.keys() <= _NAMES:
         return None
-    if document.get("schema") == SCHEMA and document.get("kind") in _RECORD_KINDS:
+    if _is_record(document):
         return _record_origin(document)
     if document.keys() >= _LISTING_NAMES:
         return None
     others = {name: value for name, value in document.items() if name not in _NAMES}
     return _origin(_pairs(others))
+
+
+def json_has_sources(line: str) -> bool:
+    """Whether a list that begins with this line of JSON names sources, or may do so.
+
+    The records of a report do if their sources were recorded; `auditor ls` names none.
+    """
+    try:
+        document = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return True  # the beginning of a document
+    if not isinstance(document, dict):
+        return False
+    if _is_record(document):
+        return document.get("sources") is not None
+    return not document.keys() >= _LISTING_NAMES
 
 
 def clean_text(text: str) -> str:
@@ -59,6 +77,10 @@ def clean_text(text: str) -> str:
     if "\0" in text:  # DuckDB does not read it
         text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
     return mask_userinfo(text) if "@" in text and "://" in text else text
+
+
+def _is_record(document: Mapping[str, Any]) -> bool:
+    return document.get("schema") == SCHEMA and document.get("kind") in _RECORD_KINDS
 
 
 def _origin(pairs: Iterable[tuple[str, str]]) -> InputOrigin | None:

@@ -185,11 +185,14 @@ class ListReader:
 
     def _read_opening(self) -> list[bytes]:
         """Read the first block and check its first bytes."""
-        block = self._stream.read1(BLOCK_BYTES)
-        while 0 < len(block) < len(_UTF8_MARK) and (
-            more := self._stream.read1(BLOCK_BYTES)
-        ):
-            block += more
+        try:
+            block = self._stream.read1(BLOCK_BYTES)
+            while 0 < len(block) < len(_UTF8_MARK) and (
+                more := self._stream.read1(BLOCK_BYTES)
+            ):
+                block += more
+        except OSError as error:  # such as a closed standard input
+            raise unreadable_list(self.name, error) from None
         if block.startswith(_UTF16_MARKS):
             raise UsageError(f"{self.name}: the list is UTF-16; save it as UTF-8")
         for mark, (compression, command) in _COMPRESSED.items():

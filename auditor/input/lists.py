@@ -35,7 +35,7 @@ from auditor.input.input_items import (
     parse_item,
     with_origin,
 )
-from auditor.input.input_labels import json_origin, row_origin
+from auditor.input.input_labels import json_has_sources, json_origin, row_origin
 from auditor.input.list_reader import (
     BLOCK_BYTES,
     MAX_LINE_CHARS,
@@ -237,7 +237,9 @@ def list_has_sources(first_line: str) -> bool:
 
     The line is the first that is neither blank nor a comment.
     """
-    if document_format(first_line) is not None or first_line.lstrip().startswith("{"):
+    if first_line.lstrip().startswith("{"):
+        return json_has_sources(first_line)
+    if document_format(first_line) is not None:
         return True
     _, columns = _csv_columns(first_line)
     return any(title and title.lower() not in FIELDS for title in columns)

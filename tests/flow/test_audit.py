@@ -148,6 +148,7 @@ def _expected(
         subject=content.subject,
         manifest_size=content.manifest_size,
         other_children=content.other_children,
+        untagged=False,
         warnings=(),
         audited_at=STARTED_AT,
     )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from auditor.input.input_items import InputOrigin, InputSelector, RejectedEntry
+from auditor.input.lists import list_has_sources
 from auditor.input.source_table import RecordedSources, SourceTable
 from auditor.oci.reference import Reference
 from tests.unit.input.test_lists import items
@@ -201,3 +202,22 @@ def test_repeats_are_no_items_of_their_own() -> None:
         True,
     ]
     assert InputOrigin().is_repeat is False
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('{"reference": "a", "team": "web"}', True),
+        ('{"apiVersion": "v1", "kind": "Pod"}', True),
+        ("{", True),  # the first line of a document
+        ('{"schema": 1, "kind": "image", "reference": "a", "sources": null}', False),
+        ('{"schema": 1, "kind": "image", "reference": "a", "sources": []}', True),
+        ('{"schema": 1, "kind": "failure", "reference": "a"}', False),
+        ("reference,team", True),
+        ("reference", False),
+    ],
+)
+def test_whether_a_list_has_sources_is_said_by_its_first_line(
+    line: str, expected: bool
+) -> None:
+    assert list_has_sources(line) is expected
