@@ -218,6 +218,14 @@ def keep_last_lines(table: str, key: str) -> str:
               AND {table}.rowid <> twice.kept"""
 
 
+def last_lines(lines: str, table: str) -> str:
+    """A query for the lines of which `keep_last_lines` kept the row in a table."""
+    return f"""
+        SELECT * FROM {lines} AS line SEMI JOIN {table} AS kept
+               ON kept.reference = line.reference
+                  AND kept.audited_at IS NOT DISTINCT FROM line.audited_at"""
+
+
 # -- columns --
 # DuckDB's types of the fields of records.
 

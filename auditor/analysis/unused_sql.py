@@ -18,7 +18,7 @@ from auditor.analysis.listing_sql import (
     TAG_PATTERN,
     path_glob,
 )
-from auditor.analysis.reports import foreign_layers, keep_last_lines
+from auditor.analysis.reports import foreign_layers, keep_last_lines, last_lines
 from auditor.analysis.untagged_sql import record_parts
 
 _PLACE = "registry, repository"
@@ -33,7 +33,8 @@ LOAD_REGISTRY = (
                pulled_at, audited_at
         FROM registry_line""",
     keep_last_lines("line", "reference"),
-    f"CREATE TABLE record AS {record_parts('registry_line')}",
+    f"CREATE VIEW last_line AS {last_lines('registry_line', 'line')}",
+    f"CREATE TABLE record AS {record_parts('last_line')}",
 )
 
 CREATE_RUNNING = """
@@ -177,7 +178,7 @@ JUDGE = (
                   IF NOT list_contains({foreign_layers("p.layers", "warnings")},
                                        l.digest)]) AS l
               FROM (SELECT registry, reference, warnings, unnest(platforms) AS p
-                    FROM registry_line WHERE kind = 'image')) AS image
+                    FROM last_line WHERE kind = 'image')) AS image
              JOIN judged USING (reference)""",
     """CREATE TABLE freed AS
        SELECT registry, digest, max(size) AS size

@@ -30,7 +30,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from auditor.analysis.reports import creation_time, foreign_layers, keep_last_lines
+from auditor.analysis.reports import (
+    creation_time,
+    foreign_layers,
+    keep_last_lines,
+    last_lines,
+)
 from auditor.analysis.untagged_sql import INCOMPLETE
 from auditor.model import SCHEMA1_TYPES
 from auditor.oci.attachments import DIGEST_TAG
@@ -167,11 +172,8 @@ _CONTENTS = f"""
 
 _TABLES = (
     # Without the lines that a later one replaces.
-    """CREATE VIEW record AS
-       SELECT * FROM report.lines SEMI JOIN line
-              ON line.reference = lines.reference
-                 AND line.audited_at IS NOT DISTINCT FROM lines.audited_at
-       WHERE lines.kind = 'image'""",
+    f"""CREATE VIEW record AS
+        FROM ({last_lines("report.lines", "line")}) WHERE kind = 'image'""",
     f"""CREATE TABLE relation AS
         SELECT DISTINCT registry, repository, r.parent, r.child, r.role, r.size,
                r.known, r.attached
