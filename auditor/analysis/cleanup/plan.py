@@ -29,10 +29,11 @@ from auditor.analysis.cleanup.selection import (
     DeletionChoice,
     add_attachment_tags,
     create_selection,
+    reference_query,
     select,
 )
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
-from auditor.analysis.query import checked_select, lock_reports, query_errors
+from auditor.analysis.query import lock_reports
 from auditor.analysis.reports import (
     add_reports,
     check_not_empty,
@@ -374,11 +375,18 @@ def open_plan(
         with_attachments=with_attachments,
         semantics=semantics,
     ) as connection:
-        # What goes with a deleted digest.
-        add_needed(connection, "family", "SELECT id FROM doomed", by_root=True)
-        for statement in PLAN_TABLES:
-            connection.execute(statement)
-        yield CleanupPlan(connection, semantics)
+        yield make_plan(connection, semantics)
+
+
+def make_plan(
+    connection: duckdb.DuckDBPyConnection, semantics: Semantics
+) -> CleanupPlan:
+    """The plan, from the tables of inventory, selection and rehearsal."""
+    # What goes with a deleted digest.
+    add_needed(connection, "family", "SELECT id FROM doomed", by_root=True)
+    for statement in PLAN_TABLES:
+        connection.execute(statement)
+    return CleanupPlan(connection, semantics)
 
 
 @contextmanager
@@ -402,31 +410,43 @@ def rehearsed(
             check_not_empty(connection, "no image runs; check --running")
             connection.execute("USE report")
         lock_reports(connection, [*files, *running_files])
-        checked = [_checked(connection, query) for query in queries]
+        if selection is not None:
+            checked = [reference_query(connection, query) for query in queries]
+            selection = DeletionChoice(selectors=selection.selectors, queries=checked)
         load_inventory(connection, semantics.storage)
         connection.execute(RUNNING_IMAGES if running_files else NONE_RUNNING)
         connection.execute(RUNNING_NODES)
-        create_selection(connection)
-        if selection is not None:
-            select(
-                connection,
-                DeletionChoice(selectors=selection.selectors, queries=checked),
-            )
-        else:
-            connection.execute("CREATE TABLE wanted_missing (reference VARCHAR)")
-        if rules:
-            apply_keep_rules(connection, rules)
-        else:
-            connection.execute("CREATE TABLE verdict (kept_unknown BOOLEAN)")
-        rehearse(connection, semantics)
-        # A signature can have a signature, and no more rounds than that make sense.
-        for _ in range(MAX_ATTACHMENT_ROUNDS if with_attachments else 0):
-            if not add_attachment_tags(connection):
-                break
-            rehearse(connection, semantics)
+        rehearse_deletions(
+            connection,
+            selection=selection,
+            rules=rules,
+            with_attachments=with_attachments,
+            semantics=semantics,
+        )
         yield connection
 
 
-def _checked(connection: duckdb.DuckDBPyConnection, query: str) -> str:
-    with query_errors(query):
-        return checked_select(connection, query)[0]
+def rehearse_deletions(
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    selection: DeletionChoice | None,
+    rules: Sequence[KeepRule],
+    with_attachments: bool,
+    semantics: Semantics,
+) -> None:
+    """Make the tables of selection and rehearsal, from those of the inventory."""
+    create_selection(connection)
+    if selection is not None:
+        select(connection, selection)
+    else:
+        connection.execute("CREATE TABLE wanted_missing (reference VARCHAR)")
+    if rules:
+        apply_keep_rules(connection, rules)
+    else:
+        connection.execute("CREATE TABLE verdict (kept_unknown BOOLEAN)")
+    rehearse(connection, semantics)
+    # A signature can have a signature, and no more rounds than that make sense.
+    for _ in range(MAX_ATTACHMENT_ROUNDS if with_attachments else 0):
+        if not add_attachment_tags(connection):
+            break
+        rehearse(connection, semantics)

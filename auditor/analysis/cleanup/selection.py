@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from auditor.analysis.cleanup.inventory import digest_of_tag
-from auditor.analysis.query import query_errors
+from auditor.analysis.query import checked_select, query_errors
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.oci.reference import (
@@ -35,7 +35,10 @@ _BATCH = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeletionChoice:
-    """What to delete. `selectors` are read once; `queries` are checked SELECTs."""
+    """What to delete. `selectors` are read once; `queries` are SELECTs of references.
+
+    `select` needs queries as `reference_query` makes them.
+    """
 
     selectors: Iterable[Selector] = ()
     queries: Sequence[str] = ()
@@ -53,7 +56,7 @@ def select(connection: duckdb.DuckDBPyConnection, selection: DeletionChoice) -> 
     """Fill `doomed` and `wanted_missing` with what the selection names.
 
     Raises `UsageError` for too many patterns, for a pattern that selects nothing, and
-    for a query that is not valid or has no references.
+    for a query that fails.
     """
     references: list[str] = []
     patterns = 0
@@ -111,22 +114,31 @@ def _want_matches(
 
 
 def _want_rows(connection: duckdb.DuckDBPyConnection, query: str) -> None:
-    """The references of a query: its column `reference`, or its only column."""
     connection.execute("USE report")
     with query_errors(query):
-        described = connection.execute(f"DESCRIBE SELECT * FROM ({query})").fetchall()
-        names = {row[0].lower(): row[0].replace('"', '""') for row in described}
-        name = names.get("reference") or next(iter(names.values()))
-        if "reference" not in names and len(names) > 1:
-            raise UsageError(
-                "--delete: the query must have a column reference, such as"
-                " SELECT reference FROM images"
-            )
-        connection.execute(
-            f'INSERT INTO main.wanted SELECT "{name}"::VARCHAR FROM ({query}) AS found'
-            f' WHERE "{name}" IS NOT NULL'
-        )
+        connection.execute(f"INSERT INTO main.wanted {query}")
     connection.execute("USE main")
+
+
+def reference_query(connection: duckdb.DuckDBPyConnection, query: str) -> str:
+    """A query for the references of another: its column `reference`, or its only one.
+
+    The connection uses the schema of the reports. Raises `UsageError` for a query that
+    is not valid or has no references.
+    """
+    with query_errors(query):
+        query, _ = checked_select(connection, query)
+        described = connection.execute(f"DESCRIBE SELECT * FROM ({query})").fetchall()
+    names = {row[0].lower(): row[0].replace('"', '""') for row in described}
+    name = names.get("reference") or next(iter(names.values()))
+    if "reference" not in names and len(names) > 1:
+        raise UsageError(
+            "--delete: the query must have a column reference, such as"
+            " SELECT reference FROM images"
+        )
+    return (
+        f'SELECT "{name}"::VARCHAR FROM ({query}) AS found WHERE "{name}" IS NOT NULL'
+    )
 
 
 # -- patterns as regular expressions of RE2 --
