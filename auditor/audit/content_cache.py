@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
 
+from auditor.audit.attached_blob import checked_size, fetch_attached_blob
 from auditor.audit.fetch_manifest import DIGEST_HEADER, fetch_manifest
 from auditor.audit.memory_sizes import (
     MAX_CONFIGS_BYTES,
@@ -27,9 +28,9 @@ from auditor.audit.memory_sizes import (
 from auditor.audit.shared_failures import SharedFailures
 from auditor.cache.batch import Confirmation
 from auditor.cache.digest_cache import DigestCache
-from auditor.errors import Failure, FailureKind, ProtocolError, Stage
+from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.oci.descriptor import essence
+from auditor.oci.descriptor import Descriptor, essence
 from auditor.oci.image_config import ImageConfig, parse_image_config
 from auditor.oci.manifest import VerifiedManifest, verify_manifest
 from auditor.oci.schema1 import Schema1Manifest
@@ -309,29 +310,31 @@ class ContentCache:
     # -- other blobs -----------------------------------------------------------
 
     async def blob(
-        self, registry: Registry, repository: str, digest: str, *, max_bytes: int
+        self, registry: Registry, repository: str, blob: Descriptor, *, max_bytes: int
     ) -> bytes | Failure:
-        """A blob that is not a config, such as a signature: from the cache, or fetched.
+        """A blob of an attachment, such as a signature: from the cache, or fetched.
 
-        It is not kept in memory.
+        It is not kept in memory. The failures are those of `fetch_attached_blob`.
         """
         name = registry.name
-        key = self._key(BLOBS, name, repository, digest)
+        key = self._key(BLOBS, name, repository, blob.digest)
 
         async def fetch() -> bytes | Failure:
             stored = self._stored_blob(key)
             if stored is not None:
-                return stored
-            blob = await registry.get_blob(
-                repository, digest, max_bytes=max_bytes, stage=Stage.BLOB
+                return checked_size(stored, blob)
+            raw = await fetch_attached_blob(
+                registry, repository, blob, max_bytes=max_bytes
             )
-            if isinstance(blob, bytes):
-                self.digest_cache.put(name, digest, blob, content_type=BLOB)
+            if isinstance(raw, bytes):
+                self.digest_cache.put(name, blob.digest, raw, content_type=BLOB)
                 self._usable.put(key, True)
-            return blob
+            return raw
 
+        # Manifests that state another size fail for themselves alone.
+        flight = f"{blob.digest} of {blob.size} bytes"
         return await self._fetch_once(
-            (BLOBS, name, repository, digest), lambda: None, fetch
+            (BLOBS, name, repository, flight), lambda: None, fetch
         )
 
     def _stored_blob(self, key: _Key) -> bytes | None:

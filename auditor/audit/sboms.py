@@ -20,12 +20,13 @@ import anyio
 import anyio.to_thread
 import orjson
 
+from auditor.audit.attached_blob import fetch_attached_blob
 from auditor.audit.content_cache import ContentCache
 from auditor.cache.digest_cache import DigestCache
-from auditor.errors import Failure, FailureKind, ProtocolError, Stage
+from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.oci.attachments import sbom_documents
-from auditor.oci.descriptor import Descriptor, is_digest
+from auditor.oci.descriptor import Descriptor
 from auditor.oci.manifest import ImageManifest, VerifiedManifest
 from auditor.oci.reference import Reference
 from auditor.oci.sbom import MAX_SBOM_BYTES, Sbom, parse_sbom
@@ -95,9 +96,10 @@ class SbomReader:
         self._cache = cache
         self._content = content
         self._is_late = is_late
-        self._flights: SingleFlight[str, dict[str, Any] | Failure | None] = (
-            SingleFlight()
-        )
+        # By digest and size: manifests that state another size fail for themselves.
+        self._flights: SingleFlight[
+            tuple[str, int], dict[str, Any] | Failure | None
+        ] = SingleFlight()
         self._large = anyio.Lock()
         self.counts: Counter[str] = Counter()
 
@@ -169,12 +171,6 @@ class SbomReader:
         """The line of a document; None if it is a statement about something else."""
         descriptor = document.descriptor
         attachment = document.attachment.digest
-        if not is_digest(descriptor.digest):
-            failure = Failure(
-                kind=FailureKind.UNSUPPORTED_MEDIA_TYPE,
-                detail="its digest cannot be verified",
-            )
-            return self._failed(attachment, descriptor, failure)
         found = self._cached(document)
         result: dict[str, Any] | Failure | None
         if found:
@@ -182,7 +178,7 @@ class SbomReader:
             self.counts["from_cache"] += result is not None
         else:
             result = await self._flights.run(
-                descriptor.digest, lambda: self._fetch(document)
+                (descriptor.digest, descriptor.size), lambda: self._fetch(document)
             )
         if result is None:
             return None
@@ -198,15 +194,7 @@ class SbomReader:
         )
 
     async def _fetch(self, document: _Document) -> dict[str, Any] | Failure | None:
-        descriptor = document.descriptor
-        if descriptor.size > MAX_SBOM_BYTES:
-            limit = f"{MAX_SBOM_BYTES // 1024**2} MiB"
-            return Failure(
-                kind=FailureKind.TOO_LARGE,
-                detail=f"the document has {descriptor.size} bytes; more than {limit}"
-                " are not read",
-            )
-        if descriptor.size > LARGE_BYTES:
+        if document.descriptor.size > LARGE_BYTES:
             async with self._large:
                 return await self._fetch_and_parse(document)
         return await self._fetch_and_parse(document)
@@ -217,11 +205,8 @@ class SbomReader:
         descriptor = document.descriptor
 
         async def fetch(registry: Registry, place: Reference) -> Any:
-            return await registry.get_blob(
-                place.repository,
-                descriptor.digest,
-                max_bytes=descriptor.size or MAX_SBOM_BYTES,
-                stage=Stage.BLOB,
+            return await fetch_attached_blob(
+                registry, place.repository, descriptor, max_bytes=MAX_SBOM_BYTES
             )
 
         raw = await self._first(document.attachment, fetch)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from auditor.audit.content_cache import ContentCache
 from auditor.config.signature_policy import SignaturePolicy
-from auditor.errors import Failure
+from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
 from auditor.model import (
     Attachment,
@@ -51,6 +51,8 @@ MAX_BLOB_BYTES = 1024 * 1024
 # Images whose result is kept, some 1 KB each.
 MAX_IMAGES = 2048
 
+# Failures of a blob that is not what its manifest says.
+_DAMAGED = frozenset({FailureKind.TOO_LARGE, FailureKind.DIGEST_MISMATCH})
 _SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning."
 _BUNDLE = "application/vnd.dev.sigstore.bundle"
 _NOTATION_TYPES = frozenset({"application/jose+json", "application/cose"})
@@ -204,14 +206,11 @@ class SignatureVerifier:
         if verdict := _without_content(format_, layer, keys):
             return verdict
         raw = await self._content.blob(
-            search.registry, search.repository, layer.digest, max_bytes=MAX_BLOB_BYTES
+            search.registry, search.repository, layer, max_bytes=MAX_BLOB_BYTES
         )
         if isinstance(raw, Failure):
-            return verdicts.unread(raw.detail)
-        if len(raw) != layer.size:
-            return verdicts.invalid(
-                f"it has {len(raw)} bytes, and {layer.size} in its manifest"
-            )
+            is_damaged = raw.kind in _DAMAGED
+            return (verdicts.invalid if is_damaged else verdicts.unread)(raw.detail)
         return self._content_verdict(search, format_, layer, raw, keys)
 
     def _content_verdict(
