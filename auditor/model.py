@@ -219,11 +219,12 @@ class PlatformRecord:
     `layers` are base first, or None if the manifest is missing (a sparse index), or if
     they are too many for a record: then `is_present` is true. `size` is the compressed
     bytes of the distinct layers. `config` is None if no config was fetched, `base` if
-    no base image is named. `layer_traits` are sorted. `variant` is what the registry
-    returned; `architectures` of the record is normalised. `alternatives` are the same
-    platform in other compressions: they do not count in sizes. `manifest_size` and
-    `config_size` are the bytes of the two documents; None if the registry does not have
-    the manifest, `config_size` also for schema 1, which has no config.
+    neither the image nor its index names one. `layer_traits` are sorted. `variant` is
+    what the registry returned; `architectures` of the record is normalised.
+    `alternatives` are the same platform in other compressions: they do not count in
+    sizes. `manifest_size` and `config_size` are the bytes of the two documents; None if
+    the registry does not have the manifest, `config_size` also for schema 1, which has
+    no config.
     """
 
     os: str | None

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 # As in `analysis.layers`: Docker allows no more, and it bounds hostile manifests.
 _MAX_BASE_LAYERS = 127
-_BASE_NAME = "org.opencontainers.image.base.name"
-_BASE_DIGEST = "org.opencontainers.image.base.digest"
 
 
 def create_end_of_life(
@@ -55,16 +53,12 @@ def create_end_of_life(
         connection.execute(statement)
 
 
-# An annotation of the index names the base of the platforms that name none.
 _LINES = f"""
     CREATE TABLE eol_line AS
     SELECT reference, registry, digest, audited_at,
            TRY_CAST(left(audited_at, 10) AS DATE) AS audited_on,
            {END_OF_LIFE_DATE} AS attached,
-           map_extract(annotations, '{_BASE_NAME}')[1] AS base_name,
-           map_extract(annotations, '{_BASE_DIGEST}')[1] AS base_digest,
-           [{{'manifest': p.digest, 'name': coalesce(p.base.name, base_name),
-              'digest': coalesce(p.base.digest, base_digest),
+           [{{'manifest': p.digest, 'name': p.base.name, 'digest': p.base.digest,
               'layers': [l.digest FOR l IN p.layers[1:{_MAX_BASE_LAYERS + 1}]]}}
             FOR p IN platforms IF p.layers IS NOT NULL] AS platforms
     FROM $lines WHERE kind = 'image' AND content = 'image'"""

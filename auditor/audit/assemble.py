@@ -29,6 +29,7 @@ from auditor.audit.image_metadata import (
     schema1_platform,
     sort_attachments,
     supply_chain_status,
+    with_base_of_index,
 )
 from auditor.audit.memory_sizes import (
     ATTACHMENTS_LEFT_OUT,
@@ -239,6 +240,7 @@ class _Assembly:
         if not isinstance(manifest, Schema1Manifest):
             artifact_type, annotations = manifest.artifact_type, manifest.annotations
             subject = manifest.subject
+            platforms = with_base_of_index(platforms, annotations)
         if (size := mapping_json_bytes(annotations)) > MAX_RECORD_BYTES:
             self._warn(
                 WarningCode.PARTS_LEFT_OUT,

@@ -25,7 +25,6 @@ from dataclasses import replace
 from auditor.audit.content_cache import HEAD_NOT_SUPPORTED, ContentCache
 from auditor.audit.fetch_manifest import DIGEST_HEADER
 from auditor.audit.image import first_success
-from auditor.audit.image_metadata import base_image
 from auditor.audit.resolve import SAME_FOR_GET, Resolver, header_digest
 from auditor.errors import Failure, ProtocolError
 from auditor.fast_dataclass import dataclass
@@ -260,18 +259,13 @@ Checks = tuple[BaseCheck, ...]
 
 
 def named_bases(record: ImageRecord) -> Mapping[BaseImage, Sequence[PlatformRecord]]:
-    """The bases that a record names, sorted, each with its platforms.
-
-    A platform that names none has that of the index, if its annotations name one.
-    """
+    """The bases that a record names, sorted, each with its platforms."""
     if record.content is not ContentKind.IMAGE:
         return {}
-    of_index = base_image(record.annotations, {})
     named: dict[BaseImage, list[PlatformRecord]] = defaultdict(list)
     for platform in record.platforms:
-        base = platform.base or of_index
-        if base is not None and platform.is_present:
-            named[base].append(platform)
+        if platform.base is not None and platform.is_present:
+            named[platform.base].append(platform)
     order = sorted(named, key=lambda base: (base.name or "", base.digest or ""))
     return {base: named[base] for base in order}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fnmatch import translate
 
 from auditor.audit.memory_sizes import children_bytes, image_bytes
@@ -37,6 +37,7 @@ from auditor.model import (
 )
 from auditor.oci.attachments import Evidence, evidence_of
 from auditor.oci.descriptor import MAX_SIZE, Descriptor
+from auditor.oci.encoding import cut_name
 from auditor.oci.image_config import ImageConfig, layer_traits
 from auditor.oci.manifest import ImageManifest, VerifiedManifest
 from auditor.oci.platform import (
@@ -383,6 +384,24 @@ def base_image(
         for key in (_BASE_NAME, _BASE_DIGEST)
     )
     return BaseImage(name=name, digest=digest) if name or digest else None
+
+
+def with_base_of_index(
+    platforms: tuple[PlatformRecord, ...], annotations: Mapping[str, str]
+) -> tuple[PlatformRecord, ...]:
+    """The platforms, those that name no base with that of the index's annotations."""
+    base = base_image(annotations, {})
+    if base is None:
+        return platforms
+    # Cut: an index can have hundreds of platforms, and each names it in the record.
+    base = BaseImage(
+        name=None if base.name is None else cut_name(base.name),
+        digest=None if base.digest is None else cut_name(base.digest),
+    )
+    return tuple(
+        replace(one, base=base) if one.base is None and one.is_present else one
+        for one in platforms
+    )
 
 
 def schema1_platform(

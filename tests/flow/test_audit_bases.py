@@ -12,7 +12,7 @@ import pytest
 from auditor.config import RegistrySettings
 from auditor.demo.demo_tokens import DemoAccount
 from auditor.demo.image_builder import BuiltImage, image, index, layer
-from auditor.model import BaseCheck, ImageRecord, Shape, WarningCode
+from auditor.model import BaseCheck, BaseImage, ImageRecord, Shape, WarningCode
 from auditor.report.shapes import encoder
 from tests.flow.harness import Lab, Outcome, lab, service
 from tests.support.fault_actions import Answer, Hold
@@ -171,8 +171,22 @@ async def test_the_annotations_of_an_index_name_the_base_of_its_platforms() -> N
         }
         plain = [app(None, None, platform=one) for one in (AMD64, ARM64)]
         here.content.add("team/app", index(plain, annotations=annotations), "1")
-        check = only(await checked(here))
+        outcome = await checked(here)
+        check = only(outcome)
         assert (check.is_stale, check.platforms) == (False, (AMD64, ARM64))
+        # So that every other question about bases has them, too.
+        base = BaseImage(name=here.ref("base/debian:12"), digest=OLD.root.digest)
+        assert [one.base for one in outcome.image.platforms] == [base, base]
+
+
+async def test_a_long_base_of_an_index_is_cut_in_each_platform() -> None:
+    async with lab() as here:
+        annotations = {"org.opencontainers.image.base.name": "x" * 5000}
+        plain = [app(None, None, platform=one) for one in (AMD64, ARM64)]
+        here.content.add("team/app", index(plain, annotations=annotations), "1")
+        for platform in (await checked(here)).image.platforms:
+            assert platform.base is not None
+            assert len(platform.base.name or "") < 1100
 
 
 async def test_a_warm_night_costs_one_head_even_if_the_base_has_moved(

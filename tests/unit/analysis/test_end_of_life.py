@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -135,13 +134,6 @@ def test_the_table_is_for_named_bases(
         assert found[1] == f"the table, */debian:11*, for its base {base}"
 
 
-def test_an_annotation_of_the_index_names_the_base(tmp_path: Path) -> None:
-    annotations = {"org.opencontainers.image.base.name": "debian:11"}
-    record = one("team/app:1", "a", APP, annotations=annotations)
-    (found,) = ends(tmp_path, record, table=DEBIAN).values()
-    assert found[0] == ENDS
-
-
 def test_the_layers_of_an_image_begin_with_those_of_its_base(tmp_path: Path) -> None:
     records: list[Record] = [
         one("base/debian:11", "a", *OS),
@@ -184,35 +176,6 @@ def test_a_copy_of_an_image_has_its_date(tmp_path: Path) -> None:
         table=DEBIAN,
     )
     assert found["copies/os:1"][0] == ENDS
-
-
-def test_dates_of_bases_equal_a_search_without_sql(tmp_path: Path) -> None:
-    """Against a comparison of all layers, over randomly layered images."""
-    chosen = random.Random(11)
-    for _ in range(8):
-        records = []
-        for number in range(12):
-            layers = [layer(chosen.choice("12")) for _ in range(chosen.randint(1, 3))]
-            name = chosen.choice(["debian", "app"])
-            records.append(one(f"team/{name}{number}:1", f"{number:x}", *layers))
-        table = {"*/debian*": ENDS}
-        found = ends(tmp_path, *records, table=table)
-
-        def layers_of(record: ImageRecord) -> list[str]:
-            return [each.digest for each in record.platforms[0].layers or ()]
-
-        for record in records:
-            mine = layers_of(record)
-            bases = [
-                other
-                for other in records
-                if len(layers_of(other)) < len(mine)
-                and mine[: len(layers_of(other))] == layers_of(other)
-            ]
-            dated = [one for one in (record, *bases) if "debian" in one.repository]
-            day, _, is_known = found[record.reference.removeprefix("r.example.com/")]
-            assert day == (ENDS if dated else None)
-            assert is_known == bool(dated or bases)
 
 
 def test_it_is_unknown_if_a_platform_has_no_base(tmp_path: Path) -> None:

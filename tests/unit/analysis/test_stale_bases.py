@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import duckdb
 import pytest
 
 from auditor.analysis.base_names import canonical_base
-from auditor.analysis.stale_bases import BaseTotals, Rebuild, open_base_inventory
+from auditor.analysis.stale_bases import BaseTotals, open_base_inventory
 from auditor.errors import ProtocolError
 from auditor.model import BaseCheck, BaseImage, ContentKind, ImageRecord, Record
 from auditor.oci.reference import parse_reference
@@ -143,62 +142,6 @@ def test_without_a_check_the_names_of_bases_are_counted(tmp_path: Path) -> None:
         (row,) = inventory.bases()
         assert (row.base, row.not_asked, row.current_digest) == (DEBIAN, 2, None)
         assert list(inventory.rebuilds()) == []
-
-
-def test_rebuilds_equal_a_search_without_sql(tmp_path: Path) -> None:
-    """Against walks over randomly named bases."""
-    chosen = random.Random(7)
-    names = [f"r.example.com/team/app{number}:1" for number in range(12)]
-    for _ in range(6):
-        records = []
-        for number in range(12):
-            checks = tuple(
-                base(name, is_stale=chosen.random() < 0.5, digest=None)
-                for name in sorted(chosen.sample(names, chosen.randrange(3)))
-            )
-            records.append(one(f"team/app{number}", f"{number:x}", *checks))
-        report = write_report(tmp_path / "report.jsonl", records)
-        with open_base_inventory([report]) as inventory:
-            found = {row.reference: row for row in inventory.rebuilds()}
-        assert found == {row.reference: row for row in _rebuilds(records)}
-
-
-def _rebuilds(records: list[ImageRecord]) -> list[Rebuild]:
-    def is_stale(record: ImageRecord) -> bool:
-        return any(check.is_stale for check in record.bases or ())
-
-    def bases_of(record: ImageRecord) -> set[str]:
-        return {check.reference or "" for check in record.bases or ()}
-
-    found = []
-    for record in filter(is_stale, records):
-        below = {record.reference}
-        while True:
-            more = {one.reference for one in records if bases_of(one) & below}
-            if more <= below:
-                break
-            below |= more
-        after = [
-            one.reference
-            for one in records
-            if one is not record and is_stale(one) and one.reference in bases_of(record)
-        ]
-        stale = {
-            check.reference or "" for check in record.bases or () if check.is_stale
-        }
-        found.append(
-            Rebuild(
-                reference=record.reference,
-                repository=record.repository,
-                registry=record.registry,
-                digest=record.digest,
-                mends=len(below),
-                references=1,
-                bases=tuple(sorted(stale)),
-                after=min(after, default=None),
-            )
-        )
-    return found
 
 
 @pytest.mark.parametrize(

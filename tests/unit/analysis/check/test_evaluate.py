@@ -296,6 +296,7 @@ EXAMPLES = {
             "production.required_annotations",
             "production.required_labels",
             "releases.required_attachments",
+            "releases.required_signature",
         ],
         ["production.max_age", "production.required_platforms"],
     ),
