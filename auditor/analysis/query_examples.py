@@ -10,11 +10,15 @@ from auditor.fast_dataclass import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryExample:
-    """A question, its SQL, and what the audit must have recorded for an answer."""
+    """A question, its SQL, and what the audit must have recorded for an answer.
+
+    `options` of `query` follow the report, such as the SBOM file.
+    """
 
     question: str
     sql: str
     needs: str | None = None
+    options: str = ""
 
 
 EXAMPLES = (
@@ -103,6 +107,47 @@ EXAMPLES = (
         sql="""\
   select reference, signed, has_sbom, has_provenance from images
   where content = 'image' and (signed = false or has_sbom = false)""",
+    ),
+    QueryExample(
+        question="Images that no key verifies, and what is wrong with their signatures",
+        needs="audit --verify-signatures POLICY",
+        sql="""\
+  select i.reference, i.not_verified_by, s.format, s.state, s.reason
+  from images i left join signatures s using (reference)
+  where i.verified_by = [] order by i.reference""",
+    ),
+    QueryExample(
+        question="Images whose base image has moved",
+        needs="audit --check-bases",
+        sql="""\
+  select reference, base_reference, digest, current_digest
+  from bases where is_stale order by base_reference, reference""",
+    ),
+    QueryExample(
+        question="Which teams run images in schema 1, past their support, or unsigned",
+        needs="audit -f LIST --attachments all, where the list has a column team",
+        sql="""\
+  select l.value as team, count(*) filter (i.schema_version = 1) as schema_1,
+         count(*) filter (i.end_of_life < i.audited_at) as ended,
+         count(*) filter (not i.signed) as unsigned
+  from input_labels l join images i using (reference)
+  where l.name = 'team' group by all order by all""",
+    ),
+    QueryExample(
+        question="Which workloads run an image that could not be audited",
+        needs="audit -f kubernetes.yaml, or audit --cluster",
+        sql="""\
+  select s.namespace, s.workload, s.container, f.reference, f.failure
+  from sources s join failures f using (reference) order by all""",
+    ),
+    QueryExample(
+        question="The packages in most images",
+        needs="audit --sbom sboms.jsonl",
+        options="--sbom sboms.jsonl",
+        sql="""\
+  select name, type, count(distinct reference) as images,
+         count(distinct version) as versions
+  from packages group by all order by images desc, name limit 20""",
     ),
     QueryExample(
         question="Attachments by type",

@@ -121,6 +121,7 @@ def _example_lines(arguments: tuple[str, ...]) -> Iterator[str]:
         yield f"# {example.question}"
         if example.needs:
             yield f"# (needs auditor {example.needs})"
-        yield f'auditor query {report} "'
+        options = f" {example.options}" if example.options else ""
+        yield f'auditor query {report}{options} "'
         yield f'{example.sql}"'
         yield ""

@@ -43,11 +43,17 @@ def test_every_column_of_the_views_has_a_meaning(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.question)
 def test_every_example_of_query_runs_and_is_documented(
-    example: QueryExample, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    example: QueryExample,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     report = write_report(tmp_path / "r", RECORDS)
-    assert run(["query", report, example.sql]) == 0
+    (tmp_path / "sboms.jsonl").touch()
+    assert run(["query", report, *example.options.split(), example.sql]) == 0
     assert capsys.readouterr().out
     text = (DOCS / "query.md").read_text(encoding="utf-8")
     assert example.question in text
-    assert f'auditor query report.jsonl "\n{example.sql}"' in text
+    arguments = " ".join(filter(None, ["report.jsonl", example.options]))
+    assert f'auditor query {arguments} "\n{example.sql}"' in text
