@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from auditor.analysis.stale_bases import Rebuild, open_base_inventory
 from auditor.model import ImageRecord
 from tests.examples import examples
+from tests.records import layer
 from tests.reports import write_report
 from tests.unit.analysis import test_end_of_life as dates
 from tests.unit.analysis import test_stale_bases as stale
@@ -89,7 +90,7 @@ def layered_images(draw: st.DrawFn) -> list[ImageRecord]:
     found = []
     for number, digits in enumerate(lists):
         name = draw(st.sampled_from(["debian", "app"]))
-        layers = map(dates.layer, digits)
+        layers = map(layer, digits)
         found.append(dates.one(f"team/{name}{number}:1", f"{number:x}", *layers))
     return found
 
