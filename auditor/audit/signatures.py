@@ -48,8 +48,10 @@ MAX_SIGNATURES = 100
 MAX_RECORDED = 50
 # cosign's payloads have 300 bytes; envelopes with three certificates have 8 KB.
 MAX_BLOB_BYTES = 1024 * 1024
-# Images whose result is kept, some 1 KB each.
+# Images whose result is kept, some 1 KB each; 50 signatures have some 60 KB.
 MAX_IMAGES = 2048
+MAX_RESULTS_BYTES = 16 * 1024 * 1024
+_SIGNATURE_BYTES = 1200
 
 # Failures of a blob that is not what its manifest says.
 _DAMAGED = frozenset({FailureKind.TOO_LARGE, FailureKind.DIGEST_MISMATCH})
@@ -99,7 +101,9 @@ class SignatureVerifier:
         self._content = content
         self._policy = policy
         self._clock = clock
-        self._results: Lru[_Key, VerifiedSignatures] = Lru(MAX_IMAGES)
+        self._results: Lru[_Key, VerifiedSignatures] = Lru(
+            MAX_IMAGES, MAX_RESULTS_BYTES
+        )
         self._flights: SingleFlight[_Key, VerifiedSignatures] = SingleFlight()
 
     def keys_for(self, registry: str, repository: str) -> tuple[ImageSigningKey, ...]:
@@ -120,7 +124,8 @@ class SignatureVerifier:
                 is_certain=lambda result: not result.warnings,
             )
             if not known.warnings and search.is_complete:
-                self._results.put(key, known)
+                size = _SIGNATURE_BYTES * (1 + len(known.signatures or ()))
+                self._results.put(key, known, size)
         return known
 
     async def _verify(
