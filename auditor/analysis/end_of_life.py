@@ -11,7 +11,8 @@ The sources of a date, of which the earliest counts:
   platforms begin.
 
 It cannot be known for an image that has no date and a platform without a base: none is
-named, and no other image of the report ends where its own layers begin.
+named, or only the digest of one that is not in the report, and no other image of the
+report ends where its own layers begin.
 """
 
 # ruff: noqa: S608  (the SQL is made of constants and names of tables)
@@ -78,6 +79,10 @@ _TABLES = (
        FROM (SELECT reference, p.manifest, p.name, p.digest
              FROM (SELECT reference, unnest(platforms) AS p FROM eol_line))
        WHERE coalesce(name, digest) IS NOT NULL""",
+    # A base without a name is only known if it is in the report.
+    """CREATE TABLE eol_digest AS
+       SELECT digest FROM eol_line
+       UNION SELECT unnest([p.manifest FOR p IN platforms]) FROM eol_line""",
     """CREATE TABLE eol_layers AS
        SELECT DISTINCT manifest, layers, len(layers) AS n,
               md5_number(array_to_string(layers, ' ')) AS prefix
@@ -141,7 +146,9 @@ _TABLES = (
            SELECT DISTINCT reference
            FROM (SELECT reference, p.manifest
                  FROM (SELECT reference, unnest(platforms) AS p FROM eol_line))
-                ANTI JOIN eol_named USING (reference, manifest)
+                ANTI JOIN (FROM eol_named
+                           WHERE name IS NOT NULL OR digest IN (FROM eol_digest))
+                    USING (reference, manifest)
                 ANTI JOIN eol_probable USING (manifest)),
        without_layers AS (
            SELECT reference FROM eol_line WHERE len(platforms) = 0)

@@ -189,11 +189,15 @@ def test_it_is_unknown_if_a_platform_has_no_base(tmp_path: Path) -> None:
     both = one("team/both:1", "a", platforms=parts(named, named))
     half = one("team/half:1", "b", platforms=parts(named, None))
     none = one("team/none:1", "c", platforms=())
+    # The table has patterns of names, and the report has no image of this digest.
+    unseen = BaseImage(name=None, digest=digest("9"))
+    digit = one("team/digest:1", "e", platforms=parts(unseen))
     chart = one("team/chart:1", "d", content=ContentKind.ARTIFACT)
-    assert ends(tmp_path, both, half, none, chart) == {
+    assert ends(tmp_path, both, half, none, digit, chart) == {
         "team/both:1": (None, None, True),
         "team/half:1": WITHOUT,
         "team/none:1": WITHOUT,
+        "team/digest:1": WITHOUT,
     }
 
 
