@@ -96,6 +96,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         audit("mirror.jsonl", elsewhere)
         change(content)
         audit("report.jsonl")
+        (files / "sboms.jsonl").touch()
         report = (files / "report.jsonl").read_bytes()
         (files / "nightly/2026-11-24.jsonl.gz").write_bytes(gzip.compress(report))
         (files / "references.txt").write_text(f"{host}/team/app:1.1\n{host}/team/web\n")
