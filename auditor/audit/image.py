@@ -28,6 +28,7 @@ from auditor.audit.signatures import (
     SignatureVerifier,
 )
 from auditor.cache.digest_cache import DigestCache
+from auditor.config import AttachmentMode
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.model import (
     ContentKind,
@@ -76,6 +77,7 @@ class _Steps:
         self.repository_data = RepositoryDataCollector(
             self.content, options, self.resolver, blobs
         )
+        self.records_attachments = options.attachments is not AttachmentMode.NONE
         self.signatures: SignatureVerifier | None = None
         if options.signatures is not None:
             self.signatures = SignatureVerifier(self.content, options.signatures, clock)
@@ -228,7 +230,8 @@ class ImageAuditor:
             architectures=metadata.architectures,
             platforms=metadata.platforms,
             platforms_left_out=metadata.platforms_left_out,
-            attachments=data.attachments,
+            # With `--attachments none` they are only searched for signatures.
+            attachments=data.attachments if steps.records_attachments else (),
             signed=status.signed,
             has_sbom=status.has_sbom,
             has_provenance=status.has_provenance,

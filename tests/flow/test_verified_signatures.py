@@ -297,6 +297,19 @@ async def test_a_signature_of_each_platform_does_not_cover_the_index(
         assert one.signatures == ()
 
 
+async def test_signatures_are_verified_without_attachments_in_the_record(
+    tmp_path: Path,
+) -> None:
+    async with lab(signed_content("cosign-p256")) as here:
+        record = await audited(
+            here,
+            "signed/cosign-p256:1",
+            write_policy(tmp_path, "p256"),
+            attachments=AttachmentMode.NONE,
+        )
+    assert (record.verified_by, record.attachments) == (("p256",), ())
+
+
 async def test_attachments_are_not_asked_for_signatures(tmp_path: Path) -> None:
     async with lab(signed_content("cosign-p256")) as here:
         outcome = await here.audit(
