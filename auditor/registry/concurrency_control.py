@@ -15,6 +15,8 @@ were sent since the limit last moved, about as many as are in flight.
   is tried. If that brought as many answers as before, a half of that is tried, until
   there is no queue: the round trips then are the new baselines. If answers were as slow
   as before, there was no queue, and slow start goes on.
+- The client. Its own delay is no part of round trips (loop_turns.py). While answers
+  wait for it longer than they took, more requests bring nothing: the limit stays.
 - Trial. A queue in a part of the host does not show in round trips: now and then, half
   of the limit is tried without a sign of a queue (half_limit_trial.py).
 - Baselines. One for each class of requests, since kinds and sizes differ in work. They
@@ -51,6 +53,8 @@ MIN_ROUND, MIN_QUICK_ROUND, MAX_ROUND = 16, 8, 96
 SMALL, SMALL_FACTOR = 9, 1.75
 # The limit grows only if requests waited for it at so many of the answers.
 FULL = 0.75
+# And not if its answers wait longer for the client than they took.
+CLIENT_BUSY = 1.0
 # Of a class, fewer answers say nothing.
 MIN_SAMPLES = 3
 # A round trip counts for at most so many medians of its round.
@@ -191,6 +195,8 @@ class ConcurrencyControl:
         self._settling = 0
         self._round_size = MIN_QUICK_ROUND
         self._answers = self._full_answers = 0
+        # How long its answers took, and then waited for the client.
+        self._host_s = self._client_s = 0.0
         # The limit to return to after the baselines were measured with a lower one.
         self._settled_limit = 0  # that of the last round
         self._probe: _Probe | None = None
@@ -233,10 +239,12 @@ class ConcurrencyControl:
         sent_at: float,
         now: float,
         is_full: bool,
+        waited_s: float = 0.0,
     ) -> None:
         """Count an answer to a request of this class, sent at `sent_at`.
 
-        `is_full`: requests waited for the limit.
+        `is_full`: requests waited for the limit. `waited_s`: how long the answer then
+        waited for the client, which is no part of the round trip.
         """
         result = self._trial.count(
             now, limit=self.limit, is_full=is_full, round_trip_s=self.round_trip_s or 0
@@ -254,6 +262,8 @@ class ConcurrencyControl:
         found.round_trips.append(round_trip_s)
         self._answers += 1
         self._full_answers += is_full
+        self._host_s += round_trip_s
+        self._client_s += waited_s
         if self._answers >= self._round_size:
             self._end_round(now)
 
@@ -279,6 +289,7 @@ class ConcurrencyControl:
     def _start_round(self, now: float) -> None:
         self._round_at = now
         self._answers = self._full_answers = 0
+        self._host_s = self._client_s = 0.0
         for one in self._classes.values():
             one.round_trips.clear()
         # The first answers after a move show the queue that it leaves behind. Slow
@@ -297,6 +308,8 @@ class ConcurrencyControl:
 
     def _end_round(self, now: float) -> None:
         is_full = self._full_answers >= FULL * self._answers
+        if self.limit >= SMALL and self._client_s > CLIENT_BUSY * self._host_s:
+            is_full = False  # the client is what holds requests back
         if self._refusals is not None:
             self._recover(now)
         elif not self._follows_latency:

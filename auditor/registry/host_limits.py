@@ -221,6 +221,7 @@ class ConcurrencyLimiter:
             sent_at=sent_at,
             now=now,
             is_full=self._slots.free < 1,
+            waited_s=response.waited_s,
         )
         if control.limit != self._slots.limit:
             self._set_limit(now)

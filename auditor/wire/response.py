@@ -66,8 +66,9 @@ class Headers(Protocol):
 class Response:
     """A response with its whole body. `url` is the URL after redirects.
 
-    `round_trip_s`: seconds from the request to the end of the response on the same
-    connection, those of the last redirect; None if they are not known.
+    `round_trip_s`: seconds from the request, written on its connection, to the arrival
+    of the response's last byte, those of the last redirect; None if they are not known.
+    `waited_s`: the seconds after that until the program went on with it.
     """
 
     status: int
@@ -75,6 +76,7 @@ class Response:
     body: bytes
     url: str
     round_trip_s: float | None = None
+    waited_s: float = 0.0
 
     @property
     def content_type(self) -> str | None:

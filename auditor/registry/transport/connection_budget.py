@@ -23,6 +23,7 @@ from typing import Protocol, TypeVar
 
 import aiohappyeyeballs
 
+from auditor.registry.transport.loop_turns import LoopTurns
 from auditor.util.open_files import free_descriptors, is_out_of_descriptors
 from auditor.util.resizable_semaphore import ResizableSemaphore
 
@@ -77,7 +78,8 @@ class ConnectionBudget:
 
     `descriptors` may be used for connections: half of them at a time, as others are
     needed for look-ups and for the second address of a host. `max_per_host` and
-    `max_lookups` are the parts of one host and of look-ups.
+    `max_lookups` are the parts of one host and of look-ups. `turns` are those of the
+    event loop that all connections share.
     """
 
     def __init__(self, descriptors: int | None = None) -> None:
@@ -87,6 +89,7 @@ class ConnectionBudget:
         self.requests = ResizableSemaphore(self._max_open)
         self.max_per_host = max(1, self._max_open // _HOSTS_AT_ONCE)
         self.max_lookups = max(1, descriptors // 4)
+        self.turns = LoopTurns()
         self.open = 0
         self.holders: set[ConnectionHolder] = set()
         self._closed = asyncio.Event()

@@ -15,6 +15,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from time import monotonic
 
 import aiohappyeyeballs
 
@@ -29,6 +30,7 @@ from auditor.registry.transport.http1_parser import (
     NotHttpError,
 )
 from auditor.registry.transport.http_defaults import HEADERS, Timeouts
+from auditor.registry.transport.loop_turns import LoopTurns
 from auditor.registry.transport.name_lookup import (
     Addresses,
     Lookup,
@@ -115,15 +117,12 @@ class Http1Client:
         fields = self._format_fields((*headers.items(),))
         head = f"{method} {target} HTTP/1.1\r\n{self._common_fields}{fields}\r\n"
         request = head.encode()
-        loop_time = asyncio.get_running_loop().time
-        sent_at = loop_time()
-        deadline = sent_at + self._request_s
+        deadline = asyncio.get_running_loop().time() + self._request_s
         connection = None if new_connection else self._take_idle()
         reused = connection is not None
         while True:
             if connection is None:
                 connection, deadline = await self._dial()
-                sent_at = loop_time()
             try:
                 status, response_headers, body = await connection.request(
                     request,
@@ -146,6 +145,10 @@ class Http1Client:
                 # It may be the response to an earlier request.
             reused, connection = False, None
         self.has_answered = True
+        now = monotonic()
+        connection.turns.ran(now)
+        arrived_at = connection.arrived_at
+        round_trip_s = arrived_at - connection.written_at
         self._give_back(connection)
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s %s %d", method, safe_url(url), status)
@@ -156,7 +159,8 @@ class Http1Client:
             headers=response_headers,
             body=body or b"",
             url=url,
-            round_trip_s=loop_time() - sent_at,
+            round_trip_s=round_trip_s,
+            waited_s=now - arrived_at,
         )
 
     async def close(self) -> None:
@@ -310,6 +314,7 @@ class Dialer:
     handshake if `tls` is given.
 
     The `guard` checks the addresses first; without one, the user named the host.
+    `turns` are those of the event loop, which other origins share.
     """
 
     def __init__(
@@ -320,8 +325,10 @@ class Dialer:
         tls: ssl.SSLContext | None,
         timeouts: Timeouts,
         guard: SsrfGuard | None = None,
+        turns: LoopTurns | None = None,
     ) -> None:
         self._origin = origin
+        self._turns = LoopTurns() if turns is None else turns
         self._names = names
         self._tls = tls
         self._timeouts = timeouts
@@ -395,7 +402,7 @@ class Dialer:
         loop = asyncio.get_running_loop()
         host = self._origin.host.rstrip(".")
         _, connection = await loop.create_connection(
-            lambda: Connection(loop, read_s=self._timeouts.read_s),
+            lambda: Connection(loop, read_s=self._timeouts.read_s, turns=self._turns),
             sock=connected,
             ssl=self._tls,
             server_hostname=host if self._tls else None,

@@ -10,6 +10,7 @@ import asyncio
 import math
 import select
 import ssl
+from time import monotonic
 from typing import cast
 
 from auditor.registry.transport.http1_parser import (
@@ -22,6 +23,7 @@ from auditor.registry.transport.http1_parser import (
     UnansweredError,
 )
 from auditor.registry.transport.http_defaults import KEEPALIVE_S, MAX_ERROR_BYTES
+from auditor.registry.transport.loop_turns import LoopTurns
 
 # Looked up once (see `http1_parser`).
 _COMPLETE, _TOO_LARGE = State.COMPLETE, State.TOO_LARGE
@@ -34,7 +36,11 @@ class Connection(asyncio.Protocol):
 
     `is_open`: the next request may be sent. `closed` is done once it is closed. `due`:
     when the time of its request, or of being idle, is over. `is_out_of_step`: the
-    server sent a response that answers no request.
+    server sent a response that answers no request. `written_at` and `arrived_at`: when
+    the last request was given to the system and when the last bytes of its response
+    came, both on Python's monotonic clock. The loop's own time will not do: uvloop's is
+    that of the start of the turn, in whole milliseconds (uv_now). `turns` are those of
+    the loop, for all its connections.
 
     A single timer watches it. Moving the due time costs nothing: when the timer fires
     too early, it is set again.
@@ -50,20 +56,30 @@ class Connection(asyncio.Protocol):
         "_timer_at",
         "_transport",
         "_waiter",
+        "arrived_at",
         "closed",
         "due",
         "is_open",
         "is_out_of_step",
+        "turns",
+        "written_at",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, read_s: float) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        read_s: float,
+        turns: LoopTurns | None = None,
+    ) -> None:
+        self.turns = LoopTurns() if turns is None else turns
         self._loop = loop
         self._read_s = read_s
         self._parser = ResponseParser()
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[_Parsed] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self.due = self._deadline = 0.0
+        self.due = self._deadline = self.written_at = self.arrived_at = 0.0
         self._timer_at = math.inf
         self.is_open = self.is_out_of_step = False
         self.closed = loop.create_future()
@@ -118,6 +134,8 @@ class Connection(asyncio.Protocol):
             return waiter
         self._deadline = deadline
         self._watch(min(deadline, self._loop.time() + self._read_s))
+        now = self.written_at = monotonic()
+        self.turns.ran(now)
         transport.write(request)
         return waiter
 
@@ -142,6 +160,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """`asyncio.Protocol`"""
+        self.arrived_at = self.turns.arrived(monotonic(), self.written_at)
         waiter, parser = self._waiter, self._parser
         if waiter is None or waiter.done():
             # Bytes without a request. Some servers end idle connections with 408.
@@ -184,6 +203,8 @@ class Connection(asyncio.Protocol):
         elif exc is None:
             exc = UnansweredError()
         if exc is None:
+            # The end of the connection is that of the body.
+            self.arrived_at = self.turns.arrived(monotonic(), self.written_at)
             self._finish(waiter)
         else:
             waiter.set_exception(exc)

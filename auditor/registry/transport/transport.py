@@ -243,6 +243,7 @@ class Transport:
                 tls=tls,
                 timeouts=self._timeouts,
                 guard=guard,
+                turns=self._budget.turns,
             ),
             budget=self._budget,
             request_s=self._timeouts.request_s,

@@ -220,6 +220,26 @@ def _answer(control: ConcurrencyControl, count: int, now: float) -> None:
         control.answered("head", 0.01, sent_at=now, now=now + 0.01, is_full=True)
 
 
+@pytest.mark.parametrize(("waited_s", "limit"), [(0.0, 64), (0.02, 64), (0.06, 13)])
+def test_a_client_that_has_no_time_for_answers_asks_for_no_more(
+    waited_s: float, limit: int
+) -> None:
+    control = ConcurrencyControl(most=64)
+    now = 0.0
+    for _ in range(12):
+        for _ in range(2 * control.limit):
+            control.answered(
+                "head",
+                0.05,
+                sent_at=now,
+                now=now + 0.05,
+                is_full=True,
+                waited_s=waited_s,
+            )
+        now += 0.1
+    assert control.limit == limit
+
+
 def test_requests_in_flight_together_halve_the_limit_once() -> None:
     control = ConcurrencyControl(most=8, follows_latency=False)
     for _ in range(8):
