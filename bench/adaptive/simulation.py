@@ -2,12 +2,14 @@
 
 The hosts of `bench.adaptive` in simulated time: in seconds instead of half an hour,
 what the controller does with each, and fixed limits beside it. The client has always
-more to ask, and no work of its own.
+more to ask. With --work-ms and --stall-ms it is busy itself, so that it reads answers
+later than they come.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import heapq
 import itertools
 import random
@@ -49,65 +51,174 @@ class Run:
         return self.refused / (self.answered + self.refused)
 
 
+@dataclass(frozen=True, slots=True)
+class Client:
+    """What the event loop of an audit does beside waiting.
+
+    Each answer costs `work_s` seconds; answers that come meanwhile are read after that,
+    all at once. In one of `stall_one_in` turns, the system runs another program first,
+    for `stall_s` on average.
+    """
+
+    work_s: float = 0.0
+    stall_s: float = 0.0
+    stall_one_in: int = 10
+
+
+IDLE_CLIENT = Client()
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A request, written at `sent_at`; its answer probably came at `came_at`."""
+
+    process: _Process
+    wanted: int
+    sent_at: float
+    reply: Reply
+    came_at: float = 0.0
+
+
 def simulate(
-    kind: Kind, controls: Sequence[ConcurrencyControl], requests: int, seed: int
+    kind: Kind,
+    controls: Sequence[ConcurrencyControl],
+    requests: int,
+    seed: int,
+    client: Client = IDLE_CLIENT,
 ) -> Run:
     """Audit a new host of a kind, in simulated time.
 
     Each of `controls` is a process of its own, with its part of the requests; `limits`
     of the result are the sums.
     """
-    host = kind.new(random.Random(seed), requests)
-    rng = random.Random(seed + 1)
-    order = [number % REPOSITORIES for number in range(requests)]
-    rng.shuffle(order)
-    processes = [
-        _Process(control, order[number :: len(controls)])
-        for number, control in enumerate(controls)
-    ]
-    run, number = Run(), itertools.count()
-    flights: list[tuple[float, int, float, int, Reply, _Process]] = []
-    now = probe_at = 0.0
-    while run.answered < requests:
-        for one in processes:
-            while (wanted := one.take(now)) is not None:
-                reply = host.arrive(now, f"bench/app-{wanted}")
-                flight = (reply.at, next(number), now, wanted, reply, one)
-                heapq.heappush(flights, flight)
-        run.most_at_once = max(run.most_at_once, len(flights))
-        due = [probe_at, *(at for one in processes for at in one.wakes_at(now))]
-        now = min([*due, flights[0][0]] if flights else due)
-        if now == probe_at:
-            repository = f"bench/app-{rng.randrange(REPOSITORIES)}"
-            part = host.part(repository)
-            wait = host.arrive(now, repository, is_other=True).at - now
-            run.others[part].append(wait)
-            probe_at = now + PROBE_S * rng.uniform(0.5, 1.5)
-        while flights and flights[0][0] <= now:
-            _, _, sent_at, wanted, reply, one = heapq.heappop(flights)
-            if reply.status == OK:
-                run.answered += 1
-                one.answered(now, sent_at)
-            else:
-                run.refused += 1
-                retry_at = now + _RETRY_S * rng.uniform(0.5, 1.5)
-                one.refused(now, sent_at, reply, wanted, retry_at)
-            total = sum(one.control.limit for one in processes)
-            if not run.limits or run.limits[-1][1] != total:
-                run.limits.append((now, total))
-    run.ended_at = now
-    return run
+    return _Simulation(kind, controls, requests, seed, client).run()
+
+
+class _Simulation:
+    """Events in the order of their times: (time, number, what happens)."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        controls: Sequence[ConcurrencyControl],
+        requests: int,
+        seed: int,
+        client: Client,
+    ) -> None:
+        self._host = kind.new(random.Random(seed), requests)
+        self._rng = random.Random(seed + 1)
+        self._stalls = random.Random(seed + 2)
+        order = [number % REPOSITORIES for number in range(requests)]
+        self._rng.shuffle(order)
+        self._processes = [
+            _Process(control, order[number :: len(controls)])
+            for number, control in enumerate(controls)
+        ]
+        self._requests = requests
+        self._client = client
+        self._in_flight = 0
+        self._result = Run()
+        self._numbers = itertools.count()
+        self._events: list[tuple[float, int, Callable[[float], None]]] = []
+
+    def run(self) -> Run:
+        """Until there are so many answers."""
+        result = self._result
+        self._at(0.0, self._probe)
+        for one in self._processes:
+            self._at(0.0, functools.partial(self._send, one))
+        while result.answered < self._requests:
+            result.ended_at, _, happen = heapq.heappop(self._events)
+            happen(result.ended_at)
+        return result
+
+    def _at(self, time: float, happen: Callable[[float], None]) -> None:
+        heapq.heappush(self._events, (time, next(self._numbers), happen))
+
+    def _probe(self, now: float) -> None:
+        """The other client asks."""
+        repository = f"bench/app-{self._rng.randrange(REPOSITORIES)}"
+        part = self._host.part(repository)
+        reply = self._host.arrive(now, repository, is_other=True)
+        self._result.others[part].append(reply.at - now)
+        self._at(now + PROBE_S * self._rng.uniform(0.5, 1.5), self._probe)
+
+    def _send(self, one: _Process, now: float) -> None:
+        """Send what may be sent, and come back when a pause ends."""
+        while (wanted := one.take(now)) is not None:
+            reply = self._host.arrive(now, f"bench/app-{wanted}")
+            flight = _Flight(one, wanted, now, reply)
+            self._in_flight += 1
+            self._at(reply.at, functools.partial(self._arrive, flight))
+        result = self._result
+        result.most_at_once = max(result.most_at_once, self._in_flight)
+        at = one.wakes_at(now)
+        if at is not None:
+            self._at(at, functools.partial(self._send, one))
+
+    def _arrive(self, flight: _Flight, now: float) -> None:
+        """An answer is there; it is read when the event loop has time."""
+        self._in_flight -= 1
+        one = flight.process
+        one.arrived.append(flight)
+        if not one.is_busy:
+            one.is_busy = True
+            self._at(now + self._stall_s(), functools.partial(self._read, one))
+
+    def _read(self, one: _Process, now: float) -> None:
+        """Read all answers that are there, then handle them one after the other.
+
+        Their round trips end when they probably came (loop_turns.py).
+        """
+        since = one.read_at if one.was_busy else now
+        one.read_at = now
+        for flight in one.arrived:
+            flight.came_at = (max(since, flight.sent_at) + now) / 2
+            now += self._client.work_s * self._stalls.uniform(0.5, 1.5)
+            self._at(now, functools.partial(self._handle, flight))
+        one.was_busy = one.is_busy = bool(one.arrived)
+        one.arrived = []
+        if one.is_busy:
+            self._at(now + self._stall_s(), functools.partial(self._read, one))
+
+    def _handle(self, flight: _Flight, now: float) -> None:
+        one, result, reply = flight.process, self._result, flight.reply
+        if reply.status == OK:
+            result.answered += 1
+            one.answered(now, flight.sent_at, flight.came_at)
+        else:
+            result.refused += 1
+            retry_at = now + _RETRY_S * self._rng.uniform(0.5, 1.5)
+            one.refused(now, flight.sent_at, reply, flight.wanted, retry_at)
+        total = sum(one.control.limit for one in self._processes)
+        if not result.limits or result.limits[-1][1] != total:
+            result.limits.append((now, total))
+        self._send(one, now)
+
+    def _stall_s(self) -> float:
+        client = self._client
+        if not client.stall_s or self._stalls.randrange(client.stall_one_in):
+            return 0.0
+        return self._stalls.expovariate(1 / client.stall_s)
 
 
 class _Process:
-    """A process that audits, and what it still has to ask for."""
+    """A process that audits, and what it still has to ask for.
+
+    `arrived` are answers that its event loop has not read; `is_busy` while it works,
+    `was_busy` if it worked until its last reads, at `read_at`.
+    """
 
     def __init__(self, control: ConcurrencyControl, wanted: Sequence[int]) -> None:
         self.control = control
+        self.arrived: list[_Flight] = []
+        self.is_busy = self.was_busy = False
+        self.read_at = 0.0
         self._wanted = iter(wanted)
         self._retries: list[tuple[float, int]] = []
         self._in_flight = 0
         self._paused_until = 0.0
+        self._woken_at = 0.0
 
     def take(self, now: float) -> int | None:
         """The repository of the next request, None if none may be sent."""
@@ -121,17 +232,26 @@ class _Process:
         self._in_flight += found is not None
         return found
 
-    def wakes_at(self, now: float) -> list[float]:
-        """When a pause ends."""
+    def wakes_at(self, now: float) -> float | None:
+        """When a pause ends, unless that was said before."""
         times = [self._paused_until, *(at for at, _ in self._retries[:1])]
-        return [at for at in times if at > now]
+        at = min((at for at in times if at > now), default=0.0)
+        if at <= now or at == self._woken_at:
+            return None
+        self._woken_at = at
+        return at
 
-    def answered(self, now: float, sent_at: float) -> None:
+    def answered(self, now: float, sent_at: float, came_at: float) -> None:
         """A good reply came."""
         is_full = self._in_flight >= self.control.limit
         self._in_flight -= 1
         self.control.answered(
-            "GET", now - sent_at, sent_at=sent_at, now=now, is_full=is_full
+            "GET",
+            came_at - sent_at,
+            sent_at=sent_at,
+            now=now,
+            is_full=is_full,
+            waited_s=now - came_at,
         )
 
     def refused(
@@ -171,9 +291,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--host", default="")
+    parser.add_argument("--work-ms", type=float, default=0.0, help="per answer")
+    parser.add_argument(
+        "--stall-ms", type=float, default=0.0, help="the machine is busy"
+    )
     parser.add_argument("--trace", action="store_true", help="print each limit")
     options = parser.parse_args()
     seeds = range(options.seeds)
+    client = Client(options.work_ms / 1000, options.stall_ms / 1000)
     print("| host | share of the best fixed | refused | most at once | others wait |")
     print("|---|---:|---:|---:|---:|")
     for kind in KINDS:
@@ -182,11 +307,11 @@ def main() -> None:
         runs, shares = [], []
         for seed in seeds:
             best = max(
-                simulate(kind, [_fixed(limit)()], options.requests, seed).rate
+                simulate(kind, [_fixed(limit)()], options.requests, seed, client).rate
                 for limit in FIXED
             )
             controls = [_adaptive() for _ in range(options.processes)]
-            runs.append(simulate(kind, controls, options.requests, seed))
+            runs.append(simulate(kind, controls, options.requests, seed, client))
             shares.append(runs[-1].rate / best)
         waits = [others_wait(kind, run, options.requests) for run in runs]
         print(
