@@ -38,6 +38,8 @@ requests do not count).
 from __future__ import annotations
 
 import math
+import operator
+from bisect import bisect_right
 from dataclasses import field, replace
 
 from auditor.fast_dataclass import dataclass
@@ -51,10 +53,15 @@ MIN_ROUND, MIN_QUICK_ROUND, MAX_ROUND = 16, 8, 96
 # Slow start takes smaller steps while a step would be a large part of what the host can
 # work on.
 SMALL, SMALL_FACTOR = 9, 1.75
+# So is the first one after a probe that has found no queue: where all answers come at
+# the same moments, it can be mistaken.
+PROBED_FACTOR = 1.5
 # The limit grows only if requests waited for it at so many of the answers.
 FULL = 0.75
 # And not if its answers wait longer for the client than they took.
 CLIENT_BUSY = 1.0
+# Of the answers to a fixed limit, one in so many is measured.
+MEASURED_ONE_IN = 8
 # Of a class, fewer answers say nothing.
 MIN_SAMPLES = 3
 # A round trip counts for at most so many medians of its round.
@@ -186,6 +193,8 @@ class ConcurrencyControl:
         self._follows_latency = follows_latency
         self._classes: dict[object, _RequestClass] = {}
         self._in_slow_start = follows_latency
+        # Whether a probe has just found that there was no queue.
+        self._was_probed = False
         # Whether slow start has just seen a queue.
         self._is_unsure = False
         self._calm_rounds = 0
@@ -195,6 +204,7 @@ class ConcurrencyControl:
         self._settling = 0
         self._round_size = MIN_QUICK_ROUND
         self._answers = self._full_answers = 0
+        self._unmeasured = 0  # answers of a fixed limit
         # How long its answers took, and then waited for the client.
         self._host_s = self._client_s = 0.0
         # The limit to return to after the baselines were measured with a lower one.
@@ -246,11 +256,21 @@ class ConcurrencyControl:
         `is_full`: requests waited for the limit. `waited_s`: how long the answer then
         waited for the client, which is no part of the round trip.
         """
-        result = self._trial.count(
-            now, limit=self.limit, is_full=is_full, round_trip_s=self.round_trip_s or 0
-        )
-        if result is not None:
-            self._continue_trial(result, now)
+        if not self._follows_latency:
+            # Then nothing but the summary has use for round trips: some are enough.
+            self._unmeasured += 1
+            if self._unmeasured < MEASURED_ONE_IN and self.limit == self.most:
+                return
+            self._unmeasured = 0
+        else:
+            result = self._trial.count(
+                now,
+                limit=self.limit,
+                is_full=is_full,
+                round_trip_s=self.round_trip_s or 0.0,
+            )
+            if result is not None:
+                self._continue_trial(result, now)
         if sent_at < self._round_at or self._trial.is_running:
             return
         if self._settling:
@@ -297,7 +317,10 @@ class ConcurrencyControl:
         has_moved = self.limit != self._round_limit
         self._settling = self.limit if has_moved and not self._in_slow_start else 0
         self._round_limit = self.limit
-        if self._refusals is not None or not self._follows_latency:
+        if not self._follows_latency and self.limit == self.most:
+            self._settling = 0
+            self._round_size = MIN_QUICK_ROUND
+        elif self._refusals is not None or not self._follows_latency:
             self._settling = 0
             self._round_size = max(self.limit, MIN_SAMPLES)
         elif self._in_slow_start:
@@ -385,6 +408,8 @@ class ConcurrencyControl:
             self._move(max(limit, raised), Move.FASTER, now)
         else:
             factor = SMALL_FACTOR if limit < SMALL else 2
+            if self._was_probed:
+                factor, self._was_probed = PROBED_FACTOR, False
             raised = math.ceil(factor * limit / max(1.0, slowdown))
             if raised < self._remembered and slowdown <= tolerance:
                 self._move(self._remembered, Move.REMEMBERED, now)
@@ -430,6 +455,7 @@ class ConcurrencyControl:
             # Fewer requests were not answered faster: there was no queue.
             self._measure_anew(now)
             self._in_slow_start = now >= self._held_until
+            self._was_probed = True
             self._move(probe.limit, Move.PROBE, now)
             return
         useful_before = probe.last_limit / probe.last_slowdown
@@ -552,8 +578,11 @@ def _mean_and_deviation(times: list[float]) -> tuple[float, float]:
     The mean is more than 0.
     """
     ranked = sorted(times)
-    most = OUTLIER * ranked[len(ranked) // 2]
-    capped = [min(one, most) for one in ranked]
-    mean = sum(capped) / len(capped)
-    variance = sum((one - mean) ** 2 for one in capped) / len(capped)
-    return max(mean, 1e-9), math.sqrt(variance)
+    count = len(ranked)
+    most = OUTLIER * ranked[count // 2]
+    kept = bisect_right(ranked, most)
+    if kept < count:
+        ranked[kept:] = [most] * (count - kept)
+    mean = sum(ranked) / count
+    squares = sum(map(operator.mul, ranked, ranked)) / count
+    return max(mean, 1e-9), math.sqrt(max(0.0, squares - mean * mean))

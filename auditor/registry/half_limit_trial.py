@@ -78,7 +78,7 @@ class HalfLimitTrial:
         self._idle += not is_full
         pause_s = now - self._last_at
         self._last_at = now
-        is_pause = pause_s > max(MIN_PAUSE_S, PAUSE * round_trip_s)
+        is_pause = pause_s > MIN_PAUSE_S and pause_s > PAUSE * round_trip_s
         if is_pause or 2 * self._idle > self._answers:
             self._start_count(now)  # the limit was not what held requests back
         if not self.is_running:
