@@ -11,6 +11,7 @@
 | `known_manifest` | a manifest whose blobs are all known |
 | `attachment` | a manifest that is an attachment |
 | `pinned` | a node that a tag names which the report does not have |
+| `nested` | an index below another whose record alone has what both list |
 | `has_referrers` | a registry that is known to have the referrers API |
 
 An attachment of the referrers API lives with its subject (`referrer`); one that a tag
@@ -124,7 +125,7 @@ _PLATFORM = _relation(
     "digest", "p.digest", "child", "p.manifest_size", "p.layers IS NOT NULL"
 )
 _ALTERNATIVE = _relation("digest", "x.digest", "child", "x.manifest_size", "true")
-_OTHER = _relation("digest", "c.digest", "child", "c.size", _IS_INDEX.format("c."))
+_OTHER = _relation("digest", "c.digest", "nested", "c.size", _IS_INDEX.format("c."))
 _LISTED = _relation(
     *("digest", "a.digest", "child", "a.size", "a.blobs IS NOT NULL"), attached=True
 )
@@ -183,6 +184,10 @@ _TABLES = (
               a.blobs AS blobs
        FROM (SELECT registry, repository, unnest(attachments) AS a FROM record)
        WHERE a.tag IS NOT NULL OR a.blobs IS NOT NULL""",
+    """CREATE TABLE nested AS
+       SELECT DISTINCT registry, repository, child AS digest
+       FROM relation WHERE role = 'nested' AND known
+       EXCEPT SELECT registry, repository, child FROM relation WHERE role = 'self'""",
     "CREATE TABLE has_referrers AS"
     " SELECT DISTINCT registry FROM relation WHERE role = 'referrer'",
     """CREATE TABLE node AS
@@ -194,7 +199,8 @@ _TABLES = (
        WHERE kind = 'image' AND tag IS NOT NULL""",
     """CREATE TABLE edge AS
        SELECT DISTINCT parent.id AS parent, child.id AS child,
-              CASE role WHEN 'subject' THEN 'referrer' ELSE role END AS role
+              CASE role WHEN 'subject' THEN 'referrer' WHEN 'nested' THEN 'child'
+                        ELSE role END AS role
        FROM relation
             JOIN node AS parent ON parent.registry = relation.registry
                  AND parent.repository = relation.repository
@@ -225,7 +231,8 @@ _TABLES = (
     """CREATE TABLE manifest_blob AS
        SELECT DISTINCT manifest, blob
        FROM (SELECT digest AS manifest, digest AS blob FROM node
-             UNION ALL SELECT parent, child FROM relation WHERE role = 'child'
+             UNION ALL SELECT parent, child FROM relation
+                       WHERE role IN ('child', 'nested')
              UNION ALL SELECT manifest, config FROM content WHERE config IS NOT NULL
              UNION ALL SELECT manifest, unnest(layers) FROM content
              UNION ALL SELECT digest, b.digest

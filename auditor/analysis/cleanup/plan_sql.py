@@ -245,6 +245,13 @@ TOTALS = f"""
            (SELECT count(*) FROM after JOIN node USING (id)
                                  ANTI JOIN known_manifest USING (digest)
                                  ANTI JOIN attachment USING (digest))
+           -- What a nested index lists is known as long as the index above it stays.
+           + (SELECT count(*)
+              FROM after JOIN node USING (id)
+                   SEMI JOIN nested USING (registry, repository, digest)
+                   ANTI JOIN (SELECT child AS id
+                              FROM edge JOIN after ON after.id = parent
+                              WHERE role = 'child') USING (id))
              AS unread_left,
            (SELECT count(*) FROM after JOIN node USING (id)
                                  ANTI JOIN known_manifest USING (digest)

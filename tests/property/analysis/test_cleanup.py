@@ -167,10 +167,16 @@ def test_what_a_clean_up_frees_is_what_nothing_needs_any_more(
         and (repository, tag) not in doomed
         and (repository, name) in deleted
     }
-    assert totals.freed == sum(freed.values())
-    assert totals.blobs == len(freed)
+    if totals.unread_left:
+        # A nested index stays, and only the record of what was above it has its list.
+        assert semantics.collects is Collects.DELETED
+        assert totals.freed >= sum(freed.values())
+        assert (totals.bound, totals.is_safe) == (Bound.AT_MOST, False)
+    else:
+        assert totals.freed == sum(freed.values())
+        assert totals.blobs == len(freed)
+        assert totals.bound is Bound.EXACT
     assert totals.deletions == len(doomed)
-    assert totals.bound is Bound.EXACT
     for repository, tag in doomed:
         _check_deletion(
             deletions[f"{HOST}/{repository}:{tag}"], store, (repository, tag), after
