@@ -26,7 +26,7 @@ import duckdb
 
 from auditor.analysis.duckdb_connection import quoted, work_database
 from auditor.analysis.export import PRIVATE_FOLDER, atomic_files, copy_parquet
-from auditor.analysis.query import QueryResult
+from auditor.analysis.query import QueryNames, QueryResult
 from auditor.analysis.reports import (
     READING_ERRORS,
     duckdb_pattern,
@@ -174,7 +174,7 @@ def show(
                 f"{safe_text(str(dataset))}: {reference} was in no run"
                 + _did_you_mean(suggestions)
             )
-        yield QueryResult(connection, select)
+        yield QueryResult(connection, select, QueryNames())
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, TextIO
@@ -136,6 +136,12 @@ _UNKNOWN_VALUES = {
         for view in ("images", "platforms", "layers")
     },
 }
+# Registries without an API for them look the same as those that have none.
+_NO_UNTAGGED = (
+    "untagged: the report has no manifest without a tag: either there is none, or the"
+    " audit did not ask for them (--untagged), or the registry does not list them,"
+    " which the summary of the audit says"
+)
 # A record without sources has no row in these views.
 _WITHOUT_SOURCES = {
     "sources": "have no sources in the report; audit with --sources always",
@@ -144,18 +150,26 @@ _WITHOUT_SOURCES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class QueryNames:
+    """The names of views and columns in a query, in lower case."""
+
+    views: frozenset[str] = frozenset()
+    columns: frozenset[str] = frozenset()
+
+
 class QueryResult:
     """The result of a query. Rows are computed while they are read.
 
-    `names` are the names of views and columns in the query. `row_count` is the number
-    of rows that were read so far.
+    `names` are those in the query. `row_count` is the number of rows that were read so
+    far.
     """
 
     def __init__(
         self,
         connection: duckdb.DuckDBPyConnection,
         select: str,
-        names: Collection[str] = (),
+        names: QueryNames,
     ) -> None:
         self._connection = connection
         self._select = select
@@ -191,10 +205,11 @@ class QueryResult:
     def notices(self) -> Iterator[str]:
         """What the reports cannot answer: the number of rows with unknown values."""
         with query_errors(self._select):
-            if self._names and is_empty(self._connection):
+            if self._names.views and is_empty(self._connection):
                 yield "the report is empty"
+                return
             for (view, column), value in _UNKNOWN_VALUES.items():
-                if view in self._names and column in self._names:
+                if view in self._names.views and column in self._names.columns:
                     ((unknown, rows),) = self._connection.execute(
                         f"SELECT count(*) FILTER ({value.unknown}), count(*)"
                         f" FROM {view} WHERE {value.rows}"
@@ -202,12 +217,17 @@ class QueryResult:
                     if unknown:
                         yield f"{column}: {unknown} of {rows} {view} {value.reason}"
             for name, reason in _WITHOUT_SOURCES.items():
-                if name in self._names:
+                if name in self._names.views:
                     ((unknown, rows),) = self._connection.execute(
                         f"SELECT count(*) FILTER ({name} IS NULL), count(*) FROM lines"
                     ).fetchall()
                     if unknown:
                         yield f"{name}: {unknown} of {rows} references {reason}"
+            if (
+                "untagged" in self._names.views
+                and not self._connection.execute("FROM untagged LIMIT 1").fetchall()
+            ):
+                yield _NO_UNTAGGED
 
     def _numbered(self) -> str:
         names = ", ".join(f"c{number}" for number in range(len(self.columns)))
@@ -296,8 +316,8 @@ def lock_reports(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) ->
 
 def checked_select(
     connection: duckdb.DuckDBPyConnection, sql: str
-) -> tuple[str, set[str]]:
-    """The query, and the names of its tables and columns, in lower case.
+) -> tuple[str, QueryNames]:
+    """The query, and the names in it.
 
     Raises `UsageError` for anything that does more than read the views.
     """
@@ -315,8 +335,9 @@ def checked_select(
     return select, _check_tree(parsed["statements"])
 
 
-def _check_tree(tree: object) -> set[str]:
-    names: set[str] = set()
+def _check_tree(tree: object) -> QueryNames:
+    views: set[str] = set()
+    columns: set[str] = set()
     pending = [tree]
     while pending:
         node = pending.pop()
@@ -328,9 +349,10 @@ def _check_tree(tree: object) -> set[str]:
         kind = node.get("type")
         if not isinstance(kind, str):
             continue
-        if kind in {"BASE_TABLE", "COLUMN_REF"}:
-            found = node.get("column_names") or [node.get("table_name")]
-            names.update(str(name).lower() for name in found)
+        if kind == "BASE_TABLE":
+            views.add(str(node.get("table_name")).lower())
+        if kind == "COLUMN_REF":
+            columns.update(str(name).lower() for name in node.get("column_names", ()))
         if kind.endswith("_NODE") and kind not in READING_NODES:
             verb = kind.removesuffix("_NODE").removesuffix("_QUERY")
             raise UsageError(f"a query can only read: {verb} is not allowed")
@@ -344,7 +366,7 @@ def _check_tree(tree: object) -> set[str]:
                     f"a query can only read the views {', '.join(VIEWS)};"
                     f" {name}() is not allowed"
                 )
-    return names
+    return QueryNames(frozenset(views), frozenset(columns))
 
 
 @contextmanager

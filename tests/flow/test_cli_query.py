@@ -69,6 +69,15 @@ _HAVE_NO_DATE = (
             "900",
             "auditor: size: 1 of 4 images have no size; schema 1 has none\n",
         ),
+        # A registry that lists none looks the same as one that has none.
+        (
+            "SELECT count(*) FROM untagged",
+            "0",
+            "auditor: untagged: the report has no manifest without a tag: either there"
+            " is none, or the audit did not ask for them (--untagged), or the registry"
+            " does not list them, which the summary of the audit says\n",
+        ),
+        ("SELECT count(*) FROM images WHERE untagged IS NOT TRUE", "4", ""),
     ],
 )
 def test_a_question_that_a_report_cannot_answer_says_for_how_many(

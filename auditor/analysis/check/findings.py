@@ -214,7 +214,26 @@ class Findings:
             if rule.definition.name == "required_labels":
                 notices += self._absent_labels(rule)
         notices += map(self._unknown, filter(_has_unknown, self.counts))
+        notices += self._failures()
         return notices
+
+    def _failures(self) -> Iterator[str]:
+        """References that were not audited, and about which no rule says anything."""
+        covered = {
+            f"applies_{self.policy.sections.index(rule.section)}"
+            for rule in self.policy.rules
+            if rule.definition.subject is Subject.FAILURE
+        }
+        number = self._number(
+            "SELECT count(*) FROM checked"
+            " WHERE kind = 'failure' AND failure <> 'vanished'"
+            f" AND NOT coalesce({' OR '.join(sorted(covered)) or 'false'}, false)"
+        )
+        if number:
+            yield (
+                f"{number:,} of {format_count(self.lines, 'reference')} could not be"
+                " audited, and no rule forbids that: add forbid_failures"
+            )
 
     def _unknown(self, count: RuleCount) -> str:
         """For how many references the report does not answer a rule, and what to do."""

@@ -10,7 +10,7 @@ import pytest
 from auditor.analysis.check import newer_platforms
 from auditor.analysis.check.evaluate import check_reports
 from auditor.analysis.check.policy_file import load_policy
-from auditor.errors import UsageError
+from auditor.errors import FailureKind, UsageError
 from auditor.model import ContentKind, ImageRecord, Record
 from tests.manifests import digest
 from tests.policies import TODAY, findings_of, violations_of
@@ -159,6 +159,30 @@ def test_notices_report_what_was_not_checked(tmp_path: Path) -> None:
             " --image-config always; for reproducible builds, which can have no date,"
             " use max_pushed_age",
         ]
+
+
+@pytest.mark.parametrize(
+    ("rules", "count"),
+    [
+        ("[rules.a]\nmax_size = 1000000", 2),
+        ('[rules.a]\nrepositories = ["prod/*"]\nforbid_failures = true', 1),
+        ('[rules.a]\nseverity = "warning"\nforbid_failures = true', 0),
+    ],
+)
+def test_a_notice_counts_failures_that_no_rule_forbids(
+    tmp_path: Path, rules: str, count: int
+) -> None:
+    gone = failure(reference="r.io/app:1", failure=FailureKind.VANISHED)
+    lines: list[Record] = [
+        *(API, failure(reference="r.io/app:2"), failure(reference="?"), gone)
+    ]
+    if count == 1:
+        in_prod = failure(reference="r.io/prod/app:1", repository="prod/app")
+        lines[2] = in_prod
+    with findings_of(tmp_path, rules, lines) as findings:
+        notices = [one for one in findings.notices() if "could not be" in one]
+    expected = f"{count} of 4 references could not be audited, and no rule forbids"
+    assert notices == ([f"{expected} that: add forbid_failures"] if count else [])
 
 
 def test_a_notice_counts_what_the_report_does_not_answer(tmp_path: Path) -> None:
