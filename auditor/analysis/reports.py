@@ -113,6 +113,19 @@ def report_paths(paths: Sequence[str]) -> list[str]:
     return sorted(files.values())
 
 
+def check_finished(files: Sequence[str]) -> None:
+    """Raise `UsageError` for a report of an audit that did not come to its end.
+
+    What it lacks looks like what nothing needs.
+    """
+    for file in files:
+        if ".partial" in Path(file).suffixes:
+            raise UsageError(
+                f"{safe_text(file)}: the report of an audit that did not come to its"
+                " end; finish it with --resume"
+            )
+
+
 def check_output(output: str, inputs: Sequence[str]) -> None:
     """Raise `UsageError` if the output file is one of the inputs; "-" never is."""
     if output == "-":

@@ -25,8 +25,16 @@ _INCOMPLETE_CODES = ", ".join(
     for code in (WarningCode.PARTS_LEFT_OUT, WarningCode.ATTACHMENTS_UNKNOWN)
 )
 
+# Whether the record of an index, of an earlier version, does not name the children that
+# `--platform` left out.
+HAS_UNNAMED_CHILDREN = (
+    "(coalesce(platforms_left_out, 0) > 0 AND other_children IS NULL)"
+)
 # Whether the record of an image lacks children or attachments.
-INCOMPLETE = f"len([w FOR w IN warnings IF w.code IN ({_INCOMPLETE_CODES})]) > 0"
+INCOMPLETE = (
+    f"(len([w FOR w IN warnings IF w.code IN ({_INCOMPLETE_CODES})]) > 0"
+    f" OR {HAS_UNNAMED_CHILDREN})"
+)
 
 # A digest tag names the subject of what it is on.
 _SUBJECT = f"""

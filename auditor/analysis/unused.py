@@ -19,6 +19,7 @@ from auditor.analysis import unused_sql as sql
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
 from auditor.analysis.reports import (
     add_reports,
+    check_finished,
     check_not_empty,
     duckdb_pattern,
     open_reports,
@@ -157,7 +158,7 @@ def find_unused(
     unless `allow_incomplete` is set.
     """
     reports, histories = _running_sources(running)
-    _check_finished([*report_paths(registry), *reports])
+    check_finished([*report_paths(registry), *reports])
     with open_reports(registry, schema="registry_report", views=()) as connection:
         check_not_empty(connection, "--registry has no references")
         connection.execute("USE main")
@@ -218,15 +219,6 @@ def _running_sources(paths: Sequence[str]) -> tuple[list[str], list[Path]]:
 
 def _is_history(folder: Path) -> bool:
     return any((folder / "images").glob("date=*/*.parquet"))
-
-
-def _check_finished(files: Sequence[str]) -> None:
-    for file in files:
-        if ".partial" in Path(file).suffixes:
-            raise UsageError(
-                f"{safe_text(file)}: the report of an audit that did not come to its"
-                " end; finish it with --resume"
-            )
 
 
 def _incomplete_lines(

@@ -287,6 +287,20 @@ def test_a_report_of_an_earlier_version_is_read(reports: Reports) -> None:
     assert reports.names("unused") == ["app:2", "web:1"]
 
 
+def test_an_index_of_an_earlier_version_may_have_the_platform_that_runs(
+    reports: Reports,
+) -> None:
+    """It counts the platforms that `--platform` left out, and does not name them."""
+    path = reports.folder / "registry.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        del line["other_children"]
+        line["platforms_left_out"] = int(line["repository"] == "app")
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert reports.names("unused") == ["web:1"]
+    assert "unknown" in reports.run()
+
+
 def test_the_last_line_of_a_reference_counts(reports: Reports) -> None:
     moved = replace(one("app:2", "4"), audited_at=NEW)
     before = replace(one("app:2", "2"), audited_at=OLD)

@@ -37,7 +37,7 @@ from auditor.analysis.reports import (
     keep_last_lines,
     last_lines,
 )
-from auditor.analysis.untagged_sql import INCOMPLETE
+from auditor.analysis.untagged_sql import HAS_UNNAMED_CHILDREN, INCOMPLETE
 from auditor.model import SCHEMA1_TYPES
 from auditor.oci.attachments import DIGEST_TAG
 from auditor.oci.descriptor import INDEX_TYPES
@@ -120,7 +120,10 @@ def _relation(
 
 
 _IS_INDEX = f"coalesce({{}}media_type IN ({_INDEXES}), false)"
-_SELF = _relation("digest", "digest", "self", "manifest_size", _IS_INDEX.format(""))
+_SELF = _relation(
+    *("digest", "digest", "self", "manifest_size"),
+    f"{_IS_INDEX.format('')} AND NOT {HAS_UNNAMED_CHILDREN}",
+)
 _PLATFORM = _relation(
     "digest", "p.digest", "child", "p.manifest_size", "p.layers IS NOT NULL"
 )

@@ -495,6 +495,54 @@ def test_what_could_not_be_audited_is_not_protected_and_fails(
     assert any(digest("q") in line and ",reference," in line for line in out)
 
 
+def test_what_was_not_searched_for_attachments_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = [replace(one, signed=None) for one in records(store())]
+    report = write_report(tmp_path / "report.jsonl", found)
+    code, out, _ = printed(capsys, "protect", report)
+    assert code == 1
+    assert any("searched for attachments, which are not" in line for line in out)
+
+
+def test_children_that_an_earlier_version_left_out_are_unknown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as those of `--platform`: the index says how many, and not which."""
+    path = Path(write_report(tmp_path / "report.jsonl", records(store())))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        if line["tag"] in {"1", "latest"} and line["repository"] == "team/app":
+            line["platforms"] = line["platforms"][:1]
+            line["platforms_left_out"] = 1
+        del line["other_children"]
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    code, _, totals = rows(capsys, "protect", str(path))
+    assert (totals["unexamined"], code) == (2, 1)
+    # The index stays: its other child may need what goes.
+    code, _, totals = rows(capsys, "plan", str(path), "--delete", f"{APP}:b")
+    assert (totals["bound"], totals["unread_left"], code) == ("at_most", 1, 1)
+    # It goes, and its other child, too.
+    _, _, totals = rows(capsys, "plan", str(path), "--delete", f"{APP}:[1l]*")
+    assert (totals["bound"], totals["unread"]) == ("at_least", 1)
+
+
+@pytest.mark.parametrize("command", [("plan", "--delete", f"{APP}:1"), ("protect",)])
+@pytest.mark.parametrize("is_running", [False, True])
+def test_a_report_without_an_end_is_refused(
+    command: tuple[str, ...],
+    is_running: bool,
+    report: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    partial = str(Path(report).rename(f"{report}.partial"))
+    write_report(Path(report), records(store()))
+    reports = (report, "--running", partial) if is_running else (partial,)
+    code, out, err = printed(capsys, *command, *reports)
+    assert (code, out) == (2, [])
+    assert "the report of an audit that did not come to its end" in err[0]
+
+
 # -- patterns --
 
 _COMPONENT = st.text(alphabet="ab-", min_size=1, max_size=3)
