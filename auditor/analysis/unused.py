@@ -95,7 +95,10 @@ class UnusedTotals:
     `running_failures` could not be audited; `running_listings` failed: what they match
     counts as running. `gone` references are certain, `missing` ones not; of
     `gone_unknown` the reports do not say whether the registry has them, and `elsewhere`
-    are of other registries. `incomplete` running lines name no image.
+    are of other registries. `same_names` of the unused references have the repository
+    and tag of one of these: `maybe_same_registry` is the first `RUNNING=REGISTRY` that
+    would make them used, if the one is a mirror of the other. `incomplete` running
+    lines name no image.
     """
 
     schema: int = SCHEMA
@@ -114,6 +117,8 @@ class UnusedTotals:
     missing: int
     gone_unknown: int
     elsewhere: int
+    same_names: int
+    maybe_same_registry: str | None
     incomplete: int
     running_from: str | None
     running_to: str | None

@@ -221,6 +221,12 @@ FIND_GONE = (
              LEFT JOIN (SELECT {_PLACE}, max(audited_at) AS audited_at
                         FROM line WHERE kind = 'image' GROUP BY ALL) AS place
                   USING ({_PLACE})""",
+    # What runs from another host under the name of an unused image: a mirror?
+    """CREATE TABLE same_name AS
+       SELECT judged.reference, judged.registry, min(sought.registry) AS host
+       FROM sought JOIN judged ON judged.repository = sought.repository
+            AND judged.tag = sought.name
+       WHERE sought.state = 'elsewhere' AND judged.state = 'unused' GROUP BY ALL""",
 )
 
 COUNT = """
@@ -240,6 +246,9 @@ COUNT = """
            (SELECT count(*) FROM sought WHERE state = 'missing') AS missing,
            (SELECT count(*) FROM sought WHERE state = 'unknown') AS gone_unknown,
            (SELECT count(*) FROM sought WHERE state = 'elsewhere') AS elsewhere,
+           (SELECT count(*) FROM same_name) AS same_names,
+           (SELECT min(concat(host, '=', registry)) FROM same_name)
+             AS maybe_same_registry,
            (SELECT min(last_seen) FROM running) AS running_from,
            (SELECT max(last_seen) FROM running) AS running_to
     FROM judged"""

@@ -19,7 +19,7 @@ from auditor.analysis.unused import (
     UsageComparison,
 )
 from auditor.util.terminal import PIPE, Screen
-from auditor.util.text import format_count, format_size
+from auditor.util.text import format_count, format_size, safe_text
 
 _REFERENCE = ("reference", "references")
 
@@ -39,7 +39,7 @@ def unused_lines(
         return (one.reference for one in usage.unused())
     return result_lines(
         form,
-        summary=_summary_lines(usage.totals),
+        summary=unused_summary(usage.totals),
         tables=_tables(usage, limit),
         documents=_documents(usage),
         screen=screen,
@@ -52,7 +52,8 @@ def _documents(usage: UsageComparison) -> Iterator[object]:
     yield usage.totals
 
 
-def _summary_lines(totals: UnusedTotals) -> Iterator[str]:
+def unused_summary(totals: UnusedTotals) -> Iterator[str]:
+    """What is unused, what is unknown, and what may be wrong; lines safe to print."""
     images = format_count(totals.images, *_REFERENCE)
     line = f"{images} of the registry: {totals.used:,} used, {totals.unused:,} unused"
     if totals.unknown:
@@ -100,6 +101,14 @@ def _summary_lines(totals: UnusedTotals) -> Iterator[str]:
         )
     if totals.elsewhere:
         yield f"{totals.elsewhere:,} running from registries that the reports lack"
+    if totals.maybe_same_registry:
+        host, _, registry = safe_text(totals.maybe_same_registry).partition("=")
+        yield (
+            f"danger: {totals.same_names:,} of the unused"
+            f" {'has' if totals.same_names == 1 else 'have'} the name of what runs from"
+            f" another host: if {host} is a mirror of {registry}, add --same-registry"
+            f" {host}={registry}"
+        )
 
 
 def _tables(usage: UsageComparison, limit: int) -> Iterator[TitledTable]:

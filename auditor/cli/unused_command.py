@@ -68,7 +68,8 @@ def command(
     as many nights of what ran as there are, so that last month's job counts, too.
     """
     from auditor.analysis.unused import find_unused, parse_same_registries
-    from auditor.analysis.unused_text import unused_lines
+    from auditor.analysis.unused_text import unused_lines, unused_summary
+    from auditor.cli.main import print_message
     from auditor.util.terminal import screen_of
 
     with find_unused(
@@ -80,5 +81,8 @@ def command(
         screen = screen_of(sys.stdout)
         print_lines(unused_lines(usage, output_format, limit, screen))
         totals = usage.totals
+        if output_format in {"csv", "list"}:
+            for line in unused_summary(totals):
+                print_message(line)
         found = exit_code and (totals.unused or totals.gone or totals.missing)
     return ExitCode.FAILED if found else ExitCode.OK

@@ -148,7 +148,14 @@ def test_a_name_of_another_host_is_that_of_the_registry_if_one_says_so(
     reports.write("run.jsonl", moved)
     assert reports.names("unused") == ["app:1", "app:2", "web:1"]
     flag = f"--same-registry=mirror.example.com={HOST}"
+    danger = "danger: 1 of the unused has the name of what runs from another host"
+    assert danger in reports.run()
+    assert flag.replace("=", " ", 1) in reports.run()
+    assert "danger" not in reports.run(flag)
     assert reports.names("unused", flag) == ["app:1", "web:1"]
+    # A list says it where it does not get into the list.
+    assert "danger" not in reports.run("--format", "list")
+    assert danger in reports.error
     reports.run("--same-registry=mirror.example.com", code=2)
     assert "expected RUNNING=REGISTRY" in reports.error
 

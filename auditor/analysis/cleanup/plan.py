@@ -136,8 +136,8 @@ class LeftBehind:
 class Loss(StrEnum):
     """What a running image loses.
 
-    `COPY`: its digest runs under a name of another registry, which is not in the
-    report: a mirror may get it here.
+    `COPY`: its digest, or its repository and tag, runs under the name of another
+    registry, which is not in the report: a mirror may get it here.
     """
 
     DIGEST = "digest"

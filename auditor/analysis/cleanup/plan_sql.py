@@ -169,9 +169,11 @@ PLAN_TABLES = (
            SELECT family.id, min(doomed.reference) AS deleted
            FROM family JOIN doomed ON doomed.id = family.root GROUP BY family.id),
        lost_name AS (
-           SELECT doomed.reference, doomed.reference AS deleted, digest
+           SELECT doomed.reference, doomed.reference AS deleted, digest, registry
            FROM doomed JOIN node USING (id) WHERE doomed.tag IS NOT NULL
-           UNION ALL SELECT reference, deleted, digest FROM lost_tag)
+           UNION ALL SELECT lost_tag.reference, deleted, lost_tag.digest, registry
+           FROM lost_tag JOIN doomed ON doomed.reference = deleted
+                JOIN node USING (id))
        -- A row for each reference: of an index rather than of its children.
        SELECT min_by(deleted, digest <> image) AS deleted, reference AS running,
               min_by(digest, digest <> image) AS digest, loses, used_by,
@@ -181,7 +183,17 @@ PLAN_TABLES = (
        SELECT DISTINCT lost_name.deleted, reference,
               coalesce(running_image.image, lost_name.digest), 'tag', used_by,
               used_by_count
-       FROM running_image JOIN lost_name USING (reference)""",
+       FROM running_image JOIN lost_name USING (reference)
+       UNION
+       -- The same repository and tag at a host that the report lacks.
+       SELECT lost_name.deleted, running_image.reference,
+              coalesce(running_image.image, lost_name.digest), 'copy', used_by,
+              used_by_count
+       FROM running_image JOIN lost_name
+            ON substr(running_image.reference, length(running_image.registry) + 1)
+               = substr(lost_name.reference, length(lost_name.registry) + 1)
+            ANTI JOIN lost ON lost.reference = running_image.reference
+       WHERE running_image.registry NOT IN (SELECT registry FROM node)""",
     f"""CREATE TABLE repository AS
         WITH deleted AS (
             SELECT registry, repository, count(*) AS deletions

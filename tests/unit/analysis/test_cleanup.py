@@ -377,9 +377,18 @@ def test_who_uses_a_running_image_and_copies_in_other_registries(
     one.tags = {("team/app", "b"): "b"}
     (of_b,) = (each for each in records(one) if each.digest == digest("b"))
     mirror = replace(of_b, registry="m.example.com", reference="m.example.com/b:b")
+    # The mirror has another image under the name of a deleted tag.
+    moved = replace(
+        of_b,
+        registry="m.example.com",
+        reference="m.example.com/team/app:latest",
+        digest=digest("q"),
+        platforms=(),
+    )
     elsewhere = replace(of_b, repository="team/copy", reference=f"{HOST}/team/copy:b")
     runs = write_report(
-        tmp_path / "runs.jsonl", [replace(of_b, sources=used), mirror, elsewhere]
+        tmp_path / "runs.jsonl",
+        [replace(of_b, sources=used), mirror, moved, elsewhere],
     )
     plan = bench.plan(f"{APP}:*", running=runs)
     assert {
@@ -389,6 +398,7 @@ def test_who_uses_a_running_image_and_copies_in_other_registries(
         (f"{APP}:b", "digest", "shop Deployment/web web", 2),
         (f"{APP}:b", "tag", "shop Deployment/web web", 2),
         ("m.example.com/b:b", "copy", None, 0),
+        ("m.example.com/team/app:latest", "copy", None, 0),
     }
     assert any("shop Deployment/web web and 1 more" in line for line in plan.text)
 
