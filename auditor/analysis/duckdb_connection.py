@@ -183,6 +183,10 @@ def interruptible(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         watcher.start()
         try:
             yield
+        except GeneratorExit:
+            # The signal came while a `with` around this one ended, so that the garbage
+            # collector closes this one: its exception is already on its way.
+            raise
         except BaseException:
             if received:
                 raise _exception(max(received)) from None

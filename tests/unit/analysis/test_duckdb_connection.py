@@ -6,6 +6,8 @@ import os
 import signal
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,22 @@ def test_sigterm_interrupts_a_query_and_removes_temporary_files(
     with pytest.raises(SystemExit) as caught:
         interrupted(signal.SIGTERM)
     assert caught.value.code == ExitCode.TERMINATED
+    assert not any(temporary.iterdir())
+
+
+def test_a_signal_is_raised_once(temporary: Path) -> None:
+    """Python prints what a generator raises while the garbage collector closes it."""
+
+    @contextmanager
+    def opened() -> Iterator[None]:
+        with work_database():
+            yield
+
+    manager = opened()
+    manager.__enter__()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    manager.gen.close()
     assert not any(temporary.iterdir())
 
 
