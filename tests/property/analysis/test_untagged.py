@@ -142,7 +142,7 @@ def parts_of(one: ImageRecord) -> set[str]:
     return parts - {one.digest}
 
 
-@examples(100)
+@examples(40)
 @given(reports())
 def test_a_manifest_is_unused_only_if_no_tag_leads_to_it(found: list[Record]) -> None:
     with tempfile.TemporaryDirectory() as folder:

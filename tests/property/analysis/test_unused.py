@@ -145,7 +145,7 @@ def expected(listed: Sequence[Record], ran: Sequence[Record]) -> Answer:
     return sizes, state, freed
 
 
-@examples(120)
+@examples(60)
 @given(
     st.lists(one_record(listed=True), min_size=1, max_size=12),
     st.lists(one_record(listed=False), min_size=1, max_size=6),
