@@ -2,10 +2,12 @@
 
     python -m bench.analysis --official
     python -m bench.analysis --synthetic 5000000
+    python -m bench.analysis --synthetic 1000000 --keep FOLDER --only unused
 
-Each command is a process of its own, measured by the kernel (`wait4`): seconds from
-start to end, and the peak of its resident set. Reports and results are in a temporary
-folder (`TMPDIR`) and removed; two reports of 5,000,000 records alone are 18 GB.
+Each command is a process of its own, measured by the kernel (`wait4`): seconds of CPU
+(of all its threads) and from start to end, and the peak of its resident set. Reports
+and results are in a temporary folder (`TMPDIR`) and removed; two reports of 5,000,000
+records alone are 30 GB. `--keep` makes the reports once, and leaves them in a folder.
 """
 
 from __future__ import annotations
@@ -34,14 +36,22 @@ BYTES = """
     FROM (SELECT DISTINCT repository, digest, size FROM layers)
     GROUP BY repository ORDER BY bytes DESC LIMIT 10
 """
+OWNERS = """
+    SELECT l.value AS team, count(*) AS images
+    FROM input_labels AS l JOIN images USING (reference)
+    WHERE l.name = 'team' AND NOT images.signed GROUP BY ALL ORDER BY images DESC
+"""
+SBOMS = "SELECT type, count(*), count(DISTINCT reference) FROM packages GROUP BY 1"
 POLICY = Path(__file__).parent.parent / "auditor" / "examples" / "policy-baseline.toml"
+EVERY_RULE = Path(__file__).parent / "policy-every-source.toml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One process: exit code, wall time, and the peak of its resident set."""
+    """One process: exit code, CPU and wall time, the peak of its resident set."""
 
     code: int
+    cpu_s: float
     seconds: float
     peak_mib: float
 
@@ -53,41 +63,61 @@ def main() -> None:
     what.add_argument("--synthetic", type=int, metavar="RECORDS")
     what.add_argument("--reports", nargs=2, metavar=("OLD", "NEW"))
     parser.add_argument("--only", action="append", help="a command (repeatable)")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="auditor-bench-") as name:
         folder = Path(name)
+        made: list[tuple[str, list[str]]] = []
         if given.official:
             old, new = folder / "old.jsonl", folder / "new.jsonl"
             make_official(old, new)
         elif given.synthetic:
-            old, new = _synthetic(given.synthetic, folder)
+            kept = given.keep or folder
+            kept.mkdir(exist_ok=True)
+            old, new, running, sboms = _synthetic(given.synthetic, kept)
+            made = list(_commands_of_all_options(str(new), running, sboms))
         else:
             old, new = map(Path, given.reports)
-        _print(old, new, folder / "results", given.only)
+        results = folder / "results"
+        commands = [*_commands(str(old), str(new), results), *made]
+        _print(old, commands, results, given.only)
 
 
-def _synthetic(records: int, folder: Path) -> tuple[Path, Path]:
-    nights = [folder / "old.jsonl", folder / "new.jsonl"]
+def _synthetic(records: int, folder: Path) -> tuple[Path, Path, str, str]:
+    """Two nights, what runs, and the SBOM file; those that are missing are made."""
+    wanted = {
+        folder / "old.jsonl": ["--night", "0"],
+        folder / "new.jsonl": ["--night", "1"],
+        folder / "running.jsonl": ["--night", "1", "--running"],
+        folder / "sboms.jsonl": ["--night", "1", "--sboms"],
+    }
     make = [sys.executable, "-m", "bench.synthetic_report", str(records)]
-    running = [
-        subprocess.Popen([*make, "--night", str(night), "--output", str(report)])
-        for night, report in enumerate(nights)
+    making = [
+        subprocess.Popen([*make, *options, "--output", str(file)])
+        for file, options in wanted.items()
+        if not file.exists()
     ]
-    codes = [process.wait() for process in running]
+    codes = [process.wait() for process in making]
     if any(codes):
         sys.exit("the synthetic reports could not be made")
-    return nights[0], nights[1]
+    old, new, running, sboms = wanted
+    return old, new, str(running), str(sboms)
 
 
-def _print(old: Path, new: Path, results: Path, only: list[str] | None) -> None:
+def _print(
+    old: Path,
+    commands: list[tuple[str, list[str]]],
+    results: Path,
+    only: list[str] | None,
+) -> None:
     threads = os.cpu_count()
     print(
         f"{old.stat().st_size / 1e9:.2f} GB, {threads} cores,"
         f" Python {platform.python_version()}, DuckDB {duckdb.__version__},"
         f" load {os.getloadavg()[0]:.1f} before\n"
     )
-    print("| command | time and peak memory |\n|---|---:|")
-    for shown, arguments in _commands(str(old), str(new), results):
+    print("| command | CPU | time | peak memory |\n|---|---:|---:|---:|")
+    for shown, arguments in commands:
         name = arguments[0]
         if name not in COMMANDS or (only and name not in only):
             continue
@@ -95,7 +125,8 @@ def _print(old: Path, new: Path, results: Path, only: list[str] | None) -> None:
         found = measure(arguments)
         failed = f" (exit {found.code})" if found.code not in {0, 1} else ""
         print(
-            f"| `{shown}`{failed} | {found.seconds:.1f} s, {found.peak_mib:.0f} MiB |",
+            f"| `{shown}`{failed} | {found.cpu_s:.1f} s | {found.seconds:.1f} s |"
+            f" {found.peak_mib:.0f} MiB |",
             flush=True,
         )
         shutil.rmtree(results / "out", ignore_errors=True)
@@ -139,6 +170,34 @@ def _commands(old: str, new: str, results: Path) -> Iterator[tuple[str, list[str
     yield "html REPORT --previous OLD", ["html", new, "--previous", old, "-o", page]
 
 
+def _commands_of_all_options(
+    new: str, running: str, sboms: str
+) -> Iterator[tuple[str, list[str]]]:
+    """Commands about what only an audit with more options records."""
+    yield "query REPORT 'select ... from input_labels join ...'", ["query", new, OWNERS]
+    policy = ["--policy", str(EVERY_RULE)]
+    yield f"check REPORT --policy {EVERY_RULE.name}", ["check", new, *policy]
+    yield (
+        f"html REPORT --policy {EVERY_RULE.name}",
+        ["html", new, *policy, "-o", os.devnull],
+    )
+    yield (
+        "unused --registry REPORT --running RUNNING",
+        ["unused", "--registry", new, "--running", running],
+    )
+    yield (
+        "unused ... --format jsonl",
+        ["unused", "--registry", new, "--running", running, "--format", "jsonl"],
+    )
+    yield "bases REPORT", ["bases", new]
+    package = [new, "package-7", "--version", "<1.50", "--sbom", sboms]
+    yield "packages REPORT NAME --version RANGE --sbom FILE", ["packages", *package]
+    yield (
+        "query REPORT --sbom FILE 'select ... from packages group by ...'",
+        ["query", new, "--sbom", sboms, SBOMS],
+    )
+
+
 def _samples(report: str) -> tuple[str, str]:
     """A reference with a tag and a layer of it, from the first lines."""
     with Path(report).open("rb") as lines:
@@ -161,6 +220,7 @@ def measure(arguments: list[str]) -> Measured:
     process.returncode = os.waitstatus_to_exitcode(status)
     return Measured(
         code=process.returncode,
+        cpu_s=usage.ru_utime + usage.ru_stime,
         seconds=time.perf_counter() - began,
         peak_mib=usage.ru_maxrss / 1024,  # Linux counts in KiB
     )

@@ -2,20 +2,28 @@
 
     python -m bench.synthetic_report 5000000 --output big.jsonl
     python -m bench.synthetic_report 5000000 --night 1 --output next.jsonl
+    python -m bench.synthetic_report 5000000 --running --output cluster.jsonl
+    python -m bench.synthetic_report 5000000 --sboms --output sboms.jsonl
 
 It is streamed: 5,000,000 lines need no more memory than 5. Layers are shared as in a
 real registry: few base images serve most repositories, neighbouring versions have the
 same dependencies, several tags point to one manifest. From one night to the next 2 % of
 the repositories release a version (a tag is added, the oldest is removed, `latest`
 moves), and other references fail.
+
+It is a report of an audit with all options: who owns a repository, manifests without a
+tag (children of indexes, signatures, versions that lost their tags), attachments and
+signatures (`bench.synthetic_attachments`), bases of which most have moved. `--running`
+is the report of a cluster in which a part of these images runs; `--sboms` is the SBOM
+file.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +32,9 @@ from auditor.errors import FailureKind, Stage
 from auditor.model import (
     Access,
     AccessState,
+    BaseCheck,
+    BaseImage,
+    ConfigDetails,
     ContentKind,
     FailureRecord,
     ImageRecord,
@@ -31,15 +42,30 @@ from auditor.model import (
     PlatformRecord,
     Record,
     Shape,
+    Source,
     Warn,
     WarningCode,
 )
+from auditor.report.sbom_file import SbomRecord, encode_record
 from auditor.report.shapes import encoder
+from bench.synthetic_attachments import (
+    KEY,
+    attachments,
+    chance_of,
+    digest_of,
+    sbom_of,
+    signatures,
+)
 
 REGISTRY = "registry.example.com"
 VERSIONS = 49  # of a repository at any time; with two tags each, and two that move
 TAGS = 2 * VERSIONS + 2
+UNTAGGED = 10  # manifests of a repository
+PLACES = TAGS + UNTAGGED
 BASES = 300
+OWN_BASES = 100  # the first repositories; the other bases are on Docker Hub
+WITH_SBOM = 10  # versions of a repository, the newest; a tenth of them have SBOMs
+RUNNING = 10  # versions of a repository, the newest; of three fifths of them
 NIGHTS_BETWEEN_RELEASES = 50
 FIRST_NIGHT = datetime(2026, 11, 24, 2, tzinfo=UTC)
 LINES_PER_SECOND = 2000  # so `audited_at` spreads as in a real run
@@ -67,11 +93,46 @@ def records(count: int, *, night: int = 0, seed: int = 0) -> Iterator[Record]:
     """`count` records of one night, in the order of their references."""
     start = FIRST_NIGHT + timedelta(days=night)
     for number in range(count):
-        index, place = divmod(number, TAGS)
+        index, place = divmod(number, PLACES)
         at = start + timedelta(seconds=number // LINES_PER_SECOND)
         yield _record(
-            _Repository(index, seed), place, night, f"{at:%Y-%m-%dT%H:%M:%SZ}"
+            _repository(index, seed), place, night, f"{at:%Y-%m-%dT%H:%M:%SZ}"
         )
+
+
+def running_records(count: int, *, night: int = 0, seed: int = 0) -> Iterator[Record]:
+    """What runs in a cluster of the registry with `count` records."""
+    at = f"{FIRST_NIGHT + timedelta(days=night):%Y-%m-%dT%H:%M:%SZ}"
+    for index in range(-(-count // PLACES)):
+        repository = _repository(index, seed)
+        if repository.chance // 13 % 5 < 2:
+            continue
+        for version in range(VERSIONS - RUNNING, VERSIONS):
+            record = _record(repository, 2 * version, night, at)
+            workload = f"{repository.name.rpartition('/')[2]}-{version}"
+            sources = tuple(
+                Source(
+                    list="cluster",
+                    place=f"cluster: {namespace}/Deployment/{workload}",
+                    namespace=namespace,
+                    workload=f"Deployment/{workload}",
+                    container="main",
+                )
+                for namespace in ("production", "staging")[: 1 + version % 2]
+            )
+            yield replace(record, sources=sources, input_labels=None)
+
+
+def sboms(
+    count: int, *, night: int = 0, seed: int = 0, packages: int = 500
+) -> Iterator[SbomRecord]:
+    """The SBOMs of the images in a report of `count` records, of so many packages."""
+    for index in range(-(-count // PLACES)):
+        repository = _repository(index, seed)
+        if repository.has_sboms:
+            newest = repository.newest(night)
+            for version in range(newest - WITH_SBOM + 1, newest + 1):
+                yield sbom_of(repository.name, version, packages)
 
 
 def main() -> None:
@@ -80,29 +141,56 @@ def main() -> None:
     parser.add_argument("--night", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", default="-", help="a file; - is standard output")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--running", action="store_true", help="what runs in a cluster")
+    kind.add_argument("--sboms", action="store_true", help="the SBOM file")
     given = parser.parse_args()
     encode = encoder(Shape.IMAGE)
-    made = records(given.records, night=given.night, seed=given.seed)
+    common = {"night": given.night, "seed": given.seed}
+    lines: Iterator[bytes]
+    if given.sboms:
+        made = sboms(given.records, **common)
+        lines = (encode_record(one) + b"\n" for one in made)
+    elif given.running:
+        lines = map(encode, running_records(given.records, **common))
+    else:
+        lines = map(encode, records(given.records, **common))
     if given.output == "-":
-        sys.stdout.buffer.writelines(map(encode, made))
+        sys.stdout.buffer.writelines(lines)
     else:
         with Path(given.output).open("wb") as out:
-            out.writelines(map(encode, made))
+            out.writelines(lines)
 
 
 class _Repository:
     """The properties of a repository, derived from its number."""
 
-    __slots__ = ("base", "chance", "name", "schema1", "seed", "two_platforms")
-
     def __init__(self, index: int, seed: int) -> None:
         self.seed = seed
-        self.chance = _chance(f"{seed}/repository/{index}")
-        self.name = f"team-{self.chance % 97:02}/service-{index:06}"
+        self.index = index
+        self.chance = chance_of(f"{seed}/repository/{index}")
+        team = self.chance % 97
+        self.name = f"team-{team:02}/service-{index:06}"
+        self.is_base = index < OWN_BASES
         # The cube gives the first base a seventh of all repositories.
-        self.base = int(BASES * (self.chance / 2**64) ** 3)
-        self.schema1 = self.chance % 101 == 0
+        self.base = index if self.is_base else int(BASES * (self.chance / 2**64) ** 3)
+        self.schema1 = self.chance % 101 == 0 and not self.is_base
         self.two_platforms = self.chance % 5 == 0 and not self.schema1
+        self.signed = self.chance // 7 % 10 < 3 and not self.schema1
+        self.has_sboms = self.chance // 11 % 10 == 0 and not self.schema1
+        self.names_base = self.chance // 17 % 2 == 0 and not self.schema1
+        self.end_of_life = "2026-12-31" if self.chance // 19 % 20 == 0 else None
+        self.sources = (
+            Source(list="inventory.csv", place=f"inventory.csv:{index + 2}"),
+        )
+        self.input_labels: dict[str, tuple[str, ...]] = {
+            "team": (f"team-{team:02}",),
+            "cost centre": (str(4000 + team),),
+        }
+
+    def newest(self, night: int) -> int:
+        """The newest version."""
+        return self.releases(night) + VERSIONS - 1
 
     def releases(self, night: int) -> int:
         """The number of versions released since the first night."""
@@ -110,17 +198,24 @@ class _Repository:
         return (night + phase) // NIGHTS_BETWEEN_RELEASES
 
 
+@lru_cache(maxsize=2 * OWN_BASES)
+def _repository(index: int, seed: int) -> _Repository:
+    return _Repository(index, seed)
+
+
 def _record(repository: _Repository, place: int, night: int, at: str) -> Record:
+    if place >= TAGS:
+        return _untagged(repository, place - TAGS, night, at)
     oldest = repository.releases(night)
     version = oldest + min(place // 2, VERSIONS - 1)
     if place >= 2 * VERSIONS:
         tag = ("1", "latest")[place - 2 * VERSIONS]
     elif place % 2:
-        tag = f"build-{_chance(f'{repository.name}@{version}') % 16**8:08x}"
+        tag = f"build-{chance_of(f'{repository.name}@{version}') % 16**8:08x}"
     else:
         tag = f"1.{version}.0"
     reference = f"{REGISTRY}/{repository.name}:{tag}"
-    chance = _chance(f"{reference}?{night}")
+    chance = chance_of(f"{reference}?{night}")
     if chance % 400 == 0:
         failure, status, detail = FAILURES[chance // 400 % len(FAILURES)]
         return FailureRecord(
@@ -134,13 +229,55 @@ def _record(repository: _Repository, place: int, night: int, at: str) -> Record:
             status=status,
             detail=detail,
             attempts=1 if status else 3,
+            sources=repository.sources,
+            input_labels=repository.input_labels,
             audited_at=at,
         )
-    return _image(repository, version, reference, tag, at)
+    return _image(repository, version, tag, night, at)
+
+
+def _untagged(repository: _Repository, number: int, night: int, at: str) -> ImageRecord:
+    """Of an index its children, of others their signatures, and lost versions."""
+    if repository.two_platforms and number < 8:
+        version = repository.newest(night) - number // 2
+        record = _image(repository, version, None, night, at)
+        child = record.platforms[number % 2]
+        return replace(
+            record,
+            reference=f"{REGISTRY}/{repository.name}@{child.digest}",
+            digest=child.digest,
+            media_type=child.media_type,
+            architectures=record.architectures[number % 2 :][:1],
+            platforms=(child,),
+            annotations={},
+            attachments=(),
+            signatures=(),
+            size=child.size,
+        )
+    if repository.signed and not repository.two_platforms and number < 4:
+        version = repository.newest(night) - number
+        record = _image(repository, version, None, night, at)
+        signature = record.attachments[0]
+        return replace(
+            record,
+            reference=f"{REGISTRY}/{repository.name}@{signature.digest}",
+            digest=signature.digest,
+            artifact_type=signature.artifact_type,
+            content=ContentKind.ATTACHMENT,
+            architectures=(),
+            platforms=(),
+            attachments=(),
+            signatures=(),
+            bases=(),
+            size=signature.size,
+            subject=signature.subject,
+        )
+    version = repository.releases(night) - 1 - number
+    return _image(repository, version, None, night, at)
 
 
 def _image(
-    repository: _Repository, version: int, reference: str, tag: str, at: str
+    repository: _Repository, version: int, tag: str | None, night: int, at: str
 ) -> ImageRecord:
     wanted = PLATFORMS[: 1 + repository.two_platforms]
     platforms = tuple(
@@ -148,14 +285,23 @@ def _image(
     )
     several = len(platforms) > 1
     sizes = [platform.size for platform in platforms]
+    digest = _image_digest(repository, version)
+    has_sbom = repository.has_sboms and version > repository.newest(night) - WITH_SBOM
+    attached = attachments(
+        repository.name,
+        version,
+        digest,
+        signed=repository.signed,
+        has_sbom=has_sbom,
+        end_of_life=repository.end_of_life,
+    )
+    name = f"{REGISTRY}/{repository.name}"
     return ImageRecord(
-        reference=reference,
+        reference=f"{name}@{digest}" if tag is None else f"{name}:{tag}",
         registry=REGISTRY,
         repository=repository.name,
         tag=tag,
-        digest=_digest(f"{reference.rpartition(':')[0]}#{version}")
-        if several
-        else platforms[0].digest,
+        digest=digest,
         media_type=f"{OCI}.index.v1+json" if several else platforms[0].media_type,
         schema_version=1 if repository.schema1 else 2,
         artifact_type=None,
@@ -163,20 +309,82 @@ def _image(
         architectures=("linux/amd64", "linux/arm64")[: len(platforms)],
         platforms=platforms,
         platforms_left_out=0,
-        attachments=(),
-        signed=None,
-        has_sbom=None,
-        has_provenance=None,
+        attachments=attached,
+        signed=repository.signed,
+        has_sbom=has_sbom,
+        has_provenance=repository.signed,
         size=None if repository.schema1 else sum(size or 0 for size in sizes),
         annotations={"org.opencontainers.image.version": f"1.{version}.0"}
         if several
         else {},
         access=ACCESS,
+        pushed_at=_created(version),
+        pulled_at="2026-11-20T08:00:00Z" if version % 5 else None,
+        manifest_size=1200,
+        bases=_base_checks(repository, version, night, len(platforms)),
+        untagged=tag is None,
+        sources=repository.sources,
+        input_labels=repository.input_labels,
+        verified_by=(KEY,) if repository.signed else (),
+        not_verified_by=() if repository.signed else (KEY,),
+        signatures=signatures(attached),
         warnings=(Warn(code=WarningCode.NO_DIGEST_HEADER, detail="no digest header"),)
         if repository.schema1
         else (),
         audited_at=at,
     )
+
+
+def _image_digest(repository: _Repository, version: int) -> str:
+    where, name = f"{repository.seed}/amd64", repository.name
+    return digest_of(
+        f"{REGISTRY}/{name}#{version}"
+        if repository.two_platforms
+        else f"{where}/{name}/{version}/manifest"
+    )
+
+
+def _base(repository: _Repository, version: int, night: int) -> BaseImage | None:
+    """The base of a version; at night 0, as it was built."""
+    if not repository.names_base:
+        return None
+    if repository.base >= OWN_BASES or repository.is_base:
+        generation = digest_of(f"hub/{repository.base}/{version // 10}")
+        name = f"docker.io/library/base-{repository.base:03}:12"
+        return BaseImage(name=name, digest=generation)
+    base = _repository(repository.base, repository.seed)
+    built_on = min(version // 10 * 10, base.newest(night))
+    return BaseImage(
+        name=f"{REGISTRY}/{base.name}:latest", digest=_image_digest(base, built_on)
+    )
+
+
+@lru_cache(maxsize=8)
+def _base_checks(
+    repository: _Repository, version: int, night: int, platforms: int
+) -> tuple[BaseCheck, ...]:
+    """The newest versions are built on the base as it is now."""
+    base = _base(repository, version, night)
+    if base is None:
+        return ()
+    newest = repository.newest(night)
+    current = _base(repository, newest, night)
+    assert current is not None
+    return (
+        BaseCheck(
+            name=base.name,
+            reference=base.name,
+            digest=base.digest,
+            current_digest=current.digest,
+            is_stale=base.digest != current.digest,
+            platforms=("linux/amd64", "linux/arm64")[:platforms],
+            detail=None,
+        ),
+    )
+
+
+def _created(version: int) -> str:
+    return f"20{16 + version % 10}-0{1 + version % 9}-05T10:00:00Z"
 
 
 @lru_cache(maxsize=8)  # the tags of one version are neighbours
@@ -189,40 +397,40 @@ def _platform(repository: _Repository, version: int, number: int) -> PlatformRec
         _layer(f"{where}/base/{base}/{version // 10}/runtime", 12_000_000, schema1),
         _layer(f"{where}/{name}/{version // 7}/dependencies", 40_000_000, schema1),
         _layer(f"{where}/{name}/{version}/program", 2_000_000, schema1),
+    )[: 2 if repository.is_base else None]
+    config = ConfigDetails(
+        user="1000" if repository.chance % 3 else None,
+        history=12,
+        labels={"org.example.team": repository.input_labels["team"][0]},
     )
     return PlatformRecord(
         os=os,
         architecture=architecture,
         variant=variant,
         os_version=None,
-        digest=_digest(f"{where}/{name}/{version}/manifest"),
+        digest=digest_of(f"{where}/{name}/{version}/manifest"),
         media_type=SCHEMA1 if schema1 else f"{OCI}.manifest.v1+json",
-        config_digest=None if schema1 else _digest(f"{where}/{name}/{version}/config"),
-        created=f"20{16 + version % 10}-0{1 + version % 9}-05T10:00:00Z",
-        config=None,
-        base=None,
+        config_digest=None
+        if schema1
+        else digest_of(f"{where}/{name}/{version}/config"),
+        created=_created(version),
+        config=None if schema1 else config,
+        base=_base(repository, version, 0),
         size=None if schema1 else sum(layer.size or 0 for layer in layers),
         layers=layers,
         layer_traits=(),
+        manifest_size=1200,
+        config_size=None if schema1 else 4000,
     )
 
 
 @lru_cache(maxsize=4096)
 def _layer(name: str, around_bytes: int, schema1: bool) -> Layer:
     return Layer(
-        digest=_digest(name),
-        size=None if schema1 else around_bytes // 2 + _chance(name) % around_bytes,
+        digest=digest_of(name),
+        size=None if schema1 else around_bytes // 2 + chance_of(name) % around_bytes,
         media_type=None if schema1 else f"{OCI}.layer.v1.tar+gzip",
     )
-
-
-def _digest(text: str) -> str:
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
-
-
-def _chance(text: str) -> int:
-    """A pseudo-random number below 2**64."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 
 if __name__ == "__main__":

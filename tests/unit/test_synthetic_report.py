@@ -8,15 +8,15 @@ from jsonschema import Draft202012Validator
 
 from auditor.model import FailureRecord, ImageRecord, Shape
 from auditor.report.shapes import encoder, report_schema
-from bench.synthetic_report import TAGS, records
+from bench.synthetic_report import PLACES, records
 
-COUNT = 50 * TAGS + 7
+COUNT = 50 * PLACES + 7
 
 
 def test_every_line_conforms_to_the_schema() -> None:
     validator = Draft202012Validator(report_schema())
     encode = encoder(Shape.IMAGE)
-    for record in records(2 * TAGS):
+    for record in records(2 * PLACES):
         validator.validate(json.loads(encode(record)))
 
 
