@@ -189,9 +189,14 @@ def _compare(
         "SELECT DISTINCT type, compared_version FROM matching"
     )
     while batch := cursor.fetchmany(_BATCH):
-        connection.executemany(
-            "INSERT INTO compared VALUES (?, ?, ?)",
-            [(kind, text, versions.contains(kind, text)) for kind, text in batch],
+        # Lists as parameters: `executemany` takes a millisecond for each row.
+        connection.execute(
+            "INSERT INTO compared SELECT unnest(?), unnest(?), unnest(?)",
+            [
+                [kind for kind, _ in batch],
+                [text for _, text in batch],
+                [versions.contains(kind, text) for kind, text in batch],
+            ],
         )
 
 

@@ -3,6 +3,7 @@
 `line` has a row per reference of the registry's reports, `record` the manifests that
 each needs, `running` a row per reference and digest of the running reports. `used` are
 the manifests that something running leads to, `judged` the lines with their state.
+Many references share few manifests, so layers are stored once for each of these.
 """
 
 # ruff: noqa: S608  (the SQL is made of constants and quoted values)
@@ -30,7 +31,8 @@ LOAD_REGISTRY = (
        SELECT * REPLACE ('' AS report) FROM registry_report.lines""",
     f"""CREATE TABLE line AS
         SELECT {_LINE}, coalesce(untagged, false) AS untagged, size, pushed_at,
-               pulled_at, audited_at
+               pulled_at, audited_at,
+               [p.digest FOR p IN platforms IF p.layers IS NOT NULL] AS manifests
         FROM registry_line""",
     keep_last_lines("line", "reference"),
     f"CREATE VIEW last_line AS {last_lines('registry_line', 'line')}",
@@ -170,19 +172,32 @@ JUDGE = (
              LEFT JOIN (SELECT {_PLACE}, digest, min(owner) AS reference
                         FROM edge GROUP BY ALL) AS owner
                   USING ({_PLACE}, digest)""",
-    # A registry stores a layer once for all its repositories.
-    f"""CREATE TABLE layer_use AS
-        SELECT DISTINCT image.registry, image.reference, judged.state, l.digest, l.size
-        FROM (SELECT registry, reference, unnest([
+    # The line from which the layers of a manifest are taken.
+    """CREATE TABLE layer_source AS
+       SELECT manifest, reference
+       FROM (SELECT manifest, min(id) AS id
+             FROM (SELECT rowid AS id, unnest(manifests) AS manifest FROM line)
+             GROUP BY manifest)
+            JOIN line ON line.rowid = id""",
+    f"""CREATE TABLE manifest_layer AS
+        SELECT DISTINCT manifest, l.digest, l.size
+        FROM (SELECT p.digest AS manifest, unnest([
                   l FOR l IN p.layers
                   IF NOT list_contains({foreign_layers("p.layers", "warnings")},
                                        l.digest)]) AS l
-              FROM (SELECT registry, reference, warnings, unnest(platforms) AS p
-                    FROM last_line WHERE kind = 'image')) AS image
-             JOIN judged USING (reference)""",
+              FROM (SELECT reference, warnings, unnest(platforms) AS p
+                    FROM registry_line WHERE kind = 'image') AS image
+                   SEMI JOIN layer_source
+                        ON layer_source.manifest = p.digest
+                           AND layer_source.reference = image.reference)""",
+    # A registry stores a layer once for all its repositories.
     """CREATE TABLE freed AS
        SELECT registry, digest, max(size) AS size
-       FROM layer_use GROUP BY ALL HAVING bool_and(state = 'unused')""",
+       FROM (SELECT registry, manifest, bool_and(state = 'unused') AS is_unused
+             FROM (SELECT registry, state, unnest(manifests) AS manifest FROM judged)
+             GROUP BY ALL)
+            JOIN manifest_layer USING (manifest)
+       GROUP BY ALL HAVING bool_and(is_unused)""",
 )
 
 # What runs by its name: a tag, or a digest where the reference has one.
@@ -257,12 +272,16 @@ SELECT_UNUSED = """
     SELECT reference, registry, repository, tag, digest, content, untagged, part_of,
            size, coalesce(freed_size, 0) AS freed_size, pushed_at, pulled_at
     FROM judged LEFT JOIN (
-             SELECT reference,
+             SELECT registry, manifests,
                     least(coalesce(sum(freed.size), 0),
                           9223372036854775807)::BIGINT AS freed_size
-             FROM (SELECT DISTINCT registry, reference, digest FROM layer_use)
+             FROM (SELECT DISTINCT registry, manifests, manifest_layer.digest
+                   FROM (SELECT *, unnest(manifests) AS manifest
+                         FROM (SELECT DISTINCT registry, manifests FROM judged
+                               WHERE state = 'unused'))
+                        JOIN manifest_layer USING (manifest))
                   JOIN freed USING (registry, digest)
-             GROUP BY reference) AS freed USING (reference)
+             GROUP BY ALL) AS freed USING (registry, manifests)
     WHERE state = 'unused'
     ORDER BY freed_size DESC, reference"""
 
