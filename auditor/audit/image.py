@@ -22,11 +22,6 @@ from auditor.audit.content_cache import ContentCache
 from auditor.audit.image_attachments import BlobChecker, RepositoryDataCollector
 from auditor.audit.image_metadata import ImageOptions, status_at_mirror
 from auditor.audit.resolve import Resolver
-from auditor.audit.signatures import (
-    NOT_ASKED,
-    SignatureSearch,
-    SignatureVerifier,
-)
 from auditor.cache.digest_cache import DigestCache
 from auditor.config import AttachmentMode
 from auditor.errors import Failure, FailureKind, Stage
@@ -49,6 +44,7 @@ from auditor.registry.registries import Registries
 from auditor.util.clock import Clock, rfc3339
 
 if TYPE_CHECKING:
+    from auditor.audit.signatures import SignatureVerifier, VerifiedSignatures
     from auditor.oci.signing_keys import ImageSigningKey
 
 Value = TypeVar("Value")
@@ -80,13 +76,10 @@ class _Steps:
         self.records_attachments = options.attachments is not AttachmentMode.NONE
         self.signatures: SignatureVerifier | None = None
         if options.signatures is not None:
-            self.signatures = SignatureVerifier(self.content, options.signatures, clock)
+            # Few runs verify signatures.
+            from auditor.audit.signatures import SignatureVerifier  # noqa: PLC0415
 
-    def signing_keys(self, reference: Reference) -> tuple[ImageSigningKey, ...]:
-        """The keys that verify signatures of an image; none: do not verify any."""
-        if self.signatures is None:
-            return ()
-        return self.signatures.keys_for(reference.registry, reference.repository)
+            self.signatures = SignatureVerifier(self.content, options.signatures, clock)
 
 
 class ImageAuditor:
@@ -195,29 +188,19 @@ class ImageAuditor:
         if isinstance(metadata, Failure):
             return metadata
         content = tagged_kind(metadata.content, reference.tag)
+        verifier = steps.signatures
+        keys: tuple[ImageSigningKey, ...] = ()
         # A signature need not be signed itself.
-        is_attached = content is ContentKind.ATTACHMENT
-        keys = () if is_attached else steps.signing_keys(reference)
+        if verifier is not None and content is not ContentKind.ATTACHMENT:
+            keys = verifier.keys_for(reference.registry, reference.repository)
         data = await steps.repository_data.collect(
             registry, repository, metadata, find_signatures=bool(keys)
         )
         status = status_at_mirror(data.status) if is_mirror else data.status
-        signed = NOT_ASKED
-        if keys and steps.signatures is not None:
-            search = SignatureSearch(
-                registry=registry,
-                repository=repository,
-                digest=metadata.digest,
-                media_type=metadata.media_type,
-                size=verified.size,
-                attachments=data.attachments,
-                is_complete=data.has_all_signatures and not is_mirror,
-            )
-            signed = await steps.signatures.verify(search, keys)
         location = None
         if place is not reference and place != reference:
             location = f"{place.registry}/{repository}"
-        return ImageRecord(
+        record = ImageRecord(
             reference=str(reference),
             registry=reference.registry,
             repository=reference.repository,
@@ -243,16 +226,23 @@ class ImageAuditor:
             manifest_size=metadata.manifest_size,
             other_children=metadata.other_children,
             untagged=None if reference.tag is None else False,
-            verified_by=signed.verified_by,
-            not_verified_by=signed.not_verified_by,
-            signatures=signed.signatures,
-            signatures_left_out=signed.signatures_left_out,
-            warnings=verified.warnings
-            + metadata.warnings
-            + data.warnings
-            + signed.warnings,
+            warnings=verified.warnings + metadata.warnings + data.warnings,
             audited_at=rfc3339(self._clock.epoch()),
         )
+        if verifier is None or not keys:
+            return record
+        from auditor.audit.signatures import SignatureSearch  # noqa: PLC0415
+
+        search = SignatureSearch(
+            registry=registry,
+            repository=repository,
+            digest=metadata.digest,
+            media_type=metadata.media_type,
+            size=verified.size,
+            attachments=data.attachments,
+            is_complete=data.has_all_signatures and not is_mirror,
+        )
+        return _with_signatures(record, await verifier.verify(search, keys))
 
     async def raw_manifest(self, reference: Reference) -> bytes | Failure:
         """The exact bytes of a reference's manifest, checked as in an audit."""
@@ -327,6 +317,17 @@ def failure_record(
         detail=failure.detail,
         attempts=failure.attempts,
         audited_at=audited_at,
+    )
+
+
+def _with_signatures(record: ImageRecord, signed: VerifiedSignatures) -> ImageRecord:
+    return replace(
+        record,
+        verified_by=signed.verified_by,
+        not_verified_by=signed.not_verified_by,
+        signatures=signed.signatures,
+        signatures_left_out=signed.signatures_left_out,
+        warnings=record.warnings + signed.warnings,
     )
 
 

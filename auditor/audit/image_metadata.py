@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from fnmatch import translate
+from typing import TYPE_CHECKING
 
 from auditor.audit.memory_sizes import children_bytes, image_bytes
 from auditor.config import (
@@ -20,7 +21,6 @@ from auditor.config import (
     Settings,
     signature_policy_of,
 )
-from auditor.config.signature_policy import SignaturePolicy
 from auditor.fast_dataclass import dataclass
 from auditor.model import (
     Attachment,
@@ -49,6 +49,9 @@ from auditor.oci.platform import (
 )
 from auditor.oci.schema1 import Schema1Manifest
 from auditor.util.text import format_count
+
+if TYPE_CHECKING:
+    from auditor.config.signature_policy import SignaturePolicy
 
 # Bytes of the names and values of one platform's labels in a record. A label is a line
 # of text; Kubernetes allows all annotations of an object four times as much.
@@ -255,7 +258,7 @@ class ImageMetadata:
             + image_bytes(
                 self.platforms, self.annotations, self.attachments, self.warnings
             )
-            + children_bytes(self.other_children)
+            + (children_bytes(self.other_children) if self.other_children else 0)
         )
 
     # Cached: every tag of the digest reads them.
@@ -346,7 +349,7 @@ def image_platform(
         size=distinct_size(layers),
         layers=layers,
         layer_traits=_traits(manifest),
-        manifest_size=verified.content_size,
+        manifest_size=verified.size,
         config_size=manifest.config.size,
     )
 

@@ -106,19 +106,22 @@ def record_bytes(record: Record | None) -> int:
     """The memory of a record."""
     if record is None:
         return _OBJECT_BYTES
-    size = _SOURCE_BYTES * len(record.sources or ())
-    for name, values in (record.input_labels or {}).items():
-        size += sum(200 + len(name) + len(value) for value in values)
+    size = 0
+    if record.sources:
+        size = _SOURCE_BYTES * len(record.sources)
+    if record.input_labels:
+        for name, values in record.input_labels.items():
+            size += sum(200 + len(name) + len(value) for value in values)
     if isinstance(record, FailureRecord):
         return _OBJECT_BYTES + size
-    return (
-        size
-        + 2 * _OBJECT_BYTES * len(record.bases or ())
-        + _OBJECT_BYTES * len(record.signatures or ())
-        + image_bytes(
-            record.platforms, record.annotations, record.attachments, record.warnings
-        )
-        + children_bytes(record.other_children)
+    if record.bases:
+        size += 2 * _OBJECT_BYTES * len(record.bases)
+    if record.signatures:
+        size += _OBJECT_BYTES * len(record.signatures)
+    if record.other_children:
+        size += children_bytes(record.other_children)
+    return size + image_bytes(
+        record.platforms, record.annotations, record.attachments, record.warnings
     )
 
 

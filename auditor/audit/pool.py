@@ -44,9 +44,10 @@ STALLED_S = 5.0
 class _Lane(Generic[Job]):
     """The jobs that wait for one host.
 
-    `workers` are running; how many may run is asked again with each job. The first
-    `prepare_ahead` jobs are prepared before a worker takes them. Their tokens are
-    fetched then, so they are few: a token must not expire before its job's turn.
+    `workers` are running; how many may run (`max_workers`) is asked again with each
+    job. The first `prepare_ahead` jobs are prepared before a worker takes them. Their
+    tokens are fetched then, so they are few: a token must not expire before its job's
+    turn.
     `progress` is set when a job is finished; `is_stalled` while none was for
     `STALLED_S`.
     """
@@ -54,6 +55,7 @@ class _Lane(Generic[Job]):
     name: Hashable
     prepare_ahead: int
     jobs: LaneQueue[Job]
+    max_workers: int
     workers: int = 0
     progress: asyncio.Event = field(default_factory=asyncio.Event)
     is_stalled: bool = False
@@ -186,14 +188,15 @@ class Pool(Generic[Job, Result]):
                     number += 1
                     if self._prepare and len(lane.jobs) <= lane.prepare_ahead:
                         self._prepare(job, working)
-                    if lane.workers < self._workers(name):
+                    if lane.workers < lane.max_workers:
                         lane.workers += 1
                         working.start_soon(self._worker, lane, working)
 
     def _new_lane(self, name: Hashable) -> _Lane[Job]:
         workers = self._workers(name)
         ahead = 2 * workers
-        return _Lane(name, ahead, LaneQueue(self.spill_file, in_memory=ahead))
+        jobs: LaneQueue[Job] = LaneQueue(self.spill_file, in_memory=ahead)
+        return _Lane(name, ahead, jobs, workers)
 
     async def _lane_has_room(self, lane: _Lane[Job]) -> None:
         """Wait until the lane has less than a window of jobs, or is stalled."""
@@ -209,12 +212,14 @@ class Pool(Generic[Job, Result]):
 
     async def _worker(self, lane: _Lane[Job], working: TaskGroup) -> None:
         while lane.jobs and not self.stopped:
-            more = self._workers(lane.name) - lane.workers
-            if more < 0:
-                break
-            for _ in range(min(more, len(lane.jobs) - 1)):
-                lane.workers += 1
-                working.start_soon(self._worker, lane, working)
+            lane.max_workers = self._workers(lane.name)
+            if lane.workers != lane.max_workers:
+                more = lane.max_workers - lane.workers
+                if more < 0:
+                    break
+                for _ in range(min(more, len(lane.jobs) - 1)):
+                    lane.workers += 1
+                    working.start_soon(self._worker, lane, working)
             number, job = lane.jobs.get()
             if self._prepare and len(lane.jobs) >= lane.prepare_ahead:
                 following = lane.jobs.peek(lane.prepare_ahead - 1)

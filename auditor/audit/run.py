@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.abc import TaskGroup
@@ -34,11 +35,9 @@ from auditor.config import (
     sharded_run_settings,
     signature_policy_of,
 )
-from auditor.config.signature_policy import SignaturePolicy
 from auditor.errors import unwrap_exception_group
 from auditor.fast_dataclass import dataclass
 from auditor.input.expand import expand
-from auditor.input.input_digest import InputDigest
 from auditor.input.input_items import (
     ExpansionCounts,
     InputEntry,
@@ -47,7 +46,6 @@ from auditor.input.input_items import (
     RejectedEntry,
 )
 from auditor.input.source_scan import AuditInput, open_input
-from auditor.input.source_table import SourceTable
 from auditor.input.tag_filter import Selection
 from auditor.model import ImageRecord, InputPosition, Order, Record, Warn, WarningCode
 from auditor.oci.reference import Reference
@@ -66,6 +64,11 @@ from auditor.util.deadline import (
     not_started,
     reference_timed_out,
 )
+
+if TYPE_CHECKING:
+    from auditor.config.signature_policy import SignaturePolicy
+    from auditor.input.input_digest import InputDigest
+    from auditor.input.source_table import SourceTable
 
 _AGE_UNKNOWN = Warn(
     code=WarningCode.AGE_UNKNOWN,
@@ -142,7 +145,7 @@ class AuditRun:
             workers=registries.workers_of,
             window=settings.window,
             in_order=settings.order is Order.INPUT,
-            work=self._audit_with_bases if self._bases else self._audit,
+            work=self._work,
             write=self._write_result,
             lane=_registry_name,
             is_listed=_is_listed,
@@ -278,6 +281,13 @@ class AuditRun:
     async def _fetch_token(self, reference: Reference) -> None:
         with self._deadline.scope():
             await self._images.fetch_token(reference)
+
+    @property
+    def _work(self) -> Callable[[InputEntry], Awaitable[Record | None]]:
+        """What makes a record, with the steps that the run needs."""
+        if self._bases is not None:
+            return self._audit_with_bases
+        return self._audit_entry if self._sources is None else self._audit
 
     async def _audit_with_bases(self, entry: InputEntry) -> Record | None:
         record = await self._audit(entry)
@@ -416,7 +426,7 @@ class AuditJob:
     run: AuditRun
     report: Report
     shard_file: ShardFile | None
-    input_digest: InputDigest
+    input_digest: InputDigest | None
     registries: Registries
     cache: DigestCache
 
@@ -427,7 +437,7 @@ class AuditJob:
             self.shard_file.commit(
                 self.run.summary().to_json(),
                 content_bytes=self.report.writer.content_bytes,
-                input_digest=self.input_digest.value,
+                input_digest=self.input_digest.value if self.input_digest else None,
             )
 
 

@@ -80,14 +80,12 @@ class SignatureSearch:
 class VerifiedSignatures:
     """What was found; the fields are those of the image's record."""
 
-    verified_by: tuple[str, ...] | None = None
-    not_verified_by: tuple[str, ...] | None = None
-    signatures: tuple[ImageSignature, ...] | None = None
-    signatures_left_out: int = 0
-    warnings: tuple[Warn, ...] = ()
+    verified_by: tuple[str, ...]
+    not_verified_by: tuple[str, ...]
+    signatures: tuple[ImageSignature, ...]
+    signatures_left_out: int
+    warnings: tuple[Warn, ...]
 
-
-NOT_ASKED = VerifiedSignatures()
 
 _Key = tuple[str, str, str, tuple[str, ...]]  # registry, repository, digest, keys
 

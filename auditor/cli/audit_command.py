@@ -20,7 +20,6 @@ from auditor.cli.command_support import (
 from auditor.cli.help_text import help_command
 from auditor.cli.main import information, print_message, print_summary
 from auditor.cli.output import print_line
-from auditor.cli.sbom_step import SbomOutcome, check_sbom_settings
 from auditor.cli.side_outputs import check_file, check_side_outputs, write_side_outputs
 from auditor.config import (
     EngineName,
@@ -35,6 +34,7 @@ from auditor.model import Shape
 
 if TYPE_CHECKING:
     from auditor.audit.run import AuditJob, AuditRun
+    from auditor.cli.sbom_step import SbomOutcome
     from auditor.cli.signals import Interruption
     from auditor.report.audit_table import AuditTable
 
@@ -101,7 +101,10 @@ async def audit(settings: Settings) -> int:
 
     check_lists(settings)
     check_side_outputs(settings)
-    check_sbom_settings(settings)
+    if settings.sbom is not None:
+        from auditor.cli.sbom_step import check_sbom_settings
+
+        check_sbom_settings(settings)
     interruption = Interruption()
     return await interruption.run(functools.partial(_audit, settings, interruption))
 

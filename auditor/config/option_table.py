@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import MISSING, fields, replace
 from enum import Enum, StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from auditor.config.settings import (
     MAX_RUNS_AT_ONCE,
@@ -28,7 +28,6 @@ from auditor.config.settings import (
     Settings,
     SourceMode,
 )
-from auditor.config.signature_policy import SignaturePolicy, load_signature_policy
 from auditor.config.values import (
     BOOLEAN,
     FILE_NAME,
@@ -65,6 +64,9 @@ from auditor.fast_dataclass import dataclass
 from auditor.model import Order, Shape
 from auditor.util.shard import Shard
 from auditor.wire.hosted_registries import HOSTED_MOST
+
+if TYPE_CHECKING:
+    from auditor.config.signature_policy import SignaturePolicy
 
 ENVIRONMENT_PREFIX = "AUDITOR_"
 
@@ -600,6 +602,9 @@ def signature_policy_of(settings: Settings) -> SignaturePolicy | None:
     """Read the signature policy; None without one. Raises `ConfigError`."""
     if settings.verify_signatures is None:
         return None
+    # Few runs verify signatures.
+    from auditor.config.signature_policy import load_signature_policy  # noqa: PLC0415
+
     return load_signature_policy(settings.verify_signatures)
 
 

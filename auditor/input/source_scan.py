@@ -19,6 +19,7 @@ from contextlib import (
     contextmanager,
     nullcontext,
 )
+from typing import TYPE_CHECKING
 
 from auditor.config import Settings, SourceMode
 from auditor.errors import OutputError, UsageError
@@ -35,8 +36,10 @@ from auditor.input.lists import (
     listed_items,
     open_reader,
 )
-from auditor.input.source_table import SourceTable
 from auditor.util.blocking_call import call_in_thread
+
+if TYPE_CHECKING:
+    from auditor.input.source_table import SourceTable
 
 log = logging.getLogger("auditor.input")
 
@@ -46,11 +49,11 @@ class AuditInput:
     """The items of an audit, to be read once.
 
     `sources` is None if they are not recorded. `digest` counts the items while they are
-    read.
+    read; None for an audit that needs none: it has no sources and no shard.
     """
 
     items: Iterator[InputItem]
-    digest: InputDigest
+    digest: InputDigest | None
     sources: SourceTable | None = None
 
 
@@ -142,6 +145,8 @@ def _open(
         has_sources = records_sources(settings)
     if not has_sources:
         items = input_items(settings, names=names, cluster=cluster, readers=begun)
+        if settings.shard is None:
+            return AuditInput(items, None)
         digest = InputDigest(items)
         return AuditInput(iter(digest), digest)
     readers = {
@@ -151,6 +156,9 @@ def _open(
         for position, path in enumerate(settings.lists)
         if not is_regular_file(path)
     }
+    # Many runs have no sources.
+    from auditor.input.source_table import SourceTable  # noqa: PLC0415
+
     table = stack.enter_context(SourceTable(settings.shard))
     first = InputDigest(with_origins=True)
     with _without_messages():

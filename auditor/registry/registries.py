@@ -313,16 +313,19 @@ class Registries:
         fixed number of workers; the most there may be if others are asked in its place.
         """
         settings = self._settings
+        if settings.workers is not None:
+            return settings.workers
+        # Asked twice for each reference.
         registry = self._open.get(name) if isinstance(name, str) else None
+        if registry is not None:
+            return 2 * registry.sender.limit
         most = settings.workers_of(name)
-        if settings.workers is not None or registry is None:
-            is_elsewhere = (
-                not isinstance(name, str)
-                or settings.registry(name).mirror is not None
-                or self.conf.entries
-            )
-            return most if settings.workers or is_elsewhere else min(most, 2 * START)
-        return min(most, 2 * registry.sender.limit)
+        is_elsewhere = (
+            not isinstance(name, str)
+            or settings.registry(name).mirror is not None
+            or self.conf.entries
+        )
+        return most if is_elsewhere else min(most, 2 * START)
 
     def concurrencies(self) -> list[HostConcurrency]:
         """The limits of concurrent requests, the host that was asked first first."""

@@ -324,8 +324,12 @@ class RequestSender:
 
     @property
     def limit(self) -> int:
-        """The requests that the host asked last is sent at once."""
-        return START if self._host is None else self._host[1].limit
+        """The requests that the host asked last is sent at once.
+
+        Another registry at the same host may have set it: it is at most the service's.
+        """
+        limit = START if self._host is None else self._host[1].control.limit
+        return min(limit, self._bounds.most)
 
     def _most_in_flight(self) -> int:
         """The most requests that were allowed at once so far."""
