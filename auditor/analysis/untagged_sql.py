@@ -141,10 +141,13 @@ def unused_untagged(lines: str, record: str = "record") -> str:
         incomplete AS (
             SELECT {_PLACE} FROM {record} WHERE may_need_more
             UNION
-            SELECT DISTINCT one.report, one.registry, one.repository
-            FROM {record} AS one JOIN failed
-                 ON failed.report = one.report AND failed.registry = one.registry
-                    AND coalesce(failed.repository = one.repository, true))
+            -- Two joins: one with a condition would compare all with all.
+            SELECT {_PLACE} FROM {record} SEMI JOIN failed USING ({_PLACE})
+            UNION
+            SELECT {_PLACE}
+            FROM {record}
+                 SEMI JOIN (FROM failed WHERE repository IS NULL) AS any_of_these
+                      USING (report, registry))
         SELECT DISTINCT
                one.report, one.registry, one.repository, one.reference, one.digest,
                one.content,

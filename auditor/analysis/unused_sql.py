@@ -151,14 +151,20 @@ _MISSING_PART = f"""
     AND failed.failure NOT IN ({NOT_THERE})"""
 
 JUDGE = (
+    # Repositories, not references: each pattern is compared with all of a registry.
     f"""CREATE TABLE incomplete AS
+        WITH place AS (SELECT DISTINCT {_PLACE} FROM record),
+        failed_place AS (
+            SELECT DISTINCT {_PLACE}, {path_glob("repository")} AS path_glob
+            FROM line AS failed WHERE {_MISSING_PART})
         SELECT {_PLACE} FROM record WHERE may_need_more
         UNION
-        SELECT record.registry, record.repository
-        FROM record JOIN line AS failed
-             ON {_MISSING_PART} AND failed.registry = record.registry
-                AND (failed.repository = record.repository
-                     OR record.repository GLOB ({path_glob("failed.repository")}))""",
+        SELECT {_PLACE} FROM place SEMI JOIN failed_place USING ({_PLACE})
+        UNION
+        SELECT place.registry, place.repository
+        FROM place JOIN (FROM failed_place WHERE path_glob IS NOT NULL) AS failed
+             ON failed.registry = place.registry
+                AND place.repository GLOB failed.path_glob""",
     f"""CREATE TABLE judged AS
         SELECT line.*, owner.reference AS part_of,
                CASE WHEN used.digest IS NOT NULL THEN 'used'
