@@ -2,7 +2,9 @@
 
 `python -m bench.memory 100000 1000000` audits that many tags of a registry that fills
 in a template (in another process) and prints the peak resident set of the audit. Each
-tag has its own manifest, or an index of `--children`.
+tag has its own manifest, or an index of `--children`. `--all-options` also looks for
+attachments, bases, signatures, SBOMs, manifests without a tag, and records sources; the
+registry has none of them.
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 # As the repositories of a large registry: some with many tags, listed page by page.
 TAGS_PER_REPOSITORY = 10_000
 
@@ -28,7 +33,7 @@ def measured(port: int, references: int, *options: str) -> tuple[float, float, f
     ]
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "auditor", "audit", "-f", "-", "-o", os.devnull,
+        [sys.executable, "-m", "auditor", "audit", "-f", "-",
          "--image-config", "never", "--progress", "never", *options],
         stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -51,6 +56,7 @@ def main() -> None:
     parser.add_argument(
         "--children", type=int, default=0, help="number of children of each tag's index"
     )
+    parser.add_argument("--all-options", action="store_true")
     arguments = parser.parse_args()
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores")
     print("references  night  resident    wall  CPU per reference")
@@ -72,7 +78,11 @@ def main() -> None:
         ):
             assert registry.stdout is not None
             port = int(registry.stdout.readline())
-            store = ("--cache", str(Path(folder, "store")))
+            store = ["--cache", str(Path(folder, "store"))]
+            if arguments.all_options:
+                store += _all_options(Path(folder))
+            else:
+                store += ["--output", os.devnull]
             for night in ("cold", "warm") if arguments.warm else ("cold",):
                 resident, wall, cpu = measured(port, references, *store)
                 print(
@@ -81,6 +91,25 @@ def main() -> None:
                     flush=True,
                 )
             registry.terminate()
+
+
+def _all_options(folder: Path) -> list[str]:
+    """Options for everything that an audit can record, and the files that they name."""
+    policy = folder / "signatures.toml"
+    policy.write_text('[keys.release]\ncosign = "release.pub"\n')
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    (folder / "release.pub").write_bytes(
+        key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
+    return [
+        "--untagged",
+        *("--sources", "always"),
+        *("--attachments", "all"),
+        "--check-bases",
+        *("--verify-signatures", str(policy)),
+        *("--sbom", str(folder / "sboms.jsonl")),
+        *("--output", str(folder / "report.jsonl")),
+    ]
 
 
 if __name__ == "__main__":
