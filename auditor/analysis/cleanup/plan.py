@@ -273,7 +273,7 @@ class CleanupPlan:
         (row,) = stream_rows(connection, TOTALS)
         if semantics.collects is Collects.DELETED:
             row["kept_unconfirmed"] = 0  # without its subject, it would stay, too
-        bound = _bound(row)
+        bound = _bound(row, semantics.collects)
         self.totals = PlanTotals(
             delete_by=semantics.delete_by,
             collects=semantics.collects,
@@ -338,11 +338,15 @@ class CleanupPlan:
         return int(row["n"])
 
 
-def _bound(row: dict[str, Any]) -> Bound:
+def _bound(row: dict[str, Any], collects: Collects) -> Bound:
     more = any(
         row[name] for name in ("unsized", "unread", "unexamined", "kept_unconfirmed")
     )
-    fewer = row["failures"] or row["unread_left"] or row["unread_attachments"]
+    # Untagged manifests that no listing named stay, and can have the same layers.
+    unlisted = collects is Collects.DELETED and not row["untagged"]
+    fewer = (
+        row["failures"] or row["unread_left"] or row["unread_attachments"] or unlisted
+    )
     if more and fewer:
         return Bound.ESTIMATE
     if fewer:

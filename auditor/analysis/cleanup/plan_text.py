@@ -283,9 +283,11 @@ def _other_unknowns(totals: PlanTotals) -> Iterator[str]:
             " not be audited"
         )
     if not totals.untagged:
+        stays = totals.collects is Collects.DELETED
         yield (
-            "the report has no untagged manifests: where the registry lists them,"
-            " audit with --untagged"
+            f"{'at most: ' if stays else ''}the report has no untagged manifests"
+            f"{', which stay with their layers' if stays else ''}: where the registry"
+            " lists them, audit with --untagged"
         )
 
 
