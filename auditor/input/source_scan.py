@@ -26,7 +26,7 @@ from auditor.errors import OutputError, UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.input.input_digest import InputDigest
 from auditor.input.input_items import InputItem
-from auditor.input.list_reader import ListReader, list_name, unreadable_list
+from auditor.input.list_reader import ListReader, list_name
 from auditor.input.lists import (
     SILENT_INPUT,
     OpenReader,
@@ -101,15 +101,8 @@ def records_sources(settings: Settings, first_line: str | None = None) -> bool:
     if first_line is None:
         (path,) = settings.lists
         with open_reader(path, list_name(path)) as reader:
-            first_line = _first_line(reader)
+            first_line = reader.first_line()
     return list_has_sources(first_line)
-
-
-def _first_line(reader: ListReader) -> str:
-    try:
-        return reader.first_line()
-    except OSError as error:
-        raise unreadable_list(reader.name, error) from None
 
 
 def digest_of_input(settings: Settings) -> str:
@@ -138,7 +131,7 @@ def _open(
         (path,) = settings.lists
         with ExitStack() as stream:
             reader = stream.enter_context(open_reader(path, _name(path, names)))
-            has_sources = records_sources(settings, _first_line(reader))
+            has_sources = records_sources(settings, reader.first_line())
             has_begun.set()
             begun[0] = functools.partial(_continued, reader, stream.pop_all())
     else:
