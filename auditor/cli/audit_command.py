@@ -157,6 +157,8 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
                     group.cancel_scope.cancel()
             sboms = await _complete(settings, job, interruption, late_at_s)
     summary = run.summary().to_json()
+    if sboms is not None:
+        summary["sboms"] = sboms.counts.to_json()
     # The table has shown the failures.
     shown = summary if table is None else {**summary, "failures": {}}
     failed = summary["references"]["failed"] > 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,25 +11,30 @@ from auditor.config import Settings
 from auditor.errors import AuditorError, ExitCode, Failure, UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.model import Shape
-from auditor.util.text import format_count
 
 if TYPE_CHECKING:
     from auditor.audit.sboms import SbomAttachment
     from auditor.cache.digest_cache import DigestCache
     from auditor.registry.registries import Registries
+    from auditor.report.sbom_file import SbomCounts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SbomOutcome:
     """How reading the SBOMs ended: a line for a person, and what went wrong.
 
-    `failed`: an SBOM could not be fetched, so that the line is printed with `--quiet`,
-    too. `error` is for after the side outputs of the audit are written.
+    `counts` are for the summary. `error` is for after the side outputs of the audit are
+    written.
     """
 
     line: str
-    failed: bool = False
+    counts: SbomCounts
     error: AuditorError | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether something is missing, so that `--quiet` prints the line, too."""
+        return not self.counts.is_complete
 
     def exit_code(self) -> ExitCode:
         """1 if an SBOM could not be fetched; raises the error if there is one."""
@@ -69,7 +73,7 @@ async def read_sboms(
     """
     from auditor.audit.content_cache import ContentCache
     from auditor.audit.sboms import SbomReader
-    from auditor.report.sbom_file import write_sbom_file
+    from auditor.report.sbom_file import SbomCounts, write_sbom_file
     from auditor.util.clock import SystemClock
     from auditor.util.deadline import not_started
 
@@ -88,10 +92,13 @@ async def read_sboms(
             batches = await _attachments(settings.output, stack)
             await write_sbom_file(Path(settings.sbom), reader.batches(batches))
     except AuditorError as error:
-        return SbomOutcome(line=f"{settings.sbom}: not written", error=error)
-    return SbomOutcome(
-        line=_line(settings.sbom, reader.counts), failed=reader.counts["failed"] > 0
-    )
+        return SbomOutcome(
+            line=f"{settings.sbom}: not written",
+            counts=SbomCounts(written=False),
+            error=error,
+        )
+    counts = SbomCounts(written=True, **reader.counts)
+    return SbomOutcome(line=f"{settings.sbom}: {counts.text()}", counts=counts)
 
 
 async def _attachments(
@@ -114,23 +121,11 @@ async def _attachments(
     return batches()
 
 
-def _line(path: str, counts: Counter[str]) -> str:
-    read = format_count(counts["read"], "SBOM")
-    text = f"{path}: {read}, {format_count(counts['packages'], 'package')}"
-    if counts["from_cache"]:
-        text += f"; {counts['from_cache']} from the cache"
-    for name, meaning in (
-        ("unreadable", "could not be read"),
-        ("failed", "could not be fetched"),
-    ):
-        if counts[name]:
-            text += f"; {counts[name]} {meaning}"
-    return text
-
-
 def not_written(path: str) -> SbomOutcome:
     """The outcome of an interrupted run."""
+    from auditor.report.sbom_file import SbomCounts
+
     return SbomOutcome(
         line=f"{path}: not written; the next audit finds what was read in its cache",
-        failed=True,
+        counts=SbomCounts(written=False),
     )

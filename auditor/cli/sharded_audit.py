@@ -15,7 +15,12 @@ import anyio
 
 from auditor.cli import early_signals
 from auditor.cli.main import information, print_message, print_summary
-from auditor.cli.sbom_step import check_sbom_settings, not_written, read_sboms
+from auditor.cli.sbom_step import (
+    SbomOutcome,
+    check_sbom_settings,
+    not_written,
+    read_sboms,
+)
 from auditor.cli.side_outputs import check_side_outputs, write_side_outputs
 from auditor.cli.signals import EXIT_CODES, NO_SBOMS, interrupted_text, receive_signals
 from auditor.config import EngineName, Settings, sharded_run_settings
@@ -143,7 +148,9 @@ async def _audit(
         return interrupted or _failed_code(run)
     code: int = ExitCode.OK
     if run.settings.sbom is not None:
-        code = await _read_sboms(run.settings, signals, late_at_s)
+        outcome, ended_by = await _read_sboms(run.settings, signals, late_at_s)
+        write_side_outputs(run.settings, {**totals, "sboms": outcome.counts.to_json()})
+        code = outcome.exit_code() if ended_by is None else ended_by
     return ExitCode.FAILED if failed and code == ExitCode.OK else code
 
 
@@ -151,8 +158,8 @@ async def _read_sboms(
     settings: Settings,
     signals: AsyncIterator[signal.Signals],
     late_at_s: float | None,
-) -> int:
-    """Read the SBOMs of the merged report; return the exit code.
+) -> tuple[SbomOutcome, int | None]:
+    """Read the SBOMs of the merged report; return the exit code of a signal, too.
 
     The shards have closed their registries, so these are opened once more.
     """
@@ -188,7 +195,7 @@ async def _read_sboms(
                     )
             group.cancel_scope.cancel()
     (print_message if outcome.failed else information(settings))(outcome.line)
-    return outcome.exit_code() if interrupted is None else interrupted
+    return outcome, interrupted
 
 
 def _print_resume_hint(run: ShardedRun) -> None:

@@ -57,7 +57,8 @@ class Night:
     `violations` are counts by severity. Both are None if there was nothing to compare,
     or no policy. `report` is relative to the folder. `remark` says why a night is not
     complete, or what it left out. `in_history` is false if the history could not be
-    written; the next night tries again. `notified` is None without notifications. The
+    written; the next night tries again. `sboms` is as in the audit's summary, None
+    without `sbom`. `notified` is None without notifications. The
     content of the records depends on `options`.
     """
 
@@ -72,6 +73,7 @@ class Night:
     references: int = 0
     audited: int = 0
     failed: int = 0
+    sboms: dict[str, Any] | None = None
     compared_with: str | None = None
     changes: dict[str, int] | None = None
     violations: dict[str, int] | None = None

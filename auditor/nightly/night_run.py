@@ -40,6 +40,7 @@ from auditor.nightly.night_text import (
     change_lines,
     diff_text,
     findings_text,
+    has_all_sboms,
     markdown_text,
     violation_lines,
 )
@@ -356,7 +357,8 @@ class NightRun:
                 severity.value: findings.total(severity) for severity in Severity
             }
         code = ExitCode.OK
-        if not night.complete or night.failed or self._is_broken(violations):
+        has_all = night.complete and not night.failed and has_all_sboms(night)
+        if not has_all or self._is_broken(violations):
             code = ExitCode.FAILED
         return replace(
             night,
@@ -456,6 +458,7 @@ def _with_summary(night: Night, summary: Json) -> Night:
         references=references["asked"],
         audited=references["audited"],
         failed=references["failed"],
+        sboms=summary.get("sboms"),
         remark=remark,
     )
 

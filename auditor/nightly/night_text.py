@@ -19,6 +19,7 @@ from auditor.analysis.text_tables import (
 )
 from auditor.errors import ExitCode
 from auditor.nightly.night_folder import Night
+from auditor.report.sbom_file import SbomCounts
 from auditor.util.terminal import PIPE, Screen
 from auditor.util.text import format_count, format_duration, safe_text
 
@@ -48,11 +49,25 @@ def headline(night: Night) -> str:
     if not night.complete:
         return f"the night {night.name} is incomplete: {night.remark}"
     parts = [f"{night.failed} of {format_count(night.references, 'reference')} failed"]
+    if not has_all_sboms(night):
+        parts.append(_missing_sboms(night))
     if night.changes:
         parts.append(format_changes(night.changes))
     if night.violations and (count := sum(night.violations.values())):
         parts.append(format_count(count, "policy violation"))
     return f"night {night.name}: {'; '.join(parts)}"
+
+
+def has_all_sboms(night: Night) -> bool:
+    """Whether the SBOM file is written with every SBOM, or there is to be none."""
+    return night.sboms is None or SbomCounts(**night.sboms).is_complete
+
+
+def _missing_sboms(night: Night) -> str:
+    assert night.sboms is not None
+    if not night.sboms["written"]:
+        return "the SBOM file was not written"
+    return f"{format_count(night.sboms['failed'], 'SBOM')} could not be fetched"
 
 
 def _has_error(night: Night) -> bool:
@@ -167,6 +182,8 @@ def markdown_text(
         f" {format_duration(night.duration_s)}",
     ]
     lines += [f"- failed: `{line}`" for line in _failure_lines(failures)]
+    if night.sboms is not None:
+        lines.append(f"- SBOMs: {SbomCounts(**night.sboms).text()}")
     if night.compared_with:
         lines += ["", f"## Changes since {night.compared_with}", "", *changes]
     if night.violations is not None:

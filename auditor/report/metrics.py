@@ -56,6 +56,8 @@ _HELP = {
     "auditor_listings": "Listings of repositories and tags by how they ended.",
     "auditor_architectures": "Images that have an architecture.",
     "auditor_media_types": "References by the media type of their manifest.",
+    "auditor_sboms": "Attached SBOMs by how reading them ended; no value without a new"
+    " file.",
     "auditor_requests": "HTTP requests of the last run, by kind.",
     "auditor_saved_requests": "Requests that were not needed, by reason.",
     "auditor_check_finished_timestamp_seconds": "When the last check ended.",
@@ -132,9 +134,17 @@ def audit_metrics(summary: Mapping[str, Any]) -> list[Metric]:
             "auditor_architectures", "architecture", _capped(summary["architectures"])
         ),
         _counts("auditor_media_types", "media_type", _capped(summary["media_types"])),
+        _counts("auditor_sboms", "state", _sboms(summary.get("sboms"))),
         _counts("auditor_requests", "kind", summary["requests"]),
         _counts("auditor_saved_requests", "what", summary["saved"]),
     ]
+
+
+def _sboms(sboms: Mapping[str, int] | None) -> dict[str, int]:
+    """SBOMs by state, from the summary."""
+    if sboms is None or not sboms["written"]:
+        return {}
+    return {state: sboms[state] for state in ("read", "unreadable", "failed")}
 
 
 def _host_metrics(hosts: Iterable[Mapping[str, Any]]) -> list[Metric]:

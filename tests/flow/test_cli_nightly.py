@@ -18,6 +18,7 @@ from tests.flow.commands import PROGRAM, auditor, running
 from tests.flow.harness import Lab, lab, simple
 from tests.flow.nights import files_in, read_report
 from tests.support.fault_actions import Answer, Hold
+from tests.support.sbom_images import sbom_images
 
 pytestmark = pytest.mark.anyio
 
@@ -71,6 +72,37 @@ async def test_a_good_night_of_processes_prints_nothing_but_warnings(
         done = await auditor("nightly", "-c", config)
     assert (done.code, done.stderr) == (0, [])
     assert done.out == b"warning: run_after: false ended with exit code 1\n"
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_a_night_without_an_sbom_says_so(processes: int, tmp_path: Path) -> None:
+    images = sbom_images()
+    top = f"processes = {processes}\nsbom = 's.jsonl'\nmetrics = 'm.prom'\n"
+    lost = images.referred.root.digest
+    async with lab(images.content) as here:
+        config = Path(_config(here, tmp_path))
+        config.write_text(top + config.read_text())
+        done = await auditor("nightly", "-c", str(config), place=tmp_path)
+        assert (done.code, done.out) == (0, b"")
+        assert (
+            'auditor_sboms{audit="m",state="read"} 6'
+            in (tmp_path / "m.prom").read_text()
+        )
+        text = (tmp_path / "state" / "latest.md").read_text()
+        assert "- SBOMs: 6 SBOMs, 7 packages\n" in text
+        (attachment,) = here.content.repository("team/app").referrers(lost)
+        (document,) = orjson.loads(attachment.raw)["layers"]
+        path = f"/v2/team/app/blobs/{document['digest']}"
+        here.faults.on("GET", path, Answer(404), forever=True)
+        done = await auditor("nightly", "-c", str(config), place=tmp_path)
+    assert done.code == 1
+    assert "1 SBOM could not be fetched" in done.out.decode().splitlines()[0]
+    night = read_nights(str(tmp_path / "state"))[-1]
+    assert night.sboms is not None
+    assert (night.exit_code, night.sboms["failed"]) == (1, 1)
+    assert (
+        'auditor_sboms{audit="m",state="failed"} 1' in (tmp_path / "m.prom").read_text()
+    )
 
 
 async def test_status_and_prune_need_no_login(tmp_path: Path) -> None:
