@@ -41,7 +41,8 @@ def create_end_of_life(
     A row for each reference to an image: `ends` is the last day of its support,
     `source` says by what it is known; both are NULL if there is no date. `is_known`:
     there is a date, or each platform has a base. `audited_on` is the day of the audit.
-    `table` has the last day by pattern.
+    `table` has the last day by pattern; the table `eol_unused` has the patterns that
+    match neither an image nor a base.
     """
     connection.execute("CREATE TABLE eol_pattern (pattern VARCHAR, ends DATE)")
     if table:
@@ -83,6 +84,15 @@ _TABLES = (
     """CREATE TABLE eol_digest AS
        SELECT digest FROM eol_line
        UNION SELECT unnest([p.manifest FOR p IN platforms]) FROM eol_line""",
+    """CREATE TABLE eol_unused AS
+       SELECT pattern FROM eol_pattern
+       WHERE NOT EXISTS (
+           FROM eol_line
+           WHERE reference GLOB pattern
+              OR substr(reference, length(registry) + 2) GLOB pattern)
+       AND NOT EXISTS (
+           FROM (SELECT DISTINCT name, full_name FROM eol_named)
+           WHERE full_name GLOB pattern OR name GLOB pattern)""",
     """CREATE TABLE eol_layers AS
        SELECT DISTINCT manifest, layers, len(layers) AS n,
               md5_number(array_to_string(layers, ' ')) AS prefix

@@ -20,6 +20,7 @@ from importlib.resources import files
 import orjson
 from aiohttp import web
 
+from auditor.demo.attached_sboms import sbom_artifact, sbom_attestation
 from auditor.demo.demo_registry import DemoContent, DemoRegistry, registry_app
 from auditor.demo.demo_tokens import (
     ANONYMOUS,
@@ -32,7 +33,6 @@ from auditor.demo.image_builder import (
     BuiltImage,
     Family,
     PlacedImage,
-    artifact,
     helm_chart,
     image,
     index,
@@ -74,6 +74,20 @@ def demo_images() -> tuple[PlacedImage, ...]:
     """All images of the demo: 264 references in 20 repositories."""
     return (*official_images(OFFICIAL), *_private_images())
 
+
+# What the SBOMs of team/api say: of each platform, and of all.
+_API_PACKAGES = [
+    [
+        f"pkg:deb/debian/libssl3@{openssl}?arch={arch}&upstream=openssl",
+        f"pkg:deb/debian/bash@5.2.15-2+b7?arch={arch}",
+    ]
+    for arch, openssl in (
+        ("amd64", "3.0.7-1"),
+        ("arm64", "3.0.11-1~deb12u2"),
+        ("s390x", "3.0.11-1~deb12u2"),
+    )
+]
+_NODE = ["pkg:npm/lodash@4.17.20", "pkg:npm/express@4.18.2"]
 
 _ALPINE = (
     "linux/386", "linux/amd64", "linux/arm/v6", "linux/arm/v7", "linux/arm64/v8",
@@ -134,10 +148,14 @@ def _private_images() -> list[PlacedImage]:
     web_children = [
         image("team/web", platform=one, family=Family.DOCKER) for one in _PLATFORMS
     ]
+    api_children = [image("team/api", platform=one) for one in _PLATFORMS]
     api = index(
-        [image("team/api", platform=one) for one in _PLATFORMS],
+        api_children,
         annotations={"org.opencontainers.image.version": "1.4.0"},
-        attested=True,
+        attestations=[
+            sbom_attestation(child, packages)
+            for child, packages in zip(api_children, _API_PACKAGES, strict=True)
+        ],
     )
     workers = index([image("team/worker", platform=one) for one in _PLATFORMS])
     riscv = image("team/worker", platform="linux/riscv64")
@@ -147,7 +165,7 @@ def _private_images() -> list[PlacedImage]:
         (legacy, "1.0", schema1_image(legacy, "1.0")),
         ("team/web", "2.1", index(web_children, family=Family.DOCKER)),
         ("team/api", "1.4.0", api),
-        ("team/api", "1.4.0-sbom", artifact("team/api sbom", subject=api.root)),
+        ("team/api", "1.4.0-sbom", sbom_artifact("team/api", _NODE, subject=api.root)),
         ("team/worker", "3.0", index([workers, riscv])),
         ("team/tool", "1.0", image("team/tool")),
         ("team/batch", "1.0", image("team/batch", family=Family.DOCKER)),

@@ -103,6 +103,10 @@ class RuleCount:
     ignored: int = 0
 
 
+# Patterns of [end_of_life] that match nothing, named one by one.
+_MAX_PATTERNS = 10
+
+
 class Findings:
     """Reads the tables of `evaluate`; usable while the connection is open."""
 
@@ -213,6 +217,9 @@ class Findings:
         for rule in self.policy.rules:
             if rule.definition.name == "required_labels":
                 notices += self._absent_labels(rule)
+        subjects = {rule.definition.subject for rule in self.policy.rules}
+        if Subject.END_OF_LIFE in subjects:
+            notices += self._unused_patterns()
         notices += map(self._unknown, filter(_has_unknown, self.counts))
         notices += self._failures()
         return notices
@@ -234,6 +241,21 @@ class Findings:
                 f"{number:,} of {format_count(self.lines, 'reference')} could not be"
                 " audited, and no rule forbids that: add forbid_failures"
             )
+
+    def _unused_patterns(self) -> Iterator[str]:
+        """Patterns of `[end_of_life]` without a match: they may be misspelt."""
+        rows = stream_rows(
+            self._connection, "SELECT pattern FROM eol_unused ORDER BY pattern"
+        )
+        unused = [row["pattern"] for row in rows]
+        for pattern in unused[:_MAX_PATTERNS]:
+            yield (
+                f"end_of_life: {safe_text(pattern)} matches no image of the report, and"
+                " no base that one names"
+            )
+        if len(unused) > _MAX_PATTERNS:
+            count = len(unused) - _MAX_PATTERNS
+            yield f"end_of_life: {format_count(count, 'more pattern')} without a match"
 
     def _unknown(self, count: RuleCount) -> str:
         """For how many references the report does not answer a rule, and what to do."""

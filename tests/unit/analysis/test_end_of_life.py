@@ -236,6 +236,22 @@ def test_the_rule_says_what_it_cannot_know(tmp_path: Path) -> None:
     assert found.detail.startswith("not in the report: the end of its support (")
 
 
+def test_patterns_that_match_nothing_are_named(tmp_path: Path) -> None:
+    table = "".join(
+        f'"{pattern}" = 2026-01-01\n'
+        for pattern in ("*/debain:11*", "*/debian:11*", "team/app:*", "r.*/app:9")
+    )
+    text = RULE.format(grace="true", table=table)
+    records = [one("team/app:1", "a", APP, base="debian:11-slim")]
+    with findings_of(tmp_path, text, records) as findings:
+        assert findings.notices() == [
+            "end_of_life: */debain:11* matches no image of the report, and no base"
+            " that one names",
+            "end_of_life: r.*/app:9 matches no image of the report, and no base that"
+            " one names",
+        ]
+
+
 def test_reports_of_earlier_versions_have_no_annotations(tmp_path: Path) -> None:
     path = tmp_path / "old.jsonl"
     record = one("team/app:1", "a", APP, attachments=(lifecycle(),))

@@ -33,6 +33,7 @@ from auditor.demo.image_builder import (
 from auditor.demo.schema1_builder import schema1_image
 from auditor.model import AttachmentKind
 from auditor.oci.descriptor import SCHEMA1, SIGNED_SCHEMA1
+from auditor.oci.sbom import parse_sbom
 from auditor.oci.schema1 import EMPTY_LAYER
 from tests.support.expected import (
     expected_architectures,
@@ -306,6 +307,26 @@ def test_one_repository_is_the_same_as_among_all() -> None:
 def test_an_unknown_repository_is_a_key_error() -> None:
     with pytest.raises(KeyError, match="library/none"):
         list(official_images(["library/none"]))
+
+
+def test_the_demo_has_the_bytes_of_its_sboms() -> None:
+    (attested, attached) = (
+        one.image for one in demo_images() if one.repository == "team/api"
+    )
+    found = {}
+    for built in (attested, attached):
+        blobs = {blob.digest: blob for blob in built.blobs}
+        for manifest in built.manifests:
+            for listed in json.loads(manifest.raw).get("layers", ()):
+                if blob := blobs.get(listed["digest"]):
+                    assert len(blob.content) == listed["size"]
+                    found[blob.digest] = parse_sbom(blob.content)
+    assert len(found) == 4
+    assert all(sbom is not None and sbom.packages for sbom in found.values())
+    platforms = {one.digest for one in attested.content.platforms}
+    named = {digest for sbom in found.values() if sbom for digest in sbom.subjects}
+    assert named == platforms
+    assert attached.root.subject == attested.root.digest
 
 
 def test_the_demo_has_a_few_hundred_references_of_every_kind() -> None:

@@ -1,0 +1,105 @@
+"""SBOMs of the demo's images, attached as BuildKit and as `oras attach` do it.
+
+    index(children, attestations=[sbom_attestation(child, packages) ...])
+    sbom_artifact("team/api", packages, subject=both.root)
+
+SPDX 2.3, clause 7; in-toto attestation spec v1, "Statement"; BuildKit docs,
+"Attestation storage".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from auditor.demo.image_builder import (
+    IN_TOTO,
+    SPDX,
+    BuiltImage,
+    BuiltManifest,
+    Family,
+    ImageContent,
+    artifact,
+    blob_descriptor,
+    json_blob,
+    json_manifest,
+)
+from auditor.model import Layer
+
+_SPDX_PREDICATE = "https://spdx.dev/Document"
+
+
+def sbom_attestation(subject: BuiltImage, packages: Sequence[str]) -> BuiltImage:
+    """BuildKit's attestation manifest of an image: a statement with these packages.
+
+    They are package URLs, `pkg:TYPE/NAME@VERSION`.
+    """
+    digest = subject.root.digest
+    algorithm, _, digits = digest.partition(":")
+    statement = json_blob(
+        {
+            "_type": "https://in-toto.io/Statement/v1",
+            "subject": [{"name": "image", "digest": {algorithm: digits}}],
+            "predicateType": _SPDX_PREDICATE,
+            "predicate": _spdx("image", packages),
+        },
+        IN_TOTO,
+    )
+    config = json_blob(
+        {
+            "architecture": "unknown",
+            "os": "unknown",
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [statement.digest]},
+        },
+        Family.OCI.config,
+    )
+    listed = {
+        **blob_descriptor(statement),
+        "annotations": {"in-toto.io/predicate-type": _SPDX_PREDICATE},
+    }
+    manifest = json_manifest(
+        {"config": blob_descriptor(config), "layers": [listed]},
+        media_type=Family.OCI.manifest,
+    )
+    content = ImageContent(
+        digest=manifest.digest, media_type=manifest.media_type, source="artifact"
+    )
+    return BuiltImage(manifests=(manifest,), blobs=(config, statement), content=content)
+
+
+def sbom_artifact(
+    name: str, packages: Sequence[str], *, subject: BuiltManifest
+) -> BuiltImage:
+    """An artifact with an SPDX document about the subject, a referrer of it."""
+    document = json_blob(_spdx(name, packages), SPDX)
+    listed = Layer(digest=document.digest, size=len(document.content), media_type=SPDX)
+    built = artifact(f"{name} sbom", layers=[listed], subject=subject)
+    return replace(built, blobs=(*built.blobs, document))
+
+
+def _spdx(name: str, packages: Sequence[str]) -> Mapping[str, Any]:
+    return {
+        "spdxVersion": "SPDX-2.3",
+        "SPDXID": "SPDXRef-DOCUMENT",
+        "dataLicense": "CC0-1.0",
+        "name": name,
+        "packages": [_package(number, url) for number, url in enumerate(packages)],
+    }
+
+
+def _package(number: int, url: str) -> dict[str, Any]:
+    named, _, version = url.partition("?")[0].partition("@")
+    purl = {
+        "referenceCategory": "PACKAGE-MANAGER",
+        "referenceType": "purl",
+        "referenceLocator": url,
+    }
+    return {
+        "SPDXID": f"SPDXRef-{number}",
+        "name": named.rpartition("/")[2],
+        "versionInfo": version,
+        "downloadLocation": "NOASSERTION",
+        "externalRefs": [purl],
+    }
