@@ -35,7 +35,7 @@ from tests.records import EVERYTHING, failure, image
 
 LIMITED = FailureKind.RATE_LIMITED
 # Fields that are false for a run that was not stopped and not late.
-NO_OR_FALSE = {"interrupted", "deadline_reached", "hosts_left_out"}
+NO_OR_FALSE = {"sboms", "interrupted", "deadline_reached", "hosts_left_out"}
 
 
 def summary(*records: Record, **more: Any) -> Summary:
