@@ -106,6 +106,14 @@ class ImageAuditor:
         self.content = self._steps.content
         self.resolver = self._steps.resolver
 
+    def unnamed_images(self) -> int | None:
+        """The number of images, if the signature policy names none of them."""
+        steps = (self._steps, self._store_steps)
+        verifiers = [one.signatures for one in steps if one.signatures is not None]
+        if any(one.named for one in verifiers):
+            return None
+        return sum(one.unnamed for one in verifiers) or None
+
     def needs_token(self, reference: Reference) -> bool:
         """Whether `fetch_token` has anything to do."""
         place = first_source(self._registries, reference)

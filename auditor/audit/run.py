@@ -13,6 +13,7 @@ file. `run_with_checkpoints` runs it and makes its records durable every second;
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, nullcontext
@@ -64,11 +65,14 @@ from auditor.util.deadline import (
     not_started,
     reference_timed_out,
 )
+from auditor.util.text import format_count
 
 if TYPE_CHECKING:
     from auditor.config.signature_policy import SignaturePolicy
     from auditor.input.input_digest import InputDigest
     from auditor.input.source_table import SourceTable
+
+log = logging.getLogger("auditor.audit")
 
 _AGE_UNKNOWN = Warn(
     code=WarningCode.AGE_UNKNOWN,
@@ -168,6 +172,14 @@ class AuditRun:
                     group.start_soon(expire_after, self._settings.deadline_s)
                 await self._pool.run(self._entries)
                 group.cancel_scope.cancel()
+        # A part of the input says nothing about the policy.
+        is_whole = self._resume_index is None and self._settings.shard is None
+        if is_whole and (images := self._images.unnamed_images()) is not None:
+            log.warning(
+                "no signature was verified: the signature policy names none of the"
+                " repositories of %s",
+                format_count(images, "image"),
+            )
 
     def stop(self, grace_s: float) -> None:
         """Start nothing more; what is in progress has `grace_s` seconds to finish."""

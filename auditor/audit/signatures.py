@@ -91,7 +91,10 @@ _Key = tuple[str, str, str, tuple[str, ...]]  # registry, repository, digest, ke
 
 
 class SignatureVerifier:
-    """Verifies signatures with the keys of a policy, once for each image."""
+    """Verifies signatures with the keys of a policy, once for each image.
+
+    `named` and `unnamed` count the images that the policy names, and the others.
+    """
 
     def __init__(
         self, content: ContentCache, policy: SignaturePolicy, clock: Clock
@@ -103,10 +106,17 @@ class SignatureVerifier:
             MAX_IMAGES, MAX_RESULTS_BYTES
         )
         self._flights: SingleFlight[_Key, VerifiedSignatures] = SingleFlight()
+        self.named = 0
+        self.unnamed = 0
 
     def keys_for(self, registry: str, repository: str) -> tuple[ImageSigningKey, ...]:
         """The keys that may sign the images of a repository; none: do not verify."""
-        return self._policy.keys_for(registry, repository)
+        keys = self._policy.keys_for(registry, repository)
+        if keys:
+            self.named += 1
+        else:
+            self.unnamed += 1
+        return keys
 
     async def verify(
         self, search: SignatureSearch, keys: Sequence[ImageSigningKey]

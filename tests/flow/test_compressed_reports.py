@@ -11,7 +11,6 @@ import anyio.to_thread
 import pytest
 
 from auditor.cli.main import run
-from auditor.config import SourceMode
 from auditor.errors import OutputError
 from auditor.report import writer
 from auditor.scale.merge_shards import merge_shards
@@ -41,7 +40,7 @@ async def test_every_command_reads_the_report_of_an_audit(
         await report_to(here, plain, *_all(here))
         await report_to(here, packed, *_all(here))
         again = tmp_path / "again.jsonl"
-        await report_to(here, again, lists=(str(packed),), sources=SourceMode.NEVER)
+        await report_to(here, again, lists=(str(packed),))
     assert lines_of(packed) == lines_of(plain) == lines_of(again)
     assert files_next_to(packed) == {}
     assert packed.stat().st_size < plain.stat().st_size / 2

@@ -11,7 +11,12 @@ import pytest
 
 from auditor.audit.run import open_job
 from auditor.audit.signatures import MAX_RECORDED, MAX_SIGNATURES
-from auditor.config import AttachmentMode, Settings, option_table, record_settings
+from auditor.config import (
+    AttachmentMode,
+    Settings,
+    record_settings,
+    signature_policy,
+)
 from auditor.config.signature_policy import SignaturePolicy, load_signature_policy
 from auditor.demo.demo_registry import DemoContent, DemoRepository
 from auditor.demo.image_builder import BuiltBlob, BuiltImage, image, json_manifest
@@ -150,7 +155,9 @@ async def test_an_image_without_signatures_is_not_verified(tmp_path: Path) -> No
     assert record.signatures == ()
 
 
-async def test_what_the_policy_does_not_name_costs_no_request(tmp_path: Path) -> None:
+async def test_what_the_policy_does_not_name_costs_no_request(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     more = '[images.others]\nrepositories = ["prod/*"]\nkeys = ["p256"]\n'
     policy = write_policy(tmp_path, "p256", more=more)
     async with lab(signed_content("cosign-p256")) as here:
@@ -160,6 +167,10 @@ async def test_what_the_policy_does_not_name_costs_no_request(tmp_path: Path) ->
     assert record.verified_by is None
     assert record.not_verified_by is None
     assert record.signatures is None
+    assert caplog.messages == [
+        "no signature was verified: the signature policy names none of the"
+        " repositories of 1 image"
+    ]
 
 
 async def test_a_signature_is_fetched_once_for_all_tags_and_nights(
@@ -395,7 +406,7 @@ async def test_the_policy_is_read_once(
         read.append(path)
         return load_signature_policy(path)
 
-    monkeypatch.setattr(option_table, "load_signature_policy", load)
+    monkeypatch.setattr(signature_policy, "load_signature_policy", load)
     settings = Settings(
         references=("registry.example.com/app:1",),
         verify_signatures=str(policy),
