@@ -285,7 +285,7 @@ _STATES = """
     state AS (
         SELECT CASE
             WHEN kind <> 'image' THEN 'failures'
-            WHEN len(good) > 0 AND (
+            WHEN len(good) > 0 AND NOT coalesce(has_unread, false) AND (
                 list_contains(good, image_digest)
                 OR list_has_all(good, [p.digest FOR p IN platforms])) THEN 'searched'
             WHEN len(good) > 0 THEN 'partly'
