@@ -19,7 +19,7 @@ from auditor.analysis.listing_sql import (
     TAG_PATTERN,
     path_glob,
 )
-from auditor.analysis.reports import foreign_layers, keep_last_lines, last_lines
+from auditor.analysis.reports import foreign_layers, keep_last_lines
 from auditor.analysis.untagged_sql import record_parts
 
 _PLACE = "registry, repository"
@@ -35,8 +35,8 @@ LOAD_REGISTRY = (
                [p.digest FOR p IN platforms IF p.layers IS NOT NULL] AS manifests
         FROM registry_line""",
     keep_last_lines("line", "reference"),
-    f"CREATE VIEW last_line AS {last_lines('registry_line', 'line')}",
-    f"CREATE TABLE record AS {record_parts('last_line')}",
+    # Of all lines: a tag that has moved says what its manifest of before needs.
+    f"CREATE TABLE record AS {record_parts('registry_line')}",
 )
 
 CREATE_RUNNING = """

@@ -116,6 +116,8 @@ def expected_record(reader: Reader, host: str, entry: Entry) -> dict[str, Any]:
         "platforms": platforms,
         "platforms_left_out": 0,
         "annotations": document.get("annotations", {}),
+        "manifest_size": len(reader.manifest(entry.repository, digest)),
+        "subject": document.get("subject", {}).get("digest"),
     }
 
 
@@ -181,12 +183,17 @@ def _platform(
         "base": base and {"name": base, "digest": None},
         "size": _size(layers),
         "layers": layers,
+        "manifest_size": len(reader.manifest(entry.repository, digest)),
+        "config_size": document["config"]["size"],
     }
 
 
 def _missing(child: Described) -> dict[str, Any]:
     """A child that the index lists and the registry does not have."""
-    unread = ("config_digest", "created", "config", "base", "size", "layers")
+    unread = (
+        *("config_digest", "created", "config", "base", "size", "layers"),
+        *("manifest_size", "config_size"),
+    )
     return {
         **_platform_keys(child["platform"]),
         "digest": child["digest"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -19,12 +20,14 @@ Described = Mapping[str, Any]
 def expected_record(skopeo: Skopeo, host: str, image: str) -> dict[str, Any]:
     """Every field but `access` and `audited_at`, with each platform's config read."""
     repository, _, tag = image.partition(":")
-    document = json.loads(skopeo.raw(image))
+    raw = skopeo.raw(image)
+    document = json.loads(raw)
     inspected = skopeo.inspect(image)
     platforms: list[dict[str, Any]] = []
     attachments: list[dict[str, Any]] = []
+    nested: list[dict[str, Any]] = []
     if document.get("mediaType") in _INDEXES:
-        _index(skopeo, repository, document, platforms, attachments)
+        _index(skopeo, repository, document, platforms, attachments, nested)
     else:
         at = f"{repository}@{inspected['Digest']}"
         platforms.append(_platform(skopeo, at, None))
@@ -53,6 +56,21 @@ def expected_record(skopeo: Skopeo, host: str, image: str) -> dict[str, Any]:
         "location": None,
         "pushed_at": None,
         "pulled_at": None,
+        "subject": None,
+        "manifest_size": _stored_bytes(raw),
+        "other_children": sorted(nested, key=lambda one: str(one["digest"])),
+        "untagged": False,
+        # What was not asked for.
+        "bases": None,
+        "bases_left_out": 0,
+        "sources": None,
+        "sources_left_out": 0,
+        "input_labels": None,
+        "input_labels_left_out": 0,
+        "verified_by": None,
+        "not_verified_by": None,
+        "signatures": None,
+        "signatures_left_out": 0,
         "warnings": [],
     }
 
@@ -63,13 +81,21 @@ def _index(
     index: Described,
     platforms: list[dict[str, Any]],
     attachments: list[dict[str, Any]],
+    nested: list[dict[str, Any]],
 ) -> None:
     for entry in index["manifests"]:
         at = f"{repository}@{entry['digest']}"
         annotations = entry.get("annotations", {})
         if entry["mediaType"] in _INDEXES:
+            nested.append(
+                {
+                    "digest": entry["digest"],
+                    "media_type": entry["mediaType"],
+                    "size": entry["size"],
+                }
+            )
             inner = json.loads(skopeo.raw(at))
-            _index(skopeo, repository, inner, platforms, attachments)
+            _index(skopeo, repository, inner, platforms, attachments, nested)
         elif "vnd.docker.reference.type" in annotations:
             attachments.append(
                 {
@@ -78,6 +104,12 @@ def _index(
                     "digest": entry["digest"],
                     "subject": annotations["vnd.docker.reference.digest"],
                     "predicates": None,
+                    "size": entry["size"],
+                    "blobs": None,  # its manifest is not read
+                    "tag": None,
+                    "in_index": True,
+                    "annotations": {},
+                    "annotations_left_out": 0,
                 }
             )
         else:
@@ -86,18 +118,20 @@ def _index(
 
 def _platform(skopeo: Skopeo, at: str, described: Described | None) -> dict[str, Any]:
     """One manifest. `described` is its platform in an index, else its config's."""
-    manifest = json.loads(skopeo.raw(at))
+    raw = skopeo.raw(at)
+    manifest = json.loads(raw)
     inspected = skopeo.inspect(at)
     layers: list[dict[str, Any]]
     if manifest["schemaVersion"] == 1:
         newest = json.loads(manifest["history"][0]["v1Compatibility"])
-        config, config_digest = newest, None
+        config, config_digest, config_size = newest, None, None
         layers = [
             {"digest": digest, "size": None, "media_type": None}
             for digest in inspected["Layers"]
         ]
     else:
         config, config_digest = skopeo.config(at), manifest["config"]["digest"]
+        config_size = manifest["config"]["size"]
         layers = [
             {
                 "digest": layer["digest"],
@@ -131,7 +165,22 @@ def _platform(skopeo: Skopeo, at: str, described: Described | None) -> dict[str,
         "layers": layers,
         "layer_traits": [],
         "alternatives": [],
+        "manifest_size": _stored_bytes(raw),
+        "config_size": config_size,
     }
+
+
+def _stored_bytes(raw: bytes) -> int:
+    """The bytes that the digest is of: a schema 1 manifest without its signatures."""
+    document = json.loads(raw)
+    if "signatures" not in document:
+        return len(raw)
+    protected = json.loads(_decoded(document["signatures"][0]["protected"]))
+    return int(protected["formatLength"]) + len(_decoded(protected["formatTail"]))
+
+
+def _decoded(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def _name(platform: Described) -> str:

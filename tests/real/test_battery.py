@@ -227,8 +227,8 @@ def test_an_image_by_digest_has_the_content_of_its_tag(
         registry=stocked.running.settings,
         attachments=AttachmentMode.ALL,
     ).lines
-    assert second["tag"] is None
-    assert {**content(second), "tag": first["tag"]} == {
+    assert (second["tag"], second["untagged"]) == (None, None)
+    assert {**content(second), "tag": first["tag"], "untagged": False} == {
         **content(first),
         "reference": f"{stocked.host}/{by_digest}",
     }

@@ -129,4 +129,5 @@ def test_an_audit_by_digest_equals_one_by_tag(
             **content(full_records[name]),
             "reference": f"{filled.host}/{asked}",
             "tag": None,
+            "untagged": None,
         }
