@@ -36,12 +36,14 @@ _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
 # docker, click, distribution.
 OTHER_OPTIONS = frozenset(
     {
-        "--all", "--all-options", "--cert-dir", "--children", "--clusterrole", "--collector",
+        "--all", "--all-options", "--cert-dir", "--children", "--clusterrole",
+        "--collector",
         "--constraint", "--creds", "--delete-untagged", "--find-links",
         "--from", "--help", "--host",
         "--insecure", "--key", "--mount", "--no-index", "--official",
         "--override-arch", "--override-os", "--repositories", "--rounds",
-        "--requests", "--seeds", "--serviceaccount", "--src", "--stall-ms", "--synthetic",
+        "--requests", "--seeds", "--serviceaccount", "--src", "--stall-ms",
+        "--synthetic",
         "--tls-verify", "--version",
         "--warm", "--work-ms", "--yes",
     }
