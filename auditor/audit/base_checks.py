@@ -12,8 +12,8 @@ content decides, because an index moves whenever one of its platforms does:
 Steps 1 and 2 need the index and one manifest per platform, once: the digest cache keeps
 both. A base without a digest can only be found current by its layers.
 
-The names are chosen by whoever built the image, so that their hosts get what a host
-gets that a registry names (`Registries.named_by_image`). A failure is a warning.
+Whoever built the image chose the names. Their hosts are therefore checked like those in
+answers of a registry (`Registries.named_by_image`). A failure is a warning.
 """
 
 from __future__ import annotations

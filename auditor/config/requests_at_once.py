@@ -23,8 +23,8 @@ class RequestsAtOnce:
     """The bounds of concurrent requests to one registry.
 
     `is_fixed`: the limit is `most`, and only distress lowers it. `is_default`: nothing
-    was configured, so that public registries get fewer. `share`: the bounds are those
-    of one of so many runs at a time.
+    was configured, so that public registries get fewer. `share`: how many runs at a
+    time share the registry; the bounds are those of one of them.
     """
 
     least: int
@@ -39,7 +39,7 @@ class RequestsAtOnce:
         return cls(1, number, is_fixed=True)
 
     def divided(self, runs: int) -> RequestsAtOnce:
-        """The part of one of so many runs at a time: at least one request."""
+        """The share of one run if several run at a time: at least one request."""
         return replace(
             self,
             least=max(1, self.least // runs),

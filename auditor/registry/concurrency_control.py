@@ -56,15 +56,15 @@ SMALL, SMALL_FACTOR = 9, 1.75
 # So is the first one after a probe that has found no queue: where all answers come at
 # the same moments, it can be mistaken.
 PROBED_FACTOR = 1.5
-# The limit grows only if requests waited for it at so many of the answers.
+# The limit grows only if requests waited for it at this share of the answers.
 FULL = 0.75
 # And not if its answers wait longer for the client than they took.
 CLIENT_BUSY = 1.0
-# Of the answers to a fixed limit, one in so many is measured.
+# With a fixed limit, one answer in this many is measured.
 MEASURED_ONE_IN = 8
 # Of a class, fewer answers say nothing.
 MIN_SAMPLES = 3
-# A round trip counts for at most so many medians of its round.
+# A round trip counts for at most this multiple of its round's median.
 OUTLIER = 3.0
 # With half of the limit, the host is as busy as before if that brought at most so many
 # times the answers.
@@ -81,7 +81,8 @@ DOUBTFUL, QUEUE_SEEN = 1.0, 1.15
 CALM_ROUNDS = 3
 # The queue that keeps a host busy, in square roots of the requests it works on.
 QUEUE = 0.75
-# A slowdown so many times that of the last round with the same limit is the host's.
+# With an unchanged limit, a slowdown that has grown by this factor since the last
+# round comes from the host.
 SUDDEN = 1.5
 # Seconds after which a baseline is measured again.
 BASELINE_S = 10.0

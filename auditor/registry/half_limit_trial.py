@@ -22,7 +22,7 @@ ANSWERS_BEFORE = 3
 FIRST_S, FACTOR, MAX_S = 1.0, 4.0, 60.0
 # Fewer answers, per request in flight and in all, are too few to compare.
 ROUNDS, MIN_ANSWERS = 2, 32
-# A limit that brought less than so many times the answers of its half was no better:
+# A limit that brought less than this multiple of its half's answers was no better:
 # the mix of requests varies.
 NO_GAIN = 1.4
 # The trial is over at once if it brought clearly more, else after so many answers.
