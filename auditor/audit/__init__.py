@@ -1,8 +1,8 @@
 """The audit: from the items of an input to one record each.
 
-Theory of operation. `open_job` opens registries, digest cache and report and makes an
-`AuditRun` (both run.py). The run takes entries from `auditor.input.expand` and gives
-them to a `Pool` (pool.py), which has workers for each registry and fetches tokens
+Theory of operation. `open_job` (job.py) opens registries, digest cache and report and
+makes an `AuditRun` (run.py). The run takes entries from `auditor.input.expand` and
+gives them to a `Pool` (pool.py), which has workers for each registry and fetches tokens
 ahead of them. A worker calls `ImageAuditor.audit` (image.py) for each reference:
 
     Resolver                 the reference's manifest: from the cache, by HEAD or GET

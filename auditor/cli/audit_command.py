@@ -33,7 +33,8 @@ from auditor.errors import ExitCode, UsageError
 from auditor.model import Shape
 
 if TYPE_CHECKING:
-    from auditor.audit.run import AuditJob, AuditRun
+    from auditor.audit.job import AuditJob
+    from auditor.audit.run import AuditRun
     from auditor.cli.sbom_step import SbomOutcome
     from auditor.cli.signals import Interruption
     from auditor.report.audit_table import AuditTable
@@ -112,7 +113,7 @@ async def audit(settings: Settings) -> int:
 async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
     import anyio
 
-    from auditor.audit.run import open_job, report_options, run_with_checkpoints
+    from auditor.audit.job import open_job, report_options, run_with_checkpoints
     from auditor.cli.progress import log_progress
     from auditor.errors import unwrap_exception_group
     from auditor.input.cluster import read_cluster

@@ -23,7 +23,7 @@ import anyio
 import anyio.to_thread
 from distributed import Client, Future, as_completed
 
-from auditor.audit.run import open_job, run_with_checkpoints
+from auditor.audit.job import open_job, run_with_checkpoints
 from auditor.config import Settings, load_settings, sharded_run_settings
 from auditor.errors import AuditorError, ExitCode, UsageError
 from auditor.fast_dataclass import dataclass

@@ -17,7 +17,8 @@ import anyio
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from auditor.audit.run import AuditRun, open_hosts
+from auditor.audit.job import open_hosts
+from auditor.audit.run import AuditRun
 from auditor.config import RegistrySettings, Settings
 from auditor.demo.demo_registry import AccessControl, DemoContent, serve
 from auditor.demo.demo_tokens import BearerAccess, DemoAccount, DemoTokenService

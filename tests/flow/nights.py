@@ -16,7 +16,7 @@ import anyio.to_thread
 import orjson
 import zstandard
 
-from auditor.audit.run import AuditJob, open_job, run_with_checkpoints
+from auditor.audit.job import AuditJob, open_job, run_with_checkpoints
 from auditor.config import NightlySettings, Settings
 from auditor.errors import AuditorError
 from auditor.nightly.announcer import Announcer

@@ -11,7 +11,8 @@ from typing import Any
 import anyio
 import orjson
 
-from auditor.audit.run import AuditRun, open_job, run_with_checkpoints
+from auditor.audit.job import open_job, run_with_checkpoints
+from auditor.audit.run import AuditRun
 from auditor.report.summary import Summary
 from auditor.report.writer import Report
 from auditor.util.compressed_file import decompressing

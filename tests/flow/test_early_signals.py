@@ -27,14 +27,14 @@ main()
 _AT_OPENING = """
 import contextlib, os, sys
 import anyio
-import auditor.audit.run as run
+import auditor.audit.job as job
 @contextlib.asynccontextmanager
 async def open_report(settings, **more):
     async with original(settings, **more) as report:
         os.kill(os.getpid(), {number:d})
         await anyio.sleep_forever()
         yield report
-original, run.open_report = run.open_report, open_report
+original, job.open_report = job.open_report, open_report
 from auditor.__main__ import main
 main()
 """

@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.audit.image import ImageAuditor
-from auditor.audit.run import AuditRun, report_options
+from auditor.audit.job import report_options
+from auditor.audit.run import AuditRun
 from auditor.cli.main import is_out_of_memory
 from auditor.demo.demo_registry import DemoContent
 from auditor.demo.image_builder import image, index
@@ -146,7 +147,7 @@ async def test_records_waiting_for_their_turn_are_in_the_journal_within_a_second
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first reference hangs; five are finished and wait for their turn."""
-    monkeypatch.setattr("auditor.audit.run.CHECKPOINT_S", 0.01)
+    monkeypatch.setattr("auditor.audit.job.CHECKPOINT_S", 0.01)
     output = tmp_path / "out"
     left: dict[str, bytes] = {}
 
@@ -180,7 +181,7 @@ async def test_the_journal_is_cleared_when_no_record_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first reference is late and the last one hangs; then no record waits."""
-    monkeypatch.setattr("auditor.audit.run.CHECKPOINT_S", 0.01)
+    monkeypatch.setattr("auditor.audit.job.CHECKPOINT_S", 0.01)
     output, gate = tmp_path / "out", Gate()
 
     @asynccontextmanager
@@ -219,7 +220,7 @@ async def test_a_silent_host_holds_up_no_record_of_another_host(
     order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More references of it than are in memory; then the run is killed."""
-    monkeypatch.setattr("auditor.audit.run.CHECKPOINT_S", 0.01)
+    monkeypatch.setattr("auditor.audit.job.CHECKPOINT_S", 0.01)
     output = tmp_path / "out"
     left: dict[str, bytes] = {}
     async with lab(simple(["a:1"])) as silent, lab(simple(NAMES)) as here:
@@ -516,7 +517,7 @@ async def test_a_failing_disk_ends_the_run_with_a_one_line_error(
     def fail(fd: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr("auditor.audit.run.CHECKPOINT_S", 0.01)
+    monkeypatch.setattr("auditor.audit.job.CHECKPOINT_S", 0.01)
     monkeypatch.setattr("auditor.report.writer.os.fdatasync", fail)
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", HELD, Hold())

@@ -9,14 +9,9 @@ from typing import Any
 
 import pytest
 
-from auditor.audit.run import open_job
+from auditor.audit.job import open_job
 from auditor.audit.signatures import MAX_RECORDED, MAX_SIGNATURES
-from auditor.config import (
-    AttachmentMode,
-    Settings,
-    record_settings,
-    signature_policy,
-)
+from auditor.config import AttachmentMode, Settings, record_settings, signature_policy
 from auditor.config.signature_policy import SignaturePolicy, load_signature_policy
 from auditor.demo.demo_registry import DemoContent, DemoRepository
 from auditor.demo.image_builder import BuiltBlob, BuiltImage, image, json_manifest

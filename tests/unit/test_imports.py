@@ -257,7 +257,7 @@ def test_the_version_is_printed_without_the_network_or_the_terminal() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["auditor.registry.transport.transport", "auditor.audit.run"]
+    "module", ["auditor.registry.transport.transport", "auditor.audit.job"]
 )
 def test_requests_to_a_registry_need_neither_aiohttp_nor_cryptography(
     module: str,
@@ -303,7 +303,7 @@ def test_an_audit_loads_no_reader_of_documents_and_nothing_for_rare_cases() -> N
     """Each took milliseconds of every start: what a list of references needs not."""
     loaded = _modules_after(
         "from auditor.config import Settings\n"
-        "from auditor.audit.run import AuditRun\n"
+        "from auditor.audit.job import open_job\n"
         "from auditor.input.lists import input_items\n"
         "settings = Settings(references=('localhost/team/app:1',))\n"
         "assert len(list(input_items(settings))) == 1"
