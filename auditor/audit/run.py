@@ -44,7 +44,7 @@ from auditor.oci.reference import Reference
 from auditor.registry.host_status import HostStatus
 from auditor.registry.listing.interface import ListedTag
 from auditor.registry.registries import Registries
-from auditor.report.resume import ResumeIndex
+from auditor.report.resume_index import ResumeIndex
 from auditor.report.summary import Summary, Tally
 from auditor.util.clock import Clock, rfc3339
 from auditor.util.deadline import (

@@ -192,7 +192,7 @@ def name_files(settings: Settings) -> Settings:
     values = placeholder_values(rfc3339(now_s), socket.gethostname())
     if settings.resume and has_placeholders(settings.output):
         from auditor.cli.main import information
-        from auditor.report.unfinished_report import resumed_values
+        from auditor.report.resume import resumed_values
 
         values = resumed_values(
             settings.output,

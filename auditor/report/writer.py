@@ -42,14 +42,12 @@ from auditor.fast_dataclass import dataclass
 from auditor.model import Order, Record, Shape
 from auditor.report.locked_journal import Journal, write_all
 from auditor.report.resume import (
-    KeptRecords,
-    ResumeIndex,
     begin_or_resume,
     copy_name,
-    copy_ranges,
     has_content,
     set_aside_names,
 )
+from auditor.report.resume_index import KeptRecords, ResumeIndex, copy_ranges
 from auditor.report.shapes import encoder
 from auditor.util.atomic_file import replace_durably
 from auditor.util.compressed_file import compressing, is_compressed

@@ -22,7 +22,7 @@ from auditor.input.lists import input_items
 from auditor.input.source_scan import digest_of_input
 from auditor.report.audit_table import AuditTable
 from auditor.report.locked_journal import Journal
-from auditor.report.resume import KeptRecords
+from auditor.report.resume_index import KeptRecords
 from auditor.report.shard_file import ShardReport
 from auditor.report.writer import ReportWriter
 from auditor.scale.merge_shards import merge_shards, merged_file, unfinished_summary

@@ -24,7 +24,7 @@ from auditor.demo.demo_registry import DemoContent
 from auditor.demo.image_builder import image, index
 from auditor.errors import OutputError, UsageError
 from auditor.model import Order, Shape
-from auditor.report import resume
+from auditor.report import resume_index
 from auditor.report.writer import Report, ReportOptions, open_report
 from auditor.version import __version__
 from tests.clock import STARTED_AT
@@ -530,8 +530,10 @@ async def test_no_space_for_the_resume_index_is_a_one_line_error(
 ) -> None:
     output = tmp_path / "out"
     async with _stopped(output) as here:
-        small = resume._TABLES.replace("BEGIN", "PRAGMA max_page_count = 1;\nBEGIN")
-        monkeypatch.setattr("auditor.report.resume._TABLES", small)
+        small = resume_index._TABLES.replace(
+            "BEGIN", "PRAGMA max_page_count = 1;\nBEGIN"
+        )
+        monkeypatch.setattr("auditor.report.resume_index._TABLES", small)
         line = b'{"kind":"image","reference":"r/a:%%d","tag":"1","audited_at":"%s"}\n'
         line %= STARTED_AT.encode()
         lines = b"".join(line % number for number in range(5000))

@@ -25,10 +25,7 @@ from auditor.cache.row_encoding import decode_body
 from auditor.config.resolve_settings import resolve_settings
 from auditor.config.toml_file import parse_toml
 from auditor.diagnose.ls import parse_list_target
-from auditor.diagnose.token_explain import (
-    explain_token,
-    explanation_lines,
-)
+from auditor.diagnose.token_explain import explain_token, explanation_lines
 from auditor.errors import AuditorError, ConfigError, Failure, ProtocolError, UsageError
 from auditor.input.input_items import InputSelector
 from auditor.input.list_reader import ListReader
@@ -77,7 +74,7 @@ from auditor.registry.transport.http1_parser import (
     ResponseParser,
 )
 from auditor.report.locked_journal import Journal
-from auditor.report.resume import record_offsets
+from auditor.report.resume_index import record_offsets
 from auditor.report.shard_file import ShardReport, read_positions
 from auditor.util import time_span
 from auditor.util.secret import mask_secrets, mask_userinfo

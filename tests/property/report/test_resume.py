@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from auditor.errors import FailureKind
 from auditor.model import FailureRecord, Order, Record, Shape
-from auditor.report.resume import record_offsets
+from auditor.report.resume_index import record_offsets
 from auditor.report.shapes import encoder
 from auditor.report.writer import Report, ReportOptions, open_report
 from auditor.util.compressed_file import decompressing

@@ -14,7 +14,7 @@ from auditor.audit.memory_sizes import (
     record_bytes,
 )
 from auditor.model import BaseImage, ConfigDetails, Layer
-from auditor.report.resume import MAX_LINE_BYTES
+from auditor.report.resume_index import MAX_LINE_BYTES
 from tests.manifests import digest
 from tests.records import EVERYTHING, image, platform
 

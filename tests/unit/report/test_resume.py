@@ -9,7 +9,7 @@ import pytest
 
 from auditor.config.file_names import expand, placeholder_values
 from auditor.report.locked_journal import Journal
-from auditor.report.unfinished_report import resumed_values
+from auditor.report.resume import resumed_values
 from auditor.util.clock import rfc3339
 
 NOW_S = 1_795_917_600.0  # 2026-11-29T02:00:00Z
