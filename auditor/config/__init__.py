@@ -7,8 +7,8 @@ all defaults; a flag, a key and a variable have the name of their option.
 `load_settings` (resolve_settings.py) reads the configuration file (toml_file.py), then
 each source into values by option name (sources.py), merges them in the order of
 precedence, reads logins from the sources that the file names, checks for conflicts
-between options and makes the settings. Errors of all steps are collected and raised as
-one `ConfigError` (validation_errors.py).
+between options (option_conflicts.py) and makes the settings. Errors of all steps are
+collected and raised as one `ConfigError` (validation_errors.py).
 
 The files that a run writes may have placeholders in their names (file_names.py);
 `with_file_names` replaces them, once for each run.
@@ -18,6 +18,7 @@ The files that a run writes may have placeholders in their names (file_names.py)
 
 from __future__ import annotations
 
+from auditor.config.option_conflicts import with_file_names
 from auditor.config.option_table import (
     OPTIONS,
     Option,
@@ -32,7 +33,6 @@ from auditor.config.resolve_settings import (
     load_settings,
     load_valid_nightly,
     resolve_settings,
-    with_file_names,
 )
 from auditor.config.settings import (
     AttachmentMode,
