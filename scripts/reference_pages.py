@@ -20,7 +20,8 @@ from auditor.analysis.check.rules import RULES
 from auditor.cli.main import COMMANDS, cli
 from auditor.cli.schema_command import SCHEMAS, _schema
 from auditor.config import nightly_settings
-from auditor.config.option_table import OPTIONS, Option, OptionGroup, OptionScope
+from auditor.config.option import Option, OptionGroup, OptionScope
+from auditor.config.option_table import OPTIONS
 from auditor.config.values import ValueType
 from auditor.explanations import (
     EXIT_CODES,

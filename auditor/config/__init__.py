@@ -1,8 +1,8 @@
 """Configuration: from a file, the environment and flags to the settings of a run.
 
-`OPTIONS` (option_table.py) describes each option once: name, type, help, group, and
-where it may be set. `Settings` and `RegistrySettings` (settings.py) hold the values and
-all defaults; a flag, a key and a variable have the name of their option.
+`OPTIONS` (option_table.py) describes each `Option` (option.py) once: name, type, help,
+group, and where it may be set. `Settings` and `RegistrySettings` (settings.py) hold the
+values and all defaults; a flag, a key and a variable have the name of their option.
 
 `load_settings` (resolve_settings.py) reads the configuration file (toml_file.py), then
 each source into values by option name (sources.py), merges them in the order of
@@ -18,13 +18,10 @@ The files that a run writes may have placeholders in their names (file_names.py)
 
 from __future__ import annotations
 
+from auditor.config.option import Option, OptionGroup, OptionScope
 from auditor.config.option_conflicts import with_file_names
-from auditor.config.option_table import (
-    OPTIONS,
-    Option,
-    OptionGroup,
-    OptionScope,
-    options_of,
+from auditor.config.option_table import OPTIONS, options_of
+from auditor.config.record_settings import (
     record_settings,
     sharded_run_settings,
     signature_policy_of,

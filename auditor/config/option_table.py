@@ -1,17 +1,10 @@
-"""The table of options: settings, flags, variables and help are made from it.
-
-One name serves the configuration file, the environment and the command line:
-`plain_http`, `AUDITOR_PLAIN_HTTP`, `--plain-http`. The default is that of the field in
-`Settings` or `RegistrySettings`.
-"""
+"""The table of options: settings, flags, variables and help are made from it."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import MISSING, fields, replace
-from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
 
+from auditor.config.option import Option, OptionGroup, OptionScope
 from auditor.config.settings import (
     MAX_RUNS_AT_ONCE,
     AttachmentMode,
@@ -23,9 +16,7 @@ from auditor.config.settings import (
     LogLevel,
     ProgressMode,
     RateLimitPolicy,
-    RegistrySettings,
     ReportFormat,
-    Settings,
     SourceMode,
 )
 from auditor.config.values import (
@@ -51,7 +42,6 @@ from auditor.config.values import (
     URL,
     USERNAME,
     VARIABLE,
-    ValueType,
     byte_size,
     duration,
     integer,
@@ -60,103 +50,8 @@ from auditor.config.values import (
     number,
     one_or_list_of,
 )
-from auditor.fast_dataclass import dataclass
 from auditor.model import Order, Shape
-from auditor.util.shard import Shard
 from auditor.wire.hosted_registries import HOSTED_MOST
-
-if TYPE_CHECKING:
-    from auditor.config.signature_policy import SignaturePolicy
-
-ENVIRONMENT_PREFIX = "AUDITOR_"
-
-
-class OptionScope(Enum):
-    """The scope of an option, which decides where it can be set."""
-
-    COMMAND_LINE = "flag and variable; not in a file"
-    RUN = "flag, variable and the top of a file"
-    RUN_AND_REGISTRY = "the same, and the section of a registry, which it is set for"
-    REGISTRY = "the section of a registry only; neither flag nor variable"
-
-
-class OptionGroup(StrEnum):
-    """The subject of an option: a command takes whole groups. Also a help heading."""
-
-    INPUT = "Input"
-    SELECTION = "Selection"
-    IMAGE = "Image"
-    REPORT = "Report"
-    RUN = "Run"
-    SCALE = "Scale"
-    CACHE = "Cache"
-    CREDENTIALS = "Credentials"
-    NETWORK = "Network"
-
-
-_DEFAULTS = {
-    field.name: None if field.default is MISSING else field.default
-    for cls in (RegistrySettings, Settings)
-    for field in fields(cls)
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One option.
-
-    A list option has a singular name, because its flag is repeated: `plural` is the
-    name of its field. A `negatable` switch has the flag `--no-NAME`, too. A
-    `positional` option has arguments instead of a flag. An option that `is_expert` is
-    at the end of the help. The table sets `name`, `group`, `scope` and `is_expert`.
-    """
-
-    value: ValueType
-    help: str
-    name: str = ""
-    group: OptionGroup = OptionGroup.INPUT
-    scope: OptionScope = OptionScope.RUN
-    short_flag: str | None = None
-    plural: str | None = None
-    negatable: bool = False
-    is_expert: bool = False
-    positional: bool = False
-
-    @property
-    def field(self) -> str:
-        """The field in `Settings` or `RegistrySettings`."""
-        return self.plural or self.name + self.value.field_suffix
-
-    @property
-    def default(self) -> object:
-        """The value if the option is not set."""
-        return _DEFAULTS.get(self.field)
-
-    @property
-    def variable(self) -> str | None:
-        """The environment variable; None for an option of a registry's section."""
-        if self.scope is OptionScope.REGISTRY:
-            return None
-        return ENVIRONMENT_PREFIX + self.name.upper()
-
-    @property
-    def flag(self) -> str:
-        """The long flag; for arguments and keys of a section, the name in messages."""
-        if self.positional:
-            return self.value.metavar
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def flags(self) -> tuple[str, ...]:
-        """The flags as click declares them: `("-f", "--list")`, `("--yes/--no-yes",)`.
-
-        Empty for arguments and for an option of a registry's section.
-        """
-        if self.positional or self.scope is OptionScope.REGISTRY:
-            return ()
-        long = f"{self.flag}/--no-{self.flag[2:]}" if self.negatable else self.flag
-        return (long,) if self.short_flag is None else (self.short_flag, long)
-
 
 _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
     (OptionGroup.INPUT, OptionScope.RUN): {
@@ -564,63 +459,3 @@ def options_of(*groups: OptionGroup) -> tuple[Option, ...]:
         for option in OPTIONS
         if option.group in groups and option.scope is not OptionScope.REGISTRY
     )
-
-
-# Options outside the group IMAGE that change the content of records.
-_RECORD_OPTIONS = frozenset({"shape", "image_config", "sources", "shard"})
-
-
-def record_settings(
-    settings: Settings, signatures: SignaturePolicy | None = None
-) -> dict[str, Any]:
-    """The settings that determine the content of records, by option name, as JSON.
-
-    A report can only be resumed with the settings that it was begun with. `signatures`
-    is the signature policy; if it is not given, it is read. Raises `ConfigError` if it
-    cannot be used.
-    """
-    values = _settings_json(settings, OptionGroup.IMAGE, _RECORD_OPTIONS)
-    policy = signatures or signature_policy_of(settings)
-    if policy is not None:
-        # What it says, not where it is.
-        values["verify_signatures"] = policy.fingerprint
-    return values
-
-
-def sharded_run_settings(
-    settings: Settings, signatures: SignaturePolicy | None = None
-) -> dict[str, Any]:
-    """The settings that all shards of one audit must have in common, as JSON.
-
-    Besides `record_settings`: the selection of tags and the order, but not the shard.
-    """
-    selection = _settings_json(settings, OptionGroup.SELECTION, {"order"})
-    return {**record_settings(settings, signatures), **selection, "shard": None}
-
-
-def signature_policy_of(settings: Settings) -> SignaturePolicy | None:
-    """Read the signature policy; None without one. Raises `ConfigError`."""
-    if settings.verify_signatures is None:
-        return None
-    # Few runs verify signatures.
-    from auditor.config.signature_policy import load_signature_policy  # noqa: PLC0415
-
-    return load_signature_policy(settings.verify_signatures)
-
-
-def _settings_json(
-    settings: Settings, group: OptionGroup, others: Collection[str]
-) -> dict[str, Any]:
-    return {
-        option.name: _as_json(getattr(settings, option.field))
-        for option in OPTIONS
-        if option.group is group or option.name in others
-    }
-
-
-def _as_json(value: object) -> object:
-    if isinstance(value, tuple):
-        return list(map(_as_json, value))
-    if isinstance(value, Shard):
-        return str(value)
-    return value.value if isinstance(value, Enum) else value

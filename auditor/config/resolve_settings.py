@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
+from auditor.config.option import OptionScope
 from auditor.config.option_conflicts import (
     check_client_key,
     check_options,
@@ -20,7 +21,7 @@ from auditor.config.option_conflicts import (
     check_section,
     check_waiting,
 )
-from auditor.config.option_table import OPTION_BY_NAME, OPTIONS, OptionScope
+from auditor.config.option_table import OPTION_BY_NAME, OPTIONS
 from auditor.config.settings import (
     AttachmentMode,
     ClusterSettings,

@@ -19,13 +19,8 @@ from pathlib import PurePath
 from auditor.config.cluster_settings import read_cluster_table
 from auditor.config.file_names import escaped
 from auditor.config.nightly_settings import read_nightly
-from auditor.config.option_table import (
-    ENVIRONMENT_PREFIX,
-    OPTION_BY_NAME,
-    OPTIONS,
-    Option,
-    OptionScope,
-)
+from auditor.config.option import ENVIRONMENT_PREFIX, Option, OptionScope
+from auditor.config.option_table import OPTION_BY_NAME, OPTIONS
 from auditor.config.settings import ClusterSettings, LoginProgram, NightlySettings
 from auditor.config.validation_errors import KeyLocation, ValidationErrors, unknown
 from auditor.errors import ProtocolError
