@@ -19,7 +19,7 @@ import click
 from auditor.analysis.check.rules import RULES
 from auditor.cli.main import COMMANDS, cli
 from auditor.cli.schema_command import SCHEMAS, _schema
-from auditor.config import nightly_settings
+from auditor.config import toml_tables
 from auditor.config.option import Option, OptionGroup, OptionScope
 from auditor.config.option_table import OPTIONS
 from auditor.config.values import ValueType
@@ -223,8 +223,8 @@ def _nightly_rows() -> Iterator[tuple[str, str]]:
         for key, value in keys.items():
             yield _code(prefix + key), value.expected
 
-    yield from rows(nightly_settings._NIGHTLY)
-    for name, keys in nightly_settings._TABLES.items():
+    yield from rows(toml_tables._NIGHTLY)
+    for name, keys in toml_tables._TABLES.items():
         yield from rows(keys, f"{name}.")
 
 

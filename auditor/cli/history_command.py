@@ -53,7 +53,7 @@ def prune_command(*, dataset: str, keep: str, dry_run: bool) -> int:
     30 days that have one. The last complete run is always kept.
     """
     from auditor.analysis.history import remove, stored_runs
-    from auditor.config.nightly_settings import parse_keep
+    from auditor.config.toml_tables import parse_keep
     from auditor.nightly.retention import expired_nights
 
     try:

@@ -16,12 +16,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import field
 from pathlib import PurePath
 
-from auditor.config.cluster_settings import read_cluster_table
 from auditor.config.file_names import escaped
-from auditor.config.nightly_settings import read_nightly
 from auditor.config.option import ENVIRONMENT_PREFIX, Option, OptionScope
 from auditor.config.option_table import OPTION_BY_NAME, OPTIONS
 from auditor.config.settings import ClusterSettings, LoginProgram, NightlySettings
+from auditor.config.toml_tables import read_cluster_table, read_nightly
 from auditor.config.validation_errors import KeyLocation, ValidationErrors, unknown
 from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
