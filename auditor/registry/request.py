@@ -2,7 +2,7 @@
 
 `RequestSender.send` repeats these steps until there is a response or a final failure:
 
-1. admit: check that the host is up (`host_health`), wait for its limits
+1. admit (`admission`): check that the host is up (`host_health`), wait for its limits
    (`host_limits`), get the authorization (`auth`), take a slot;
 2. send over the transport, give the slot back, report to the observer;
 3. record the outcome in the limits and the health of the host; a good response (2xx
@@ -20,17 +20,14 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Container, Mapping
 from dataclasses import field, replace
-from enum import Enum, StrEnum
+from enum import StrEnum
 
 from auditor.config import RegistrySettings
 from auditor.config.requests_at_once import RequestsAtOnce
 from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
-from auditor.registry.auth.authorization import (
-    Authorization,
-    Authorizer,
-    Elsewhere,
-)
+from auditor.registry.admission import Admission, PendingRequest
+from auditor.registry.auth.authorization import Authorizer, Elsewhere
 from auditor.registry.concurrency_control import START
 from auditor.registry.host_health import (
     ABSENT_REASONS,
@@ -105,41 +102,6 @@ class RequestCounts:
 RequestObserver = Callable[[RequestKind, Response | Failure], None]
 
 
-@dataclass(slots=True)
-class _Request:
-    """The state of one request in the loop.
-
-    `attempts` counts since the last restart; a request restarts if it failed because of
-    an outage of the host that is over. `authorization` is that of the last attempt, or
-    for the next one. `renewals` counts tokens that expired in the queue; after
-    `max_attempts` of them the token is sent anyway. `is_elsewhere`: the URL is that of
-    another host, which gets no login. `concurrency` is that of the URL's host.
-    """
-
-    url: str
-    concurrency: ConcurrencyLimiter
-    authorizer: Authorizer | None
-    max_attempts: int
-    is_ping: bool
-    is_manifest: bool
-    server: str
-    is_elsewhere: bool
-    attempts: int = 0
-    restarts: int = 0
-    renewals: int = 0
-    reauthentications: int = 0
-    authorization: Authorization | None = None
-    sent_at: float = 0.0
-
-
-class _Obstacle(Enum):
-    """Why a request gives its slot back before it is sent."""
-
-    HOST_SUSPECTED = "the host is probed"
-    TOKEN_EXPIRED = "its token expired in the queue"
-    LOGIN_ON_TRIAL = "another request tries the same login"
-
-
 class RequestSender:
     """Sends requests to one service, within its limits and while it is healthy.
 
@@ -199,6 +161,9 @@ class RequestSender:
             sent_elsewhere=lambda: counts.sent.total() - counts.sent[_PING],
             tell=tell,
         )
+        self._admission = Admission(
+            health=self._health, limits=self._limits, max_renewals=settings.tries
+        )
 
     async def send(
         self,
@@ -221,7 +186,7 @@ class RequestSender:
         `max_attempts` defaults to the setting `tries`.
         """
         health, concurrency = self._health, self._concurrency(url)
-        request = _Request(
+        request = PendingRequest(
             url,
             concurrency,
             authorizer,
@@ -234,7 +199,7 @@ class RequestSender:
         if authorizer is not None and request.is_elsewhere:
             request.authorizer = Elsewhere(authorizer)
         while True:
-            if failure := await self._admit(request):
+            if failure := await self._admission.admit(request):
                 return replace(failure, attempts=failure.attempts or request.attempts)
             request.attempts += 1
             authorization = request.authorization
@@ -372,97 +337,10 @@ class RequestSender:
             url.startswith(base) or origin_of(url) == origin_of(base)
         )
 
-    # -- before an attempt -----------------------------------------------------
-
-    async def _admit(self, request: _Request) -> Failure | None:
-        """Wait until the request may be sent, then hold a slot for it.
-
-        Sets its authorization. No slot is held if a failure is returned.
-        """
-        limits, health, concurrency = self._limits, self._health, request.concurrency
-        while True:
-            if not health.is_well and (
-                failure := health.refusal(request.url, is_retry=request.attempts > 0)
-            ):
-                return failure
-            if limits.is_limited and (
-                failure := await limits.wait_turn(is_manifest=request.is_manifest)
-            ):
-                return failure
-            authorizer = request.authorizer
-            if authorizer is not None and request.authorization is None:
-                authorized = authorizer.cached() or await authorizer.authorization()
-                if isinstance(authorized, Failure):
-                    return authorized
-                request.authorization = authorized
-            sent_at = concurrency.try_acquire()
-            if sent_at is None:
-                sent_at = await concurrency.acquire()
-            request.sent_at = sent_at
-            if (obstacle := self._check_slot(request)) is None:
-                return None
-            concurrency.release()
-            if isinstance(obstacle, Failure):
-                return obstacle
-            if obstacle is _Obstacle.LOGIN_ON_TRIAL:
-                return await self._begin_trial(request)
-            if obstacle is _Obstacle.HOST_SUSPECTED:
-                state = await health.wait_for_probe()
-                if isinstance(state, Failure):
-                    return state
-            request.authorization = None  # it may have expired meanwhile
-
-    def _check_slot(self, request: _Request) -> Failure | _Obstacle | None:
-        """Why a request that has got a slot cannot be sent; None if it can.
-
-        The host, its limits or its plan may have changed during the wait. Counts the
-        request.
-        """
-        health, limits = self._health, self._limits
-        if not health.is_well and not request.is_ping:
-            if failure := health.refusal(request.url, is_retry=request.attempts > 0):
-                return failure
-            if health.is_suspected:
-                return _Obstacle.HOST_SUSPECTED
-        authorization = request.authorization
-        if (
-            authorization is not None
-            and authorization.is_old(request.sent_at)
-            and request.renewals < self._max_attempts
-        ):
-            request.renewals += 1
-            return _Obstacle.TOKEN_EXPIRED
-        if limits.is_limited and (
-            failure := limits.count(is_manifest=request.is_manifest)
-        ):
-            return failure
-        if authorization is not None and authorization.trial is not None:
-            return _Obstacle.LOGIN_ON_TRIAL
-        return None
-
-    async def _begin_trial(self, request: _Request) -> Failure | None:
-        """Wait for the turn to try the login, and then for a slot."""
-        authorization = request.authorization
-        assert authorization is not None
-        trial = authorization.trial
-        assert trial is not None
-        if failure := await trial.begin():
-            return failure
-        is_accepted = trial.accepted
-        if is_accepted:
-            request.authorization = replace(authorization, trial=None)
-        try:
-            request.sent_at = await request.concurrency.acquire()
-        except BaseException:
-            if not is_accepted:
-                trial.end(None)
-            raise
-        return None
-
     # -- after a failed attempt ------------------------------------------------
 
     async def _handle_failure(
-        self, outcome: Response | Failure, request: _Request
+        self, outcome: Response | Failure, request: PendingRequest
     ) -> Failure | None:
         """Carry out the decision on a failed attempt.
 
@@ -516,7 +394,7 @@ class RequestSender:
         await self._wait(decision, request)
         return None
 
-    def _decide(self, outcome: Response | Failure, request: _Request) -> Decision:
+    def _decide(self, outcome: Response | Failure, request: PendingRequest) -> Decision:
         tries, pause_s = request.max_attempts, None
         if isinstance(outcome, Failure) and request.is_ping:
             tries = self._health.ping_tries(outcome, request.attempts, tries)
@@ -534,7 +412,7 @@ class RequestSender:
         return decision
 
     async def _authenticate(
-        self, decision: Authenticate, request: _Request
+        self, decision: Authenticate, request: PendingRequest
     ) -> Failure | None:
         assert request.authorizer is not None
         assert request.authorization is not None
@@ -554,7 +432,7 @@ class RequestSender:
         request.authorization = renewed
         return None
 
-    async def _wait(self, decision: Wait, request: _Request) -> None:
+    async def _wait(self, decision: Wait, request: PendingRequest) -> None:
         self._counts.repeated["retries"] += 1
         failure = decision.failure
         most = tries_after(failure.status, request.max_attempts)
@@ -585,7 +463,7 @@ def _host_wide_wait_s(decision: Wait | Fail) -> float:
     return decision.seconds if isinstance(decision, Wait) and decision.host_wide else 0
 
 
-def _sent_request(request: _Request, outcome: Response | Failure) -> SentRequest:
+def _sent_request(request: PendingRequest, outcome: Response | Failure) -> SentRequest:
     """The authentication of the request, and whether another origin responded."""
     url = outcome.url if isinstance(outcome, Response) else request.url
     other_origin = request.is_elsewhere or (
