@@ -1,9 +1,9 @@
 """Assembles an image from its manifest, the manifests of its children and configs.
 
 `MetadataAssembler.assemble` is called for every reference and does the work once per
-digest. An `_Assembly` walks one image: an index leads to its children, a manifest to
-its config where the options need one. Children and configs that are missing, or of a
-kind that cannot be read, become warnings; any other failure fails the image.
+digest. An `_Assembly` walks one image: an index leads to its children, each manifest
+gives a part (manifest_part.py). Children that are missing, or of a kind that cannot be
+read, become warnings; any other failure fails the image.
 """
 
 from __future__ import annotations
@@ -15,22 +15,15 @@ from typing import TypeGuard
 from auditor.audit.alternatives import fold_alternatives, platform_of
 from auditor.audit.content_cache import ContentCache
 from auditor.audit.image_metadata import (
-    MAX_LABELS_BYTES,
-    UNKNOWN_PLATFORM,
     ImageMetadata,
     ImageOptions,
-    NamedBlob,
-    blobs_of,
-    image_platform,
-    layer_warnings,
     missing_platform,
-    platform_warnings,
     present_digests,
-    schema1_platform,
     sort_attachments,
     supply_chain_status,
     with_base_of_index,
 )
+from auditor.audit.manifest_part import AssemblyNotes, Level, Part, PartReader, Parts
 from auditor.audit.memory_sizes import (
     ATTACHMENTS_LEFT_OUT,
     MAX_ATTACHMENTS_BYTES,
@@ -38,31 +31,22 @@ from auditor.audit.memory_sizes import (
     MAX_RECORD_BYTES,
     MIB,
     attachment_json_bytes,
-    bounded_platform,
     mapping_json_bytes,
 )
-from auditor.config import AttachmentMode, ImageConfigMode
+from auditor.config import AttachmentMode
 from auditor.errors import Failure, FailureKind
-from auditor.fast_dataclass import dataclass
 from auditor.model import (
     Attachment,
     ChildManifest,
     ContentKind,
     PlatformRecord,
-    Warn,
     WarningCode,
 )
-from auditor.oci.attachments import attachment_from_descriptor, attachment_from_manifest
-from auditor.oci.content_kind import (
-    child_kind,
-    index_kind,
-    listed_artifact_type,
-    manifest_kind,
-)
+from auditor.oci.attachments import attachment_from_descriptor
+from auditor.oci.content_kind import child_kind, index_kind, listed_artifact_type
 from auditor.oci.descriptor import Descriptor
-from auditor.oci.image_config import ImageConfig
-from auditor.oci.manifest import ImageIndex, ImageManifest, VerifiedManifest
-from auditor.oci.platform import Platform, normalize, platform_text
+from auditor.oci.manifest import ImageIndex, VerifiedManifest
+from auditor.oci.platform import normalize
 from auditor.oci.schema1 import Schema1Manifest
 from auditor.registry.client import Registry
 from auditor.util.lru import Lru
@@ -86,7 +70,6 @@ _REPOSITORY_WARNINGS = frozenset(
 )
 
 _ImageKey = tuple[str, str, str, str]  # registry, repository, digest, media type
-_Parts = list["_Part"] | Failure
 
 
 class MetadataAssembler:
@@ -139,41 +122,7 @@ def _is_complete(metadata: ImageMetadata | Failure) -> TypeGuard[ImageMetadata]:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Level:
-    """A level of nested indexes. `max_bytes`: the share of one manifest in the record.
-
-    It depends on the number of children alone: the same in every run.
-    """
-
-    depth: int
-    max_bytes: int
-
-    @property
-    def max_warnings(self) -> int:
-        """The number of warnings about layers of one manifest: some 200 bytes each."""
-        return max(1, self.max_bytes // 200)
-
-    @property
-    def below(self) -> _Level:
-        """The next level."""
-        return replace(self, depth=self.depth + 1)
-
-
-_WHOLE = _Level(depth=0, max_bytes=MAX_RECORD_BYTES)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Part:
-    """A manifest that is not an index: the image itself, or a child of its index.
-
-    `attachment` is what it is in an index that has images, unless it is one of them.
-    """
-
-    kind: ContentKind
-    platform: PlatformRecord
-    attachment: Attachment | None = None
-    blobs: frozenset[NamedBlob] = frozenset()
+_WHOLE = Level(depth=0, max_bytes=MAX_RECORD_BYTES)
 
 
 class _Assembly:
@@ -192,40 +141,30 @@ class _Assembly:
         self._options = options
         self._attachments: list[Attachment] = []
         self._attachments_bytes = 0
-        self._warnings: list[Warn] = []
-        # Platforms that the options leave out: digest and platform, to its text.
-        self._left_out: dict[tuple[str, Platform], str] = {}
         self._child_count = 0
-        # Of all children, also of those that are not in the record.
-        self._kinds: set[ContentKind] = set()
         self._listed: dict[str, Descriptor] = {}
-        # Whether to fetch the configs of children whose platform the index states, and
-        # all other configs. Compared with `==`: callers of the API may pass strings.
-        mode = options.image_config
-        self._config_of_described = mode == ImageConfigMode.ALWAYS or (
-            mode == ImageConfigMode.AUTO and options.labels is not None
-        )
-        self._config_of_others = mode != ImageConfigMode.NEVER
+        self._notes = AssemblyNotes(options)
+        self._reader = PartReader(registry, repository, content, options, self._notes)
 
     async def metadata(self, verified: VerifiedManifest) -> ImageMetadata | Failure:
-        manifest = verified.manifest
+        manifest, notes = verified.manifest, self._notes
         if isinstance(manifest, ImageIndex):
             found = await self._children(manifest, _WHOLE.below)
         else:
-            found = await self._part(verified, None, _WHOLE)
+            found = await self._reader.read(verified, None, _WHOLE)
         if isinstance(found, Failure):
             return found
         parts = found
         if isinstance(manifest, ImageIndex):
             parts = self._recorded(found)
         platforms = fold_alternatives([part.platform for part in parts])
-        if self._left_out and not platforms:
-            names = ", ".join(sorted(set(self._left_out.values())))
-            self._warn(
+        if notes.left_out and not platforms:
+            names = ", ".join(sorted(set(notes.left_out.values())))
+            notes.warn(
                 WarningCode.NO_WANTED_PLATFORM,
                 f"has no image for the requested platforms, only for {names}",
             )
-        left_out = {digest for digest, _ in self._left_out}
+        left_out = {digest for digest, _ in notes.left_out}
         # Sorted: children are fetched concurrently, and two runs must agree.
         attachments = sort_attachments(
             {one for one in self._attachments if one.subject not in left_out}
@@ -233,7 +172,7 @@ class _Assembly:
         if self._options.attachments is AttachmentMode.NONE:
             attachments = ()
         elif self._attachments_bytes > MAX_ATTACHMENTS_BYTES:
-            self._warn(WarningCode.PARTS_LEFT_OUT, ATTACHMENTS_LEFT_OUT)
+            notes.warn(WarningCode.PARTS_LEFT_OUT, ATTACHMENTS_LEFT_OUT)
         artifact_type: str | None = None
         annotations: Mapping[str, str] = {}
         subject: str | None = None
@@ -242,7 +181,7 @@ class _Assembly:
             subject = manifest.subject
             platforms = with_base_of_index(platforms, annotations)
         if (size := mapping_json_bytes(annotations)) > MAX_RECORD_BYTES:
-            self._warn(
+            notes.warn(
                 WarningCode.PARTS_LEFT_OUT,
                 f"{format_count(len(annotations), 'annotation')} of {verified.digest}"
                 f" left out: {size} bytes, more than {MAX_RECORD_BYTES // MIB} MiB",
@@ -253,16 +192,16 @@ class _Assembly:
             media_type=verified.media_type,
             schema_version=1 if isinstance(manifest, Schema1Manifest) else 2,
             artifact_type=artifact_type,
-            content=index_kind(self._kinds, subject=subject),
+            content=index_kind(notes.kinds, subject=subject),
             platforms=platforms,
-            platforms_left_out=len({normalize(one) for _, one in self._left_out}),
+            platforms_left_out=len({normalize(one) for _, one in notes.left_out}),
             attachments=attachments,
             annotations=annotations,
             subject=subject,
             manifest_size=verified.content_size,
             other_children=self._other_children(platforms, attachments),
             warnings=tuple(
-                sorted(set(self._warnings), key=lambda warn: (warn.code, warn.detail))
+                sorted(set(notes.warnings), key=lambda warn: (warn.code, warn.detail))
             ),
             blobs=frozenset(blob for part in parts for blob in part.blobs),
             status=supply_chain_status(
@@ -292,30 +231,31 @@ class _Assembly:
             for digest in sorted(self._listed.keys() - named)
         )
 
-    def _recorded(self, parts: list[_Part]) -> list[_Part]:
+    def _recorded(self, parts: list[Part]) -> list[Part]:
         """The children in the record of an index.
 
         Beside images, artifacts are attachments. An index of artifacts alone, which can
         be one for each platform, is recorded like one of images. What the options left
         out unread was an image unless the others are artifacts for platforms.
         """
-        if self._left_out and not any(
+        notes = self._notes
+        if notes.left_out and not any(
             part.kind is ContentKind.ARTIFACT and platform_of(part.platform).is_real
             for part in parts
         ):
-            self._kinds.add(ContentKind.IMAGE)
-        if ContentKind.IMAGE not in self._kinds:
+            notes.kinds.add(ContentKind.IMAGE)
+        if ContentKind.IMAGE not in notes.kinds:
             return [
                 part
                 for part in parts
-                if self._includes(part.platform.digest, platform_of(part.platform))
+                if notes.includes(part.platform.digest, platform_of(part.platform))
             ]
         for part in parts:
             if part.attachment is not None:
                 self._attach(part.attachment)
         return [part for part in parts if part.attachment is None]
 
-    async def _children(self, index: ImageIndex, level: _Level) -> _Parts:
+    async def _children(self, index: ImageIndex, level: Level) -> Parts:
         if level.depth > MAX_DEPTH:
             return _too_large(f"indexes are nested more than {MAX_DEPTH} levels deep")
         children = _distinct(index.children)
@@ -324,7 +264,7 @@ class _Assembly:
             return _too_large(f"the index has more than {MAX_CHILDREN} children")
         self._listed.update((child.digest, child) for child in children)
         included = [child for child in children if self._is_read(child)]
-        parts: list[_Part] = []
+        parts: list[Part] = []
         level = replace(level, max_bytes=level.max_bytes // max(1, len(included)))
         for result in await self._assemble_children(included, level):
             if isinstance(result, Failure):
@@ -348,12 +288,14 @@ class _Assembly:
             return (
                 child.platform is None
                 or listed_artifact_type(child) is not None
-                or self._includes(child.digest, child.platform)
+                or self._notes.includes(child.digest, child.platform)
             )
         if kind is not ContentKind.UNKNOWN:
-            self._kinds.add(kind)
+            self._notes.kinds.add(kind)
             self._attach(attachment_from_descriptor(child, child.reference_digest))
-        elif child.platform is None or self._includes(child.digest, child.platform):
+        elif child.platform is None or self._notes.includes(
+            child.digest, child.platform
+        ):
             problem = f"manifests of type {ascii(child.media_type)[:80]}"
             if not child.is_verifiable:
                 problem = f"{child.digest.partition(':')[0]} digests"
@@ -368,24 +310,11 @@ class _Assembly:
         else:
             self._attachments.clear()
 
-    def _includes(self, digest: str, platform: Platform) -> bool:
-        """Whether the record includes a platform; remembers excluded platforms.
-
-        A manifest without a known platform, such as an artifact, is always included.
-        """
-        if self._options.includes(platform) or not platform.is_real:
-            return True
-        text = platform_text(platform.os, platform.architecture, platform.variant)
-        if text is None:
-            return True
-        self._left_out[digest, platform] = text
-        return False
-
     async def _assemble_children(
-        self, children: list[Descriptor], level: _Level
-    ) -> list[_Parts]:
+        self, children: list[Descriptor], level: Level
+    ) -> list[Parts]:
         """The parts of each child. Cached children need no tasks."""
-        results: list[_Parts] = []
+        results: list[Parts] = []
         for child in children:
             verified = self._cached(child)
             if verified is None:
@@ -402,13 +331,13 @@ class _Assembly:
 
     def _cached(self, child: Descriptor) -> VerifiedManifest | None:
         """The manifest of a child, if that and its config need no request."""
-        if self._wants_config(child.platform):
+        if self._reader.wants_config(child.platform):
             return None
         return self._content.usable_manifest(
             self._registry.name, self._repository, child.digest
         )
 
-    async def _fetch_child(self, child: Descriptor, level: _Level) -> _Parts:
+    async def _fetch_child(self, child: Descriptor, level: Level) -> Parts:
         verified = await self._content.manifest(
             self._registry, self._repository, child.digest
         )
@@ -419,7 +348,7 @@ class _Assembly:
             return []
         if verified.kind is not FailureKind.NOT_FOUND:
             return _of_child(child, verified)
-        self._warn(
+        self._notes.warn(
             WarningCode.CHILD_MISSING,
             f"the registry does not have {child.digest}, which the index lists",
         )
@@ -428,152 +357,31 @@ class _Assembly:
             kind = ContentKind.ARTIFACT
         elif child.platform is None:
             kind = ContentKind.UNKNOWN
-        self._kinds.add(kind)
+        self._notes.kinds.add(kind)
         attachment = None
         if kind is ContentKind.ARTIFACT:
             attachment = attachment_from_descriptor(child, None)
         platform = missing_platform(child)
-        return [_Part(kind=kind, platform=platform, attachment=attachment)]
+        return [Part(kind=kind, platform=platform, attachment=attachment)]
 
     def _unsupported(self, child: Descriptor, problem: str) -> None:
         """Note a child that cannot be read and is left out of the record."""
-        self._kinds.add(ContentKind.UNKNOWN)
-        self._warn(
+        self._notes.kinds.add(ContentKind.UNKNOWN)
+        self._notes.warn(
             WarningCode.CHILD_UNSUPPORTED,
             f"left out {child.digest}, which the index lists: {problem}",
         )
 
     async def _assemble(
-        self, child: Descriptor, verified: VerifiedManifest, level: _Level
-    ) -> _Parts:
-        self._warnings.extend(verified.warnings)
+        self, child: Descriptor, verified: VerifiedManifest, level: Level
+    ) -> Parts:
+        self._notes.warnings.extend(verified.warnings)
         if isinstance(verified.manifest, ImageIndex):
             return await self._children(verified.manifest, level.below)
-        parts = await self._part(verified, child, level)
+        parts = await self._reader.read(verified, child, level)
         if isinstance(parts, Failure):
             return _of_child(child, parts)
         return parts
-
-    async def _part(
-        self, verified: VerifiedManifest, child: Descriptor | None, level: _Level
-    ) -> _Parts:
-        """The part of a manifest; empty if the options exclude its platform.
-
-        `child` is its descriptor in the index, if it is in one.
-        """
-        manifest = verified.manifest
-        if isinstance(manifest, Schema1Manifest):
-            platform = Platform(
-                os=manifest.os,
-                architecture=manifest.architecture,
-                variant=manifest.variant,
-                os_version=None,
-            )
-            self._kinds.add(ContentKind.IMAGE)
-            if not self._includes(verified.digest, platform):
-                return []
-            return [
-                _Part(
-                    kind=ContentKind.IMAGE,
-                    platform=self._bounded(schema1_platform(verified, manifest), level),
-                    blobs=self._blobs(manifest),
-                )
-            ]
-        assert isinstance(manifest, ImageManifest)
-        described = None if child is None else child.platform
-        config = None
-        if manifest.has_image_config and self._wants_config(described):
-            result = await self._config(manifest)
-            if isinstance(result, Failure):
-                return result
-            config = result
-        platform = described or (config.platform if config else UNKNOWN_PLATFORM)
-        listed_type = None if child is None else listed_artifact_type(child)
-        kind = manifest_kind(manifest, platform, artifact_type=listed_type)
-        self._kinds.add(kind)
-        if kind is ContentKind.IMAGE:
-            if not self._includes(verified.digest, platform):
-                return []
-            self._warnings += platform_warnings(verified.digest, described, config)
-        self._warnings.extend(
-            layer_warnings(verified.digest, manifest, at_most=level.max_warnings)
-        )
-        labels = None
-        if config is not None and self._options.labels is not None:
-            labels, too_long = self._options.labels.select(config.labels)
-            if too_long:
-                self._warn(
-                    WarningCode.LABELS_LEFT_OUT,
-                    f"{format_count(too_long, 'label')} of {verified.digest} left out:"
-                    f" more than {MAX_LABELS_BYTES // 1024} KiB of labels",
-                )
-        attachment = None
-        if kind is not ContentKind.IMAGE:
-            attachment = attachment_from_manifest(
-                verified.digest,
-                manifest.subject,
-                manifest,
-                size=verified.content_size,
-                listed_type=listed_type,
-            )
-        record = image_platform(verified, manifest, platform, config, labels)
-        return [
-            _Part(
-                kind=kind,
-                platform=self._bounded(record, level),
-                attachment=attachment,
-                blobs=self._blobs(manifest),
-            )
-        ]
-
-    def _bounded(self, platform: PlatformRecord, level: _Level) -> PlatformRecord:
-        platform, left_out = bounded_platform(platform, level.max_bytes)
-        if left_out:
-            self._warn(
-                WarningCode.PARTS_LEFT_OUT,
-                f"{' and '.join(left_out)} of {platform.digest} left out: longer than"
-                f" {level.max_bytes} bytes, its share of {MAX_RECORD_BYTES // MIB} MiB",
-            )
-        return platform
-
-    def _blobs(self, manifest: ImageManifest | Schema1Manifest) -> frozenset[NamedBlob]:
-        """The blobs to verify, if the options ask for it."""
-        return frozenset(blobs_of(manifest) if self._options.verify_blobs else ())
-
-    def _wants_config(self, described: Platform | None) -> bool:
-        return self._config_of_described if described else self._config_of_others
-
-    async def _config(self, manifest: ImageManifest) -> ImageConfig | Failure | None:
-        """The config of an image; None, with a warning, if it cannot be read."""
-        digest = manifest.config.digest
-        if not manifest.config.is_verifiable:
-            problem = f"{digest.partition(':')[0]} digests are not supported"
-        else:
-            config = await self._content.config(
-                self._registry, self._repository, digest
-            )
-            if isinstance(config, ImageConfig):
-                if config.problem is None:
-                    return config
-                problem = config.problem
-            elif config.kind is FailureKind.TOO_LARGE:
-                problem = config.detail
-            elif config.kind is FailureKind.NOT_FOUND:
-                self._warn(
-                    WarningCode.CONFIG_MISSING,
-                    f"the registry does not have the config {digest} of the manifest",
-                )
-                return None
-            else:
-                return config
-        self._warn(
-            WarningCode.CONFIG_UNREADABLE,
-            f"the config {digest} was not read: {problem}",
-        )
-        return None
-
-    def _warn(self, code: WarningCode, detail: str) -> None:
-        self._warnings.append(Warn(code=code, detail=detail))
 
 
 def _distinct(children: Sequence[Descriptor]) -> Collection[Descriptor]:

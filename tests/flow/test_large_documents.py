@@ -10,27 +10,17 @@ from typing import Any
 import orjson
 import pytest
 
-from auditor.audit import assemble
+from auditor.audit.manifest_part import Level
 from auditor.audit.run import AuditRun
 from auditor.config import AttachmentMode
 from auditor.demo.demo_registry import DemoContent
-from auditor.demo.image_builder import (
-    BuiltImage,
-    artifact,
-    image,
-    index,
-    layer,
-)
+from auditor.demo.image_builder import BuiltImage, artifact, image, index, layer
 from auditor.model import WarningCode
 from auditor.report.writer import Report
 from auditor.util.lru import Lru
 from tests.flow.harness import BLOBS, TAGS, lab, simple
 from tests.flow.reporting import lines_of, report_to
-from tests.support.attached_images import (
-    attested_index,
-    digest_tag,
-    referrers_index,
-)
+from tests.support.attached_images import attested_index, digest_tag, referrers_index
 from tests.support.fault_actions import Answer, Gate, Hold
 from tests.support.registry import Behaviour
 from tests.support.spilled_values import note_spilled
@@ -47,7 +37,7 @@ PLATFORMS = [f"linux/arch{number}" for number in range(20)]
 
 @pytest.fixture
 def small_records(monkeypatch: pytest.MonkeyPatch) -> None:
-    level = assemble._Level(depth=0, max_bytes=SHARE)
+    level = Level(depth=0, max_bytes=SHARE)
     monkeypatch.setattr("auditor.audit.assemble._WHOLE", level)
 
 
