@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from auditor.audit.content_cache import HEAD_NOT_SUPPORTED, ContentCache
-from auditor.audit.fetch_manifest import DIGEST_HEADER
+from auditor.audit.fetch_content import DIGEST_HEADER
 from auditor.audit.image import first_success
 from auditor.audit.resolve import SAME_FOR_GET, Resolver, header_digest
 from auditor.errors import Failure, ProtocolError

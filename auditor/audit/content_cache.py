@@ -17,15 +17,19 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
 
-from auditor.audit.attached_blob import checked_size, fetch_attached_blob
-from auditor.audit.fetch_manifest import DIGEST_HEADER, fetch_manifest
+from auditor.audit.fetch_content import (
+    DIGEST_HEADER,
+    SharedFailures,
+    checked_size,
+    fetch_attached_blob,
+    fetch_manifest,
+)
 from auditor.audit.memory_sizes import (
     MAX_CONFIGS_BYTES,
     MAX_MANIFESTS_BYTES,
     config_bytes,
     manifest_bytes,
 )
-from auditor.audit.shared_failures import SharedFailures
 from auditor.cache.batch import Confirmation
 from auditor.cache.digest_cache import DigestCache
 from auditor.errors import Failure, FailureKind, ProtocolError

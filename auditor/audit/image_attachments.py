@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import field, replace
 
 from auditor.audit.content_cache import ContentCache
+from auditor.audit.fetch_content import SharedFailures
 from auditor.audit.image_metadata import (
     UNKNOWN_STATUS,
     ImageMetadata,
@@ -38,7 +39,6 @@ from auditor.audit.memory_sizes import (
     attachments_bytes,
 )
 from auditor.audit.resolve import Resolver
-from auditor.audit.shared_failures import SharedFailures
 from auditor.config import AttachmentMode
 from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass

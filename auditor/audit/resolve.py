@@ -23,7 +23,7 @@ from functools import cache
 from typing import Literal
 
 from auditor.audit.content_cache import HEAD_NOT_SUPPORTED, ContentCache
-from auditor.audit.fetch_manifest import DIGEST_HEADER, fetch_manifest
+from auditor.audit.fetch_content import DIGEST_HEADER, fetch_manifest
 from auditor.audit.memory_sizes import MAX_PARSED_BYTES, parsed_bytes
 from auditor.cache.batch import CachedTag
 from auditor.errors import Failure, FailureKind, ProtocolError

@@ -20,8 +20,8 @@ import anyio
 import anyio.to_thread
 import orjson
 
-from auditor.audit.attached_blob import fetch_attached_blob
 from auditor.audit.content_cache import ContentCache
+from auditor.audit.fetch_content import fetch_attached_blob
 from auditor.cache.digest_cache import DigestCache
 from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass

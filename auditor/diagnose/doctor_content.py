@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict, replace
 from typing import Any
 
-from auditor.audit.fetch_manifest import DIGEST_HEADER
+from auditor.audit.fetch_content import DIGEST_HEADER
 from auditor.diagnose.doctor_advice import advise
 from auditor.diagnose.doctor_step import (
     DoctorSession,

@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from auditor.audit.attached_blob import fetch_attached_blob
+from auditor.audit.fetch_content import fetch_attached_blob
 from auditor.errors import Failure, FailureKind
 from auditor.oci.descriptor import Descriptor, parse_descriptors, sha256_digest
 from auditor.registry.client import Registry
