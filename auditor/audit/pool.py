@@ -5,9 +5,9 @@
 A lane has the jobs of one host and its own workers, so that a slow host delays no
 other: the reader does not wait for workers, and workers do not wait for the jobs before
 theirs. What this piles up is in a temporary file, not in memory: jobs that wait for
-their lane (lane_queue.py), and results that wait for their position behind a job that
-is not finished (waiting_results.py). Only the reader of the output holds up everything:
-while it takes no result, at most a window of finished ones is kept.
+their lane, and results that wait for their position behind a job that is not finished
+(spill_file.py). Only the reader of the output holds up everything: while it takes no
+result, at most a window of finished ones is kept.
 
 The result of every job that a worker has finished reaches the writer, even if the pool
 is stopped.
@@ -27,10 +27,8 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
-from auditor.audit.lane_queue import LaneQueue
-from auditor.audit.waiting_results import WaitingResults
+from auditor.audit.spill_file import LaneQueue, SpillFile, WaitingResults
 from auditor.fast_dataclass import dataclass
-from auditor.util.spill_file import SpillFile
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

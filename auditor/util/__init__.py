@@ -12,6 +12,6 @@ so that tests control both.
 
 Data: `lru` is a bounded cache, `shard` assigns repositories to the parts of a sharded
 run, `atomic_file` replaces files durably, `compressed_file` writes and reads gzip and
-Zstandard, `spill_file` keeps values in a temporary file, `open_files` has the limit of
-open files, `lazy_regex` compiles a regular expression when it is first used.
+Zstandard, `open_files` has the limit of open files, `lazy_regex` compiles a regular
+expression when it is first used.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auditor.util.spill_file import SpilledValue, SpillFile
+from auditor.audit.spill_file import SpilledValue, SpillFile
 
 
 def note_spilled(file: SpillFile) -> list[int]:

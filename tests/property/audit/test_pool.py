@@ -13,8 +13,8 @@ from anyio.abc import TaskGroup
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.audit.lane_queue import CHUNK_JOBS, LaneQueue
 from auditor.audit.pool import Pool
+from auditor.audit.spill_file import CHUNK_JOBS, LaneQueue
 from tests.clock import settle
 from tests.examples import examples
 from tests.patience import HANG_S
@@ -324,7 +324,7 @@ def test_without_temporary_space_all_results_are_written(
         room -= len(data)
         return pwrite(fd, data, offset)
 
-    monkeypatch.setattr("auditor.util.spill_file.os.pwrite", full)
+    monkeypatch.setattr("auditor.audit.spill_file.os.pwrite", full)
 
     async def main() -> None:
         harness = _Lanes(["a"] * 300 + ["b"] * 300, {"a"}, (2, 5))

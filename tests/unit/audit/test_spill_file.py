@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from auditor.audit.spill_file import SpillFile
 from auditor.input.input_items import InputSelector, ReferenceEntry, parse_item
 from auditor.oci.reference import Reference
 from auditor.registry.listing.interface import ListedTag
-from auditor.util.spill_file import SpillFile
 from tests.records import EVERYTHING, failure
 
 NAME = "registry.example.com/team/app"
