@@ -22,7 +22,7 @@ from auditor.config import (
 from auditor.errors import unwrap_exception_group
 from auditor.fast_dataclass import dataclass
 from auditor.input.source_scan import AuditInput, open_input
-from auditor.registry.auth.pull_secrets import PullSecret
+from auditor.registry.auth.docker_config import PullSecret
 from auditor.registry.registries import Registries, open_registries
 from auditor.report.shard_file import ShardFile
 from auditor.report.writer import Report, ReportOptions, open_report

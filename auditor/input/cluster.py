@@ -13,7 +13,7 @@ from auditor.config import Settings
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.input.input_items import InputItem
-from auditor.registry.auth.pull_secrets import PullSecret
+from auditor.registry.auth.docker_config import PullSecret
 from auditor.util.blocking_call import call_in_thread
 
 

@@ -39,7 +39,7 @@ from auditor.input.kubernetes_api import (
     api_path,
     find_api_server,
 )
-from auditor.registry.auth.pull_secrets import PullSecret
+from auditor.registry.auth.docker_config import PullSecret
 from auditor.util.secret import Secret
 from auditor.util.text import safe_text
 

@@ -22,7 +22,7 @@ from auditor.oci.reference import (
     store_of,
 )
 from auditor.registry.auth.credentials import CloudEndpoint, CredentialStore
-from auditor.registry.auth.pull_secrets import PullSecret
+from auditor.registry.auth.docker_config import PullSecret
 from auditor.registry.auth.scope_auth import HostAuth
 from auditor.registry.auth.token_service import TokenService
 from auditor.registry.client import Registry

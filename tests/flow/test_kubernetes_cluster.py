@@ -15,7 +15,7 @@ from auditor.demo.demo_tokens import DemoAccount
 from auditor.input import cluster_objects
 from auditor.input.cluster import read_cluster
 from auditor.input.input_items import InputItem
-from auditor.registry.auth.pull_secrets import PullSecret
+from auditor.registry.auth.docker_config import PullSecret
 from tests.flow.commands import auditor
 from tests.flow.harness import lab, simple
 from tests.support.kubernetes_api_server import (

@@ -30,9 +30,10 @@ from auditor.registry.auth.docker_config import (
     CredentialHelper,
     FoundCredential,
     PasswordCommand,
+    PullSecret,
     enclosing_names,
+    pull_secret_configs,
 )
-from auditor.registry.auth.pull_secrets import PullSecret, pull_secret_configs
 from auditor.util.clock import Clock, SystemClock
 from auditor.util.known_secrets import KnownSecrets
 from auditor.util.secret import Secret

@@ -7,15 +7,20 @@ registry. A key that is a URL stands for its host (docker/cli,
 type kubernetes.io/dockercfg still have, is the object of `auths` alone
 (docker/cli, `LegacyLoadFromReader`). This module only parses: `credential_files.py`
 reads the files, `credential_helper.py` runs the helpers they name.
+
+Image pull secrets (kubernetes.io, "Pull an Image from a Private Registry") have the
+same format. Only their logins are taken: a credential helper that a secret names would
+be a program that anyone who can write the secret chooses.
 """
 
 from __future__ import annotations
 
 import base64
+import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Any
 
 import orjson
@@ -376,3 +381,31 @@ def _decode_auth(auth: Any) -> tuple[str, str]:
 
 def _invalid(detail: str) -> Failure:
     return Failure(kind=FailureKind.DENIED, detail=detail, stage=Stage.TOKEN)
+
+
+# -- image pull secrets of Kubernetes --------------------------------------------------
+
+log = logging.getLogger("auditor.auth")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullSecret:
+    """The content of a secret in docker's format; `location` names it in messages."""
+
+    location: str
+    document: Secret
+
+
+def pull_secret_configs(secrets: Iterable[PullSecret]) -> Iterator[DockerConfig]:
+    """The logins of secrets; one that cannot be read is named in a warning."""
+    for secret in secrets:
+        try:
+            config = parse_docker_config(
+                secret.document.reveal().encode(), secret.location
+            )
+        except UsageError as error:
+            log.warning(
+                "cluster: the pull secret is not used: %s", safe_text(str(error))
+            )
+            continue
+        yield replace(config, helpers={}, store=None)

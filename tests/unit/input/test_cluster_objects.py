@@ -19,7 +19,7 @@ from auditor.input.cluster_objects import read_objects, values_at
 from auditor.input.input_items import InputItem, InputSelector, RejectedEntry
 from auditor.input.kubernetes import KubernetesImages
 from auditor.input.kubernetes_api import ApiServer, KubernetesApi, find_api_server
-from auditor.registry.auth.pull_secrets import PullSecret
+from auditor.registry.auth.docker_config import PullSecret
 from tests.support.kubernetes_api_server import (
     USER,
     FakeApiServer,
