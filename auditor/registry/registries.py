@@ -478,7 +478,7 @@ def _cloud_endpoint(base_url: str, sender: RequestSender) -> CloudEndpoint | Non
 async def _exchange_azure_token(
     token: Secret, *, base_url: str, sender: RequestSender
 ) -> Secret | Failure:
-    from auditor.registry.auth.clouds.azure_exchange import (  # noqa: PLC0415
+    from auditor.registry.auth.clouds.azure_identity import (  # noqa: PLC0415
         exchange_azure_token,
     )
 

@@ -11,8 +11,8 @@ Theory of operation
 3. `aws_identity`, `google_identity` and `azure_identity` call the libraries, which are
    extras and imported there. They return a `MachineToken`, None if this machine has no
    identity of the cloud, and raise `ProtocolError` for one that cannot be used.
-4. The token of Azure is exchanged at the registry (`azure_exchange`) for a refresh
-   token; the others are the password of a login.
+4. The token of Azure is exchanged at the registry (`exchange_azure_token`) for a
+   refresh token; the others are the password of a login.
 
 A login from here carries its cloud (`FoundCredential.machine`): the token service sends
 it to no realm of another host than the cloud's.
