@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 
-from auditor.oci.newer_tags import NewerTags, TagContent, newer_text
+from auditor.oci.tag_order import NewerTags, TagContent, newer_text
 
 # Rows that are inserted at once.
 BATCH_ROWS = 10_000

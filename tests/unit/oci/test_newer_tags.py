@@ -6,8 +6,14 @@ import random
 
 import pytest
 
-from auditor.oci.newer_tags import NewerTags, TagContent, newer_text
-from auditor.oci.tag_order import RELEASE, TagClass, tag_order
+from auditor.oci.tag_order import (
+    RELEASE,
+    NewerTags,
+    TagClass,
+    TagContent,
+    newer_text,
+    tag_order,
+)
 
 ARM = ("linux/arm64",)
 
