@@ -21,8 +21,7 @@ from auditor.analysis.sbom_views import about_list, add_sbom_views
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
 from auditor.oci.attachments import sbom_condition
-from auditor.oci.package_url import SCHEME
-from auditor.oci.sbom_packages import DISTRIBUTION_TYPES
+from auditor.oci.sbom_packages import DISTRIBUTION_TYPES, SCHEME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,7 +38,6 @@ from auditor.oci.descriptor import MANIFEST_TYPES, SIGNED_SCHEMA1
 from auditor.oci.image_config import parse_image_config
 from auditor.oci.manifest import parse_manifest, verify_manifest
 from auditor.oci.notation_signature import SignedTarget, verify_notation_jws
-from auditor.oci.package_url import parse_package_url
 from auditor.oci.platform import parse_platform
 from auditor.oci.reference import (
     RepositoryPattern,
@@ -48,6 +47,7 @@ from auditor.oci.reference import (
     parse_selector,
 )
 from auditor.oci.sbom import parse_sbom
+from auditor.oci.sbom_packages import parse_package_url
 from auditor.oci.signature_verdict import SignatureVerdict
 from auditor.oci.signing_keys import (
     SigningKeyError,

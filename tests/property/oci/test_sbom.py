@@ -7,8 +7,8 @@ from urllib.parse import quote
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.oci.package_url import parse_package_url
 from auditor.oci.sbom import Sbom, parse_sbom
+from auditor.oci.sbom_packages import parse_package_url
 from tests.examples import examples
 from tests.support import sboms
 from tests.support.sboms import FORMATS, Package

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from auditor.oci.package_url import PackageUrl, parse_package_url
+from auditor.oci.sbom_packages import PackageUrl, parse_package_url
 
 
 @pytest.mark.parametrize(
