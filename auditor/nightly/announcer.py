@@ -17,8 +17,7 @@ from auditor.errors import ExitCode, OutputError
 from auditor.nightly import notifications
 from auditor.nightly.night_folder import Night, NightFolder, failed_start
 from auditor.nightly.night_text import failure_text, headline
-from auditor.nightly.notifications import origin
-from auditor.nightly.otlp import export_metrics
+from auditor.nightly.notifications import export_metrics, origin
 from auditor.nightly.run_after import run_command
 from auditor.report.metrics import (
     Metric,

@@ -1,7 +1,11 @@
-"""What a night sends: notifications, the ping of a dead man's switch, a push.
+"""What a night sends: notifications, the ping of a dead man's switch, a push, metrics.
 
 Nothing here fails a night. Each function returns a sentence about what went wrong, or
 None. Notifications go through apprise, which knows a hundred services by their URLs.
+
+Metrics go to an OpenTelemetry collector, OTLP over HTTP. The library reads
+`OTEL_EXPORTER_OTLP_HEADERS` and the other variables of the OTLP exporter specification,
+such as those of certificates.
 """
 
 from __future__ import annotations
@@ -11,13 +15,15 @@ import logging
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from auditor.config import NotifySettings
+from auditor.report.metrics import NAME_LABEL, Metric
 from auditor.util.missing_package import how_to_install
 from auditor.util.text import format_count, safe_text, safe_url
+from auditor.version import __version__
 
 # A service that is asked at the end of a night has this long to answer, in seconds.
 TIMEOUT_S = 30.0
@@ -140,3 +146,54 @@ def _request(url: str, method: str, body: bytes, *, what: str) -> str | None:
 def origin(url: str) -> str:
     """The part of a URL that is no secret: ping URLs contain the key in their path."""
     return "/".join(safe_url(url).split("/")[:3])
+
+
+# -- metrics ---------------------------------------------------------------------------
+
+# With the retries of the library, which tries again while a collector is unavailable.
+OTLP_TIMEOUT_S = 10.0
+
+
+def export_metrics(url: str, metrics: Iterable[Metric], *, name: str) -> str | None:
+    """Send gauges to a URL such as `http://collector:4318/v1/metrics`, once.
+
+    Each has the attribute `audit=name`. Returns what went wrong, without the URL.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the library's own
+        try:
+            from opentelemetry.exporter.otlp.proto.http.metric_exporter import (  # noqa: PLC0415  (an extra)
+                OTLPMetricExporter,
+            )
+            from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415
+            from opentelemetry.sdk.metrics.export import (  # noqa: PLC0415
+                InMemoryMetricReader,
+                MetricExportResult,
+            )
+            from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+        except ModuleNotFoundError:
+            package = "opentelemetry-exporter-otlp-proto-http"
+            return f"opentelemetry is not installed: {how_to_install(package)}"
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # it logs URLs
+        reader = InMemoryMetricReader()
+        provider = MeterProvider(
+            [reader],
+            resource=Resource.create({"service.name": "auditor"}),
+            shutdown_on_exit=False,
+        )
+        meter = provider.get_meter("auditor", __version__)
+        for metric in metrics:
+            gauge = meter.create_gauge(metric.name, description=metric.help)
+            for values, value in metric.values.items():
+                labels = dict(zip(metric.labels, values, strict=True))
+                gauge.set(float(value), {NAME_LABEL: name, **labels})
+        data = reader.get_metrics_data()
+        provider.shutdown()
+        assert data is not None
+        try:
+            exporter = OTLPMetricExporter(endpoint=url, timeout=OTLP_TIMEOUT_S)
+            result = exporter.export(data)
+            exporter.shutdown()
+        except (OSError, ValueError) as error:  # of a certificate, for example
+            return safe_text(f"cannot be used: {error}")
+    return None if result is MetricExportResult.SUCCESS else "took no metrics"
