@@ -50,7 +50,7 @@ from auditor.oci.platform import normalize
 from auditor.oci.schema1 import Schema1Manifest
 from auditor.registry.client import Registry
 from auditor.util.lru import Lru
-from auditor.util.single_flight import SingleFlight, bounded_gather
+from auditor.util.tasks import SingleFlight, bounded_gather
 from auditor.util.text import format_count
 
 # Assembled images kept, so that the tags of one digest are assembled once. Some 10 KiB

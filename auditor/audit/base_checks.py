@@ -45,7 +45,7 @@ from auditor.oci.schema1 import Schema1Manifest
 from auditor.registry.client import Registry
 from auditor.registry.registries import Registries
 from auditor.util.lru import Lru
-from auditor.util.single_flight import SingleFlight, bounded_gather
+from auditor.util.tasks import SingleFlight, bounded_gather
 
 # Base images that one record names; an image has one, or one for each platform.
 MAX_BASES = 16

@@ -41,7 +41,7 @@ from auditor.oci.schema1 import Schema1Manifest
 from auditor.registry.client import Registry
 from auditor.util.clock import Clock
 from auditor.util.lru import Lru
-from auditor.util.single_flight import SingleFlight
+from auditor.util.tasks import SingleFlight
 
 # Parsed manifests and configs in memory, some 5 KB each with ten layers: 5 MB.
 MAX_PARSED = 1024

@@ -61,7 +61,7 @@ from auditor.oci.manifest import ImageIndex
 from auditor.oci.reference import Reference
 from auditor.registry.client import BlobStat, Registry
 from auditor.util.lru import Lru
-from auditor.util.single_flight import SingleFlight, bounded_gather
+from auditor.util.tasks import SingleFlight, bounded_gather
 from auditor.util.text import format_count
 
 # Requests for one image sent concurrently; the host's limit is the effective one.

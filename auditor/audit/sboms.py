@@ -33,7 +33,7 @@ from auditor.oci.sbom import MAX_SBOM_BYTES, Sbom, parse_sbom
 from auditor.registry.client import Registry
 from auditor.registry.registries import Registries
 from auditor.report.sbom_file import SbomRecord, encode_record
-from auditor.util.single_flight import SingleFlight, bounded_gather
+from auditor.util.tasks import SingleFlight, bounded_gather
 from auditor.util.text import format_count
 
 # Attachments at once; the limits of their registries are the effective ones.

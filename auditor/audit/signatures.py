@@ -32,7 +32,7 @@ from auditor.oci.manifest import ImageManifest
 from auditor.registry.client import Registry
 from auditor.util.clock import Clock
 from auditor.util.lru import Lru
-from auditor.util.single_flight import SingleFlight, bounded_gather
+from auditor.util.tasks import SingleFlight, bounded_gather
 from auditor.util.text import format_count
 
 if TYPE_CHECKING:

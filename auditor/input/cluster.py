@@ -14,7 +14,7 @@ from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.input.input_items import InputItem
 from auditor.registry.auth.docker_config import PullSecret
-from auditor.util.blocking_call import call_in_thread
+from auditor.util.tasks import call_in_thread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

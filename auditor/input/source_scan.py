@@ -36,7 +36,7 @@ from auditor.input.lists import (
     listed_items,
     open_reader,
 )
-from auditor.util.blocking_call import call_in_thread
+from auditor.util.tasks import call_in_thread
 
 if TYPE_CHECKING:
     from auditor.input.source_table import SourceTable

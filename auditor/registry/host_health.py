@@ -32,7 +32,7 @@ from auditor.errors import Failure, FailureKind, FailureReason
 from auditor.fast_dataclass import dataclass
 from auditor.registry.host_status import cause_of
 from auditor.util.clock import Clock
-from auditor.util.single_flight import SingleFlight
+from auditor.util.tasks import SingleFlight
 from auditor.wire.response import Response
 from auditor.wire.retry_policy import (
     RETRYABLE_STATUSES,

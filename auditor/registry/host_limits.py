@@ -21,7 +21,7 @@ from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.registry.concurrency_control import ConcurrencyControl
 from auditor.registry.transport.connection_budget import ConnectionBudget
 from auditor.util.clock import Clock
-from auditor.util.resizable_semaphore import ResizableSemaphore
+from auditor.util.tasks import ResizableSemaphore
 from auditor.util.text import format_count, format_duration
 from auditor.wire.host_concurrency import HostConcurrency, Move
 from auditor.wire.rate_limit import CountedBy, RateLimit, parse_rate_limit

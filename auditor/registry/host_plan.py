@@ -14,7 +14,7 @@ from auditor.config import RegistrySettings
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
 from auditor.registry.request import RequestKind, RequestSender
-from auditor.util.single_flight import SingleFlight
+from auditor.util.tasks import SingleFlight
 from auditor.wire.challenge import Challenge, parse_challenges, preferred_challenge
 from auditor.wire.response import Response
 from auditor.wire.retry_policy import RETRYABLE_STATUSES

@@ -5,10 +5,10 @@ durations), `secret` holds a password or token that does not print itself and ma
 credentials in other sentences, `known_secrets` masks the secrets of a run by their
 value, `time_span` reads `30d` or a date.
 
-Concurrency: `single_flight` merges concurrent requests for the same thing, and maps a
-function over items with bounded concurrency; `resizable_semaphore` limits concurrent
-requests to a host; `deadline` ends a run on time; `clock` supplies time and randomness,
-so that tests control both.
+Concurrency: `tasks` merges concurrent requests for the same thing, maps a function over
+items with bounded concurrency, limits concurrent requests to a host, and calls blocking
+functions in threads; `deadline` ends a run on time; `clock` supplies time and
+randomness, so that tests control both.
 
 Data: `lru` is a bounded cache, `shard` assigns repositories to the parts of a sharded
 run, `atomic_file` replaces files durably, `compressed_file` writes and reads gzip and

@@ -17,7 +17,7 @@ from auditor.fast_dataclass import dataclass
 from auditor.model import Access, AccessState
 from auditor.registry.auth.docker_config import FoundCredential
 from auditor.util.clock import Clock
-from auditor.util.single_flight import SingleFlight
+from auditor.util.tasks import SingleFlight
 from auditor.wire.challenge import Challenge, Scope
 from auditor.wire.response import Response
 from auditor.wire.retry_policy import (

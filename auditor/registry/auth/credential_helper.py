@@ -38,9 +38,8 @@ from auditor.registry.auth.docker_config import (
     PasswordCommand,
 )
 from auditor.util.open_files import free_descriptors
-from auditor.util.resizable_semaphore import ResizableSemaphore
 from auditor.util.secret import Secret
-from auditor.util.single_flight import SingleFlight
+from auditor.util.tasks import ResizableSemaphore, SingleFlight
 from auditor.util.text import safe_text
 from auditor.wire.credential import (
     Credential,

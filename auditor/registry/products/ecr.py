@@ -23,7 +23,7 @@ from auditor.registry.listing.interface import (
 )
 from auditor.registry.request import RequestKind, RequestSender
 from auditor.util.clock import Clock
-from auditor.util.resizable_semaphore import ResizableSemaphore
+from auditor.util.tasks import ResizableSemaphore
 from auditor.wire.cloud_hosts import CloudHost
 from auditor.wire.retry_policy import THROTTLED_TRIES, full_jitter
 

@@ -33,7 +33,7 @@ from auditor.registry.listing.interface import (
 from auditor.registry.listing.paging import read_pages
 from auditor.registry.products.product import LoginMethod, Product
 from auditor.registry.request import RequestKind, RequestSender
-from auditor.util.single_flight import SingleFlight
+from auditor.util.tasks import SingleFlight
 from auditor.wire.challenge import Challenge
 from auditor.wire.credential import Credential, Login
 from auditor.wire.redirect import Redirects

@@ -32,7 +32,7 @@ from auditor.registry.stores.store_files import (
     FolderFiles,
     StoreError,
 )
-from auditor.util.blocking_call import call_in_thread
+from auditor.util.tasks import call_in_thread
 from auditor.util.text import safe_text
 from auditor.wire.response import Response
 

@@ -25,7 +25,7 @@ import aiohappyeyeballs
 
 from auditor.registry.transport.loop_turns import LoopTurns
 from auditor.util.open_files import free_descriptors, is_out_of_descriptors
-from auditor.util.resizable_semaphore import ResizableSemaphore
+from auditor.util.tasks import ResizableSemaphore
 
 Value = TypeVar("Value")
 

@@ -23,8 +23,7 @@ from contextlib import suppress
 import aiohappyeyeballs
 
 from auditor.registry.transport.http_defaults import DNS_CACHE_S
-from auditor.util.resizable_semaphore import ResizableSemaphore
-from auditor.util.single_flight import SingleFlight
+from auditor.util.tasks import ResizableSemaphore, SingleFlight
 
 # Names that are looked up at the same time. Names of silent DNS servers delay others
 # only beyond that; a thread that waits for DNS takes some 30 KB.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.util.resizable_semaphore import ResizableSemaphore
+from auditor.util.tasks import ResizableSemaphore
 from tests.examples import examples
 
 ACTIONS = st.lists(

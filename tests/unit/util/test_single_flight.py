@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from auditor.util.single_flight import SingleFlight, bounded_gather
+from auditor.util.tasks import SingleFlight, bounded_gather
 from tests.clock import settle
 
 

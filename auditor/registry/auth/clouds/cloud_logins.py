@@ -28,7 +28,7 @@ from auditor.registry.auth.docker_config import FoundCredential, MachineLogin
 from auditor.util.clock import Clock
 from auditor.util.known_secrets import KnownSecrets
 from auditor.util.secret import Secret
-from auditor.util.single_flight import SingleFlight
+from auditor.util.tasks import SingleFlight
 from auditor.wire.cloud_hosts import Cloud, CloudHost
 from auditor.wire.credential import Credential, IdentityToken, Login
 from auditor.wire.retry_policy import full_jitter

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.util.blocking_call import call_in_thread
 from auditor.util.missing_package import how_to_install
 from auditor.util.secret import Secret, mask_secrets
+from auditor.util.tasks import call_in_thread
 from auditor.util.text import safe_text
 from auditor.wire.cloud_hosts import Cloud
 
