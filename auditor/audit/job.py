@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from auditor.audit.run import AuditRun
 from auditor.cache.digest_cache import DigestCache, open_cache
 from auditor.config import (
     Settings,
@@ -21,7 +22,7 @@ from auditor.config import (
 )
 from auditor.errors import unwrap_exception_group
 from auditor.fast_dataclass import dataclass
-from auditor.input.source_scan import AuditInput, open_input
+from auditor.input.source_scan import AuditInput, InputDigest, open_input
 from auditor.registry.auth.docker_config import PullSecret
 from auditor.registry.registries import Registries, open_registries
 from auditor.report.shard_file import ShardFile
@@ -30,8 +31,6 @@ from auditor.util.clock import Clock, rfc3339
 
 if TYPE_CHECKING:
     from auditor.config.signature_policy import SignaturePolicy
-    from auditor.input.input_digest import InputDigest
-from auditor.audit.run import AuditRun
 
 # Seconds of finished work that a crash may lose.
 CHECKPOINT_S = 1.0

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from auditor.config import Settings, SourceMode
-from auditor.input.input_digest import InputDigest
 from auditor.input.lists import input_items
-from auditor.input.source_scan import digest_of_input
+from auditor.input.source_scan import InputDigest, digest_of_input
 
 
 def digest(folder: Path, *lists: str, references: tuple[str, ...] = ()) -> str | None:
