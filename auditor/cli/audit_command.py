@@ -35,7 +35,7 @@ from auditor.model import Shape
 if TYPE_CHECKING:
     from auditor.audit.job import AuditJob
     from auditor.audit.run import AuditRun
-    from auditor.cli.sbom_step import SbomOutcome
+    from auditor.cli.side_outputs import SbomOutcome
     from auditor.cli.signals import Interruption
     from auditor.report.audit_table import AuditTable
 
@@ -103,7 +103,7 @@ async def audit(settings: Settings) -> int:
     check_lists(settings)
     check_side_outputs(settings)
     if settings.sbom is not None:
-        from auditor.cli.sbom_step import check_sbom_settings
+        from auditor.cli.side_outputs import check_sbom_settings
 
         check_sbom_settings(settings)
     interruption = Interruption()
@@ -203,7 +203,7 @@ async def _complete(
         await job.commit()
     if interruption.code is not None or settings.sbom is None:
         return None
-    from auditor.cli.sbom_step import not_written, read_sboms
+    from auditor.cli.side_outputs import not_written, read_sboms
 
     outcome: SbomOutcome | None = None
     with interruption.step():

@@ -15,13 +15,14 @@ import anyio
 
 from auditor.cli import early_signals
 from auditor.cli.main import information, print_message, print_summary
-from auditor.cli.sbom_step import (
+from auditor.cli.side_outputs import (
     SbomOutcome,
     check_sbom_settings,
+    check_side_outputs,
     not_written,
     read_sboms,
+    write_side_outputs,
 )
-from auditor.cli.side_outputs import check_side_outputs, write_side_outputs
 from auditor.cli.signals import EXIT_CODES, NO_SBOMS, interrupted_text, receive_signals
 from auditor.config import EngineName, Settings, sharded_run_settings
 from auditor.errors import ExitCode, UsageError, unwrap_exception_group

@@ -443,7 +443,7 @@ SUMMARY_FIELDS: tuple[SummaryField, ...] = (
     SummaryField("hosts_left_out", lambda run: max(0, len(run.hosts) - MAX_HOSTS), max),
     _counts("repeated", _by_name),
     _counts("saved", _by_name),
-    # Set by `cli.sbom_step`: SBOMs are read after the report is complete, and merged.
+    # Set by `cli.side_outputs`: SBOMs are read after the report is complete.
     SummaryField("sboms", lambda _: None, _first),
     _counts("blobs", _by_name),
     _object("store", _attribute("damaged", sum), _attribute("not_stored", sum)),
