@@ -12,8 +12,9 @@ ahead of them. A worker calls `ImageAuditor.audit` (image.py) for each reference
 Resolver and assembler take manifests and configs by digest from one `ContentCache`
 (content_cache.py), which keeps them between runs in the digest cache; both fetch with
 `fetch_manifest`. Sizes in bytes are bounded (memory_sizes.py). Pure functions in
-image_metadata.py turn manifests into the parts of a record. The pool passes the records
-to the report in input order; what waits for a slow host is in a file (spill_file.py).
+image_metadata.py and platform_records.py turn manifests into the parts of a record. The
+pool passes the records to the report in input order; what waits for a slow host is in a
+file (spill_file.py).
 
 Each step calls the next and returns a value; a `Failure` ends the reference, not the
 run. N entries of the input give exactly N records, except for images that `--since`

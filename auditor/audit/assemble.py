@@ -12,16 +12,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeGuard
 
-from auditor.audit.alternatives import fold_alternatives, platform_of
 from auditor.audit.content_cache import ContentCache
 from auditor.audit.image_metadata import (
     ImageMetadata,
     ImageOptions,
-    missing_platform,
     present_digests,
     sort_attachments,
     supply_chain_status,
-    with_base_of_index,
 )
 from auditor.audit.manifest_part import AssemblyNotes, Level, Part, PartReader, Parts
 from auditor.audit.memory_sizes import (
@@ -32,6 +29,12 @@ from auditor.audit.memory_sizes import (
     MIB,
     attachment_json_bytes,
     mapping_json_bytes,
+)
+from auditor.audit.platform_records import (
+    fold_alternatives,
+    missing_platform,
+    platform_of,
+    with_base_of_index,
 )
 from auditor.config import AttachmentMode
 from auditor.errors import Failure, FailureKind

@@ -2,7 +2,7 @@
 
 `ImageOptions` selects what a run includes in each record. `ImageMetadata` has the parts
 of an image record that depend on the digest alone. assemble.py builds it from the
-functions here: platforms, warnings and blobs of one manifest.
+functions here and in platform_records.py.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
 from fnmatch import translate
 from typing import TYPE_CHECKING
 
 from auditor.audit.memory_sizes import children_bytes, image_bytes
+from auditor.audit.platform_records import distinct_size
 from auditor.config import (
     AttachmentMode,
     ImageConfigMode,
@@ -25,28 +25,16 @@ from auditor.fast_dataclass import dataclass
 from auditor.model import (
     Attachment,
     AttachmentKind,
-    BaseImage,
     ChildManifest,
-    ConfigDetails,
     ContentKind,
     Layer,
-    LayerTrait,
     PlatformRecord,
     Warn,
     WarningCode,
 )
 from auditor.oci.attachments import Evidence, evidence_of
-from auditor.oci.descriptor import MAX_SIZE, Descriptor
-from auditor.oci.encoding import cut_name
-from auditor.oci.image_config import ImageConfig, layer_traits
-from auditor.oci.manifest import ImageManifest, VerifiedManifest
-from auditor.oci.platform import (
-    Platform,
-    normalize,
-    parse_platform,
-    platform_text,
-    same_platform,
-)
+from auditor.oci.manifest import ImageManifest
+from auditor.oci.platform import Platform, parse_platform, platform_text, same_platform
 from auditor.oci.schema1 import Schema1Manifest
 from auditor.util.text import format_count
 
@@ -56,10 +44,6 @@ if TYPE_CHECKING:
 # Bytes of the names and values of one platform's labels in a record. A label is a line
 # of text; Kubernetes allows all annotations of an object four times as much.
 MAX_LABELS_BYTES = 64 * 1024
-UNKNOWN_PLATFORM = Platform(os=None, architecture=None, variant=None, os_version=None)
-# OCI image-spec, annotations.md: the base image.
-_BASE_NAME = "org.opencontainers.image.base.name"
-_BASE_DIGEST = "org.opencontainers.image.base.digest"
 
 
 # -- Options -----------------------------------------------------------------------
@@ -297,143 +281,7 @@ def present_digests(platforms: Iterable[PlatformRecord]) -> set[str]:
     }
 
 
-def distinct_size(layers: Iterable[Layer]) -> int | None:
-    """The sum of the sizes of distinct layers in bytes.
-
-    None if a size is unknown, or if the sum exceeds an int64, which no real size does.
-    """
-    sizes: dict[str, int] = {}
-    for layer in layers:
-        if layer.size is None:
-            return None
-        sizes[layer.digest] = layer.size
-    total = sum(sizes.values())
-    return total if total <= MAX_SIZE else None
-
-
 # -- One manifest ------------------------------------------------------------------
-
-
-def image_platform(
-    verified: VerifiedManifest,
-    manifest: ImageManifest,
-    platform: Platform,
-    config: ImageConfig | None,
-    labels: Mapping[str, str] | None = None,
-) -> PlatformRecord:
-    """The platform of an OCI or Docker v2 manifest.
-
-    `labels` are the selected labels of its config, None if none are wanted.
-    """
-    layers = tuple(
-        [_layer(one.digest, one.size, one.media_type) for one in manifest.layers]
-    )
-    details = None
-    if config is not None:
-        details = ConfigDetails(
-            user=config.user,
-            history=config.history_length,
-            labels=None if labels is None else dict(labels),
-        )
-    return PlatformRecord(
-        os=platform.os,
-        architecture=platform.architecture,
-        variant=platform.variant,
-        os_version=platform.os_version,
-        digest=verified.digest,
-        media_type=verified.media_type,
-        config_digest=manifest.config.digest,
-        created=config.created if config else None,
-        config=details,
-        base=base_image(manifest.annotations, config.labels if config else {}),
-        size=distinct_size(layers),
-        layers=layers,
-        layer_traits=_traits(manifest),
-        manifest_size=verified.size,
-        config_size=manifest.config.size,
-    )
-
-
-# Images built on the same base share its layers: one object each, some 300 bytes.
-@functools.lru_cache(maxsize=4096)
-def _layer(digest: str, size: int, media_type: str | None) -> Layer:
-    return Layer(digest=digest, size=size, media_type=media_type)
-
-
-def _traits(manifest: ImageManifest) -> tuple[LayerTrait, ...]:
-    found: set[LayerTrait] = set()
-    plain_type: str | None = ""
-    for layer in manifest.layers:
-        if layer.media_type == plain_type and not layer.annotations:
-            continue  # in most images all layers have the same type
-        if traits := layer_traits(layer.media_type, layer.annotations):
-            found |= traits
-        else:
-            plain_type = layer.media_type
-    return tuple(sorted(found)) if found else ()
-
-
-def base_image(
-    annotations: Mapping[str, str], labels: Mapping[str, str]
-) -> BaseImage | None:
-    """The image that this one was built on, as its builder recorded it.
-
-    Builders write it as annotations of the manifest, or as labels of the config.
-    """
-    if not annotations and not labels:
-        return None
-    name, digest = (
-        annotations.get(key) or labels.get(key) or None
-        for key in (_BASE_NAME, _BASE_DIGEST)
-    )
-    return BaseImage(name=name, digest=digest) if name or digest else None
-
-
-def with_base_of_index(
-    platforms: tuple[PlatformRecord, ...], annotations: Mapping[str, str]
-) -> tuple[PlatformRecord, ...]:
-    """The platforms, those that name no base with that of the index's annotations."""
-    base = base_image(annotations, {})
-    if base is None:
-        return platforms
-    # Cut: an index can have hundreds of platforms, and each names it in the record.
-    base = BaseImage(
-        name=None if base.name is None else cut_name(base.name),
-        digest=None if base.digest is None else cut_name(base.digest),
-    )
-    return tuple(
-        replace(one, base=base) if one.base is None and one.is_present else one
-        for one in platforms
-    )
-
-
-def schema1_platform(
-    verified: VerifiedManifest, manifest: Schema1Manifest
-) -> PlatformRecord:
-    """The platform of a schema 1 manifest, which has no sizes and no config."""
-    return PlatformRecord(
-        os=manifest.os,
-        architecture=manifest.architecture,
-        variant=manifest.variant,
-        os_version=None,
-        digest=verified.digest,
-        media_type=verified.media_type,
-        created=manifest.created,
-        layers=tuple(
-            Layer(digest=digest, size=None, media_type=None)
-            for digest in manifest.layers
-        ),
-        manifest_size=verified.content_size,
-    )
-
-
-def missing_platform(child: Descriptor) -> PlatformRecord:
-    """The platform of a child that the registry does not have."""
-    return PlatformRecord(
-        **asdict(child.platform or UNKNOWN_PLATFORM),
-        digest=child.digest,
-        media_type=child.media_type,
-    )
 
 
 def blobs_of(manifest: ImageManifest | Schema1Manifest) -> Iterator[NamedBlob]:
@@ -464,41 +312,3 @@ def layer_warnings(digest: str, manifest: ImageManifest, *, at_most: int) -> lis
             f"{format_count(more, 'more layer')} of {digest} are stored elsewhere"
         )
     return [Warn(code=WarningCode.FOREIGN_LAYER, detail=detail) for detail in details]
-
-
-def platform_warnings(
-    digest: str, in_index: Platform | None, config: ImageConfig | None
-) -> list[Warn]:
-    """A warning if the platform of an image is unknown, or stated in two ways."""
-    if in_index is not None:
-        return [] if config is None else _difference(digest, in_index, config.platform)
-    if config is None:
-        problem = "no config was read"
-    elif not config.platform.is_real:
-        problem = f"its config has {_missing_fields(config.platform)}"
-    else:
-        return []
-    detail = f"the platform of {digest} is unknown: no index states it, and {problem}"
-    return [Warn(code=WarningCode.PLATFORM_UNKNOWN, detail=detail)]
-
-
-def _difference(digest: str, in_index: Platform, in_config: Platform) -> list[Warn]:
-    expected, found = normalize(in_index), normalize(in_config)
-    if (expected.os, expected.architecture) == (found.os, found.architecture):
-        return []
-    index_text = platform_text(in_index.os, in_index.architecture, in_index.variant)
-    config_text = platform_text(found.os, found.architecture, found.variant)
-    words = (
-        f"its config has {_missing_fields(found)}"
-        if config_text is None
-        else f"{config_text} in its config"
-    )
-    detail = f"{digest} is {index_text} in the index, but {words}"
-    return [Warn(code=WarningCode.PLATFORM_DIFFERS, detail=detail)]
-
-
-def _missing_fields(platform: Platform) -> str:
-    """What a config lacks to state a platform: "no architecture"."""
-    values = {"os": platform.os, "architecture": platform.architecture}
-    missing = [f"no {name}" for name, value in values.items() if not value]
-    return " and ".join(missing) or "an unknown platform"

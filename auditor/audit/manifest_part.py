@@ -12,16 +12,18 @@ from dataclasses import replace
 from auditor.audit.content_cache import ContentCache
 from auditor.audit.image_metadata import (
     MAX_LABELS_BYTES,
-    UNKNOWN_PLATFORM,
     ImageOptions,
     NamedBlob,
     blobs_of,
-    image_platform,
     layer_warnings,
+)
+from auditor.audit.memory_sizes import MAX_RECORD_BYTES, MIB, bounded_platform
+from auditor.audit.platform_records import (
+    UNKNOWN_PLATFORM,
+    image_platform,
     platform_warnings,
     schema1_platform,
 )
-from auditor.audit.memory_sizes import MAX_RECORD_BYTES, MIB, bounded_platform
 from auditor.config import ImageConfigMode
 from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass

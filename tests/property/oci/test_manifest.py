@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.audit.image_metadata import (
+from auditor.audit.platform_records import (
     image_platform,
     missing_platform,
     schema1_platform,

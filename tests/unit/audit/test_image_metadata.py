@@ -11,9 +11,11 @@ from auditor.audit.image_metadata import (
     ImageMetadata,
     ImageOptions,
     LabelPatterns,
+    layer_warnings,
+)
+from auditor.audit.platform_records import (
     distinct_size,
     image_platform,
-    layer_warnings,
     missing_platform,
     platform_warnings,
     schema1_platform,
