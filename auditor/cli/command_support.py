@@ -26,7 +26,7 @@ from auditor.cli.help_text import (
 from auditor.config import Option, OptionGroup, Settings, load_settings, options_of
 from auditor.config.values import ValueType
 from auditor.errors import ProtocolError, UsageError
-from auditor.util.missing_package import how_to_install
+from auditor.util.text import how_to_install
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Parameters = ParamSpec("Parameters")

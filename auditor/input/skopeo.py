@@ -44,8 +44,7 @@ from auditor.input.input_items import (
 )
 from auditor.oci.reference import TagPattern, parse_selector
 from auditor.util.lazy_regex import LazyPattern
-from auditor.util.missing_package import how_to_install
-from auditor.util.text import safe_text
+from auditor.util.text import how_to_install, safe_text
 
 log = logging.getLogger("auditor.input")
 

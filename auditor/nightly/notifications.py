@@ -21,8 +21,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from auditor.config import NotifySettings
 from auditor.report.metrics import NAME_LABEL, Metric
-from auditor.util.missing_package import how_to_install
-from auditor.util.text import format_count, safe_text, safe_url
+from auditor.util.text import format_count, how_to_install, safe_text, safe_url
 from auditor.version import __version__
 
 # A service that is asked at the end of a night has this long to answer, in seconds.

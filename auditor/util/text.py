@@ -137,6 +137,14 @@ def format_time(epoch_s: float) -> str:
         return "a time outside the calendar"
 
 
+def how_to_install(package: str) -> str:
+    """The command that installs a package of PyPI beside auditor."""
+    return (
+        f"pip install {package} in auditor's environment"
+        f" (pipx: pipx inject manifest-auditor {package})"
+    )
+
+
 def _printable(char: str) -> str:
     if char.isprintable():
         return char

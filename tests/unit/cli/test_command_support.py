@@ -10,7 +10,7 @@ import pytest
 from auditor.cli.command_support import EXTRAS, extras
 from auditor.cli.main import run
 from auditor.errors import ExitCode, UsageError
-from auditor.util.missing_package import how_to_install
+from auditor.util.text import how_to_install
 
 
 @pytest.mark.parametrize("module", EXTRAS)

@@ -19,6 +19,7 @@ from auditor.util.text import (
     format_duration,
     format_expiry,
     format_time,
+    how_to_install,
     pluralize,
     safe_text,
     safe_url,
@@ -204,3 +205,12 @@ def test_long_text_is_cut_with_an_ellipsis(text: str, limit: int, shown: str) ->
 )
 def test_a_url_is_printed_without_its_secret_parts(url: str, shown: str) -> None:
     assert safe_url(url) == shown
+
+
+def test_the_package_is_installed_from_where_it_is_published() -> None:
+    """auditor itself may not be, or from somewhere else: its extras are not named."""
+    advice = how_to_install("apprise")
+    assert advice == (
+        "pip install apprise in auditor's environment"
+        " (pipx: pipx inject manifest-auditor apprise)"
+    )

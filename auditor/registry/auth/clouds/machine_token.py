@@ -8,10 +8,9 @@ from typing import TypeVar
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.util.missing_package import how_to_install
 from auditor.util.secret import Secret, mask_secrets
 from auditor.util.tasks import call_in_thread
-from auditor.util.text import safe_text
+from auditor.util.text import how_to_install, safe_text
 from auditor.wire.cloud_hosts import Cloud
 
 Library = TypeVar("Library")
