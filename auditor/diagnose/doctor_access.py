@@ -17,8 +17,8 @@ from auditor.diagnose.doctor_step import (
 )
 from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.model import Access, AccessState
+from auditor.registry.auth.accounts import Account
 from auditor.registry.auth.authorization import CachedToken, TokenKey
-from auditor.registry.auth.scope_auth import Account
 from auditor.registry.auth.token_service import allowed_realm
 from auditor.registry.host_plan import AuthPlan, Scheme
 from auditor.registry.products.recognise import recognise_product

@@ -7,7 +7,7 @@ Theory of operation
 2. `HostAuth.for_scope` returns the `ScopeAuth` of a scope, which authorizes requests.
    `cached()` gives the authorization of the last request; otherwise `authorization()`
    gets one.
-3. `HostAuth` finds the account for the repository's namespace. The `CredentialStore`
+3. `Accounts` finds the account for the repository's namespace. The `CredentialStore`
    looks in the configuration, then in docker's and podman's files (`docker_config`),
    and runs credential helpers (`credential_helper`).
 4. `TokenCache` has the token of a scope, or lets `TokenService` request it: one request

@@ -2,7 +2,7 @@
 
 `HostAuth` belongs to a registry and `ScopeAuth` to one scope of it. The registry's plan
 (`host_plan.py`) decides between no credential, Basic and a bearer token; the `Account`
-of the repository's namespace has the credential.
+(`accounts.py`) of the repository's namespace has the credential.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from functools import lru_cache, partial
 
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.fast_dataclass import dataclass
-from auditor.model import Access, AccessState, CredentialSource
+from auditor.model import Access, AccessState
+from auditor.registry.auth.accounts import Account, Accounts, basic_authorization
 from auditor.registry.auth.authorization import (
     ANONYMOUS,
     LOGIN_UNUSED,
     MAX_TOKENS,
     Authorization,
     CachedToken,
-    LoginTrial,
     TokenCache,
     TokenKey,
 )
 from auditor.registry.auth.credentials import CloudEndpoint, CredentialStore
 from auditor.registry.auth.docker_config import FoundCredential
-from auditor.registry.auth.token_service import TokenService, basic_header
+from auditor.registry.auth.token_service import TokenService
 from auditor.registry.host_plan import AuthPlan, HostPlan, Scheme
 from auditor.util.clock import Clock
 from auditor.wire.challenge import (
@@ -36,24 +36,9 @@ from auditor.wire.challenge import (
     repository_in,
     wider_scope,
 )
-from auditor.wire.credential import Credential, IdentityToken, Login, RegistryToken
+from auditor.wire.credential import RegistryToken
 from auditor.wire.token import access_of
 from auditor.wire.url_policy import origin_of
-
-# Age at which a login from a credential helper is asked for again. Helpers of cloud
-# providers give passwords for an hour, of which at least five minutes are left.
-HELPER_LOGIN_S = 300.0
-# The same, after a login was refused.
-REFUSED_LOGIN_S = 60.0
-_RENEWABLE = frozenset(
-    {
-        CredentialSource.HELPER,
-        CredentialSource.COMMAND,
-        CredentialSource.AWS,
-        CredentialSource.GOOGLE,
-        CredentialSource.AZURE,
-    }
-)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -78,8 +63,14 @@ class HostAuth:
         self._tokens_elsewhere = TokenCache(self._fetch_elsewhere, clock=self.clock)
         # The one authorizer of a scope.
         self.for_scope = lru_cache(maxsize=MAX_TOKENS)(partial(ScopeAuth, self))
-        # By namespace; bounded by the configuration.
-        self._accounts: dict[str, Account] = {}
+        self.accounts = Accounts(
+            self.registry,
+            plan=self.plan,
+            credentials=self.credentials,
+            service=self.service,
+            clock=self.clock,
+            cloud=self.cloud,
+        )
         self._unused_logins: dict[str, str] = {}
 
     def namespace_of(self, scope: Scope) -> str:
@@ -99,7 +90,7 @@ class HostAuth:
 
     async def account(self, scope: Scope) -> Account | Failure:
         """The account that `scope` is requested with."""
-        return await self._account_of(self.namespace_of(scope))
+        return await self.accounts.get(self.namespace_of(scope))
 
     @property
     def unused_logins(self) -> list[str]:
@@ -124,14 +115,16 @@ class HostAuth:
             self._unused_logins.pop(self.namespace_of(scope), None)
 
     async def _fetch(self, key: TokenKey) -> CachedToken | Failure:
-        account = await self._account_of(key.namespace)
+        account = await self.accounts.get(key.namespace)
         if isinstance(account, Failure):
             return account
         token = await account.service.fetch(key)
         if isinstance(token, Failure) and token.kind is FailureKind.DENIED:
             token = self.with_hint(token, account)
             # A credential helper may have a newer login by now.
-            newer = await self._refreshed(key.namespace, account, is_refused=True)
+            newer = await self.accounts.refreshed(
+                key.namespace, account, is_refused=True
+            )
             if isinstance(newer, Failure):
                 return newer
             if newer.found != account.found:
@@ -172,68 +165,6 @@ class HostAuth:
     async def _fetch_elsewhere(self, key: TokenKey) -> CachedToken | Failure:
         service = replace(self.service(None), origin=origin_of(key.namespace))
         return await service.fetch(key)
-
-    async def _account_of(self, namespace: str) -> Account | Failure:
-        account = self._accounts.get(namespace)
-        if account is not None:
-            return await self._refreshed(namespace, account)
-        found = await self.credentials.find(self.registry, namespace, cloud=self.cloud)
-        if isinstance(found, Failure):
-            return found
-        # Of several callers that waited for the same helper, the first made the
-        # account: a password is tried by one account only.
-        return self._accounts.setdefault(namespace, self._new_account(found))
-
-    async def refused(self, scope: Scope, found: FoundCredential | None) -> None:
-        """Ask for a newer login of `scope`, after `found` got a 401."""
-        namespace = self.namespace_of(scope)
-        account = self._accounts.get(namespace)
-        if account is not None and account.found == found:
-            await self._refreshed(namespace, account, is_refused=True)
-
-    async def _refreshed(
-        self, namespace: str, old: Account, *, is_refused: bool = False
-    ) -> Account | Failure:
-        """The account, with a newer login of its program or cloud if the last one is
-        too old, or was refused.
-
-        If that fails, the old login is kept until it expires.
-        """
-        old, now = self._accounts.get(namespace, old), self.clock.monotonic()
-        due_at = old.asked_at + REFUSED_LOGIN_S if is_refused else old.renew_at
-        if old.source not in _RENEWABLE or now < due_at:
-            return old
-        found = await self.credentials.find(
-            self.registry, namespace, refresh=True, cloud=self.cloud
-        )
-        current = self._accounts.get(namespace, old)
-        if current is not old:
-            return current  # replaced by another caller while the helper ran
-        if isinstance(found, FoundCredential) and found != old.found:
-            account = self._new_account(found)
-        elif isinstance(found, Failure) and old.is_expired(now):
-            return found
-        else:
-            account = replace(old, asked_at=now)
-            if isinstance(found, FoundCredential):
-                account = replace(account, found=found)  # the same, valid for longer
-        self._accounts[namespace] = account
-        return account
-
-    def _new_account(self, found: FoundCredential | None) -> Account:
-        return Account(
-            found=found,
-            service=self.service(found),
-            asked_at=self.clock.monotonic(),
-            trial=LoginTrial(found, partial(self._refuses, found)),
-        )
-
-    async def _refuses(self, found: FoundCredential | None) -> bool | None:
-        """Whether the registry refuses this login for its ping; None if unknown."""
-        credential = None if found is None else found.credential
-        if not isinstance(credential, Login):
-            return None
-        return await self.plan.refuses(basic_header(credential))
 
 
 class ScopeAuth:
@@ -311,7 +242,7 @@ class ScopeAuth:
             return ANONYMOUS
         self._host.used(self.scope)
         if plan.scheme is Scheme.BASIC:
-            return _basic(account, self._host.registry)
+            return basic_authorization(account, self._host.registry)
         credential = account.credential
         if isinstance(credential, RegistryToken):
             value = credential.token.reveal()
@@ -357,7 +288,9 @@ class ScopeAuth:
         if challenge is not None:
             self._host.plan.update(challenge)
         if refused.fixed:
-            await self._host.refused(self.scope, refused.found)
+            await self._host.accounts.refused(
+                self._host.namespace_of(self.scope), refused.found
+            )
         renewed = await auth.authorization()
         if isinstance(renewed, Failure):
             return renewed
@@ -380,7 +313,7 @@ class ScopeAuth:
         if isinstance(account, Failure):
             return account
         if plan is not None and plan.scheme is Scheme.BASIC:
-            basic = _basic(account, self._host.registry)
+            basic = basic_authorization(account, self._host.registry)
             if isinstance(basic, Failure):
                 return self._host.with_hint(basic, account)
         return Failure(
@@ -466,74 +399,3 @@ class CatalogAuth(ListingAuth):
         if self._no_grant is not None and self._auth.widened(challenge) is self._auth:
             return self._no_grant
         return await super().after_401(refused, challenge)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """The credential for one namespace of a registry, and its token service.
-
-    `found` is None for anonymous requests. `asked_at` (monotonic seconds) is when the
-    credential store was read. `trial` lets one request try a Basic login.
-    """
-
-    found: FoundCredential | None
-    service: TokenService
-    asked_at: float
-    trial: LoginTrial
-
-    @property
-    def renew_at(self) -> float:
-        """When the credential store should be asked for a newer one."""
-        if self.found is not None and self.found.machine is not None:
-            return self.found.machine.renew_at
-        return self.asked_at + HELPER_LOGIN_S
-
-    def is_expired(self, now: float) -> bool:
-        """Whether the credential has expired, as far as that is known."""
-        machine = None if self.found is None else self.found.machine
-        return machine is not None and now >= machine.expires_at
-
-    @property
-    def credential(self) -> Credential | None:
-        """The credential; None for anonymous access."""
-        return None if self.found is None else self.found.credential
-
-    @property
-    def source(self) -> CredentialSource | None:
-        """The place in the configuration that has the credential."""
-        return None if self.found is None else self.found.source
-
-    @property
-    def username(self) -> str | None:
-        """The user name, if the credential has one."""
-        return None if self.credential is None else self.credential.username
-
-
-def _basic(account: Account, registry: str) -> Authorization | Failure:
-    credential = account.credential
-    if isinstance(credential, Login):
-        return Authorization(
-            header=basic_header(credential),
-            fixed=True,
-            found=account.found,
-            trial=None if account.trial.accepted else account.trial,
-            access=Access(
-                state=AccessState.UNVERIFIABLE,
-                subject=None if account.found is None else account.found.account,
-                credential=account.source,
-            ),
-        )
-    configured = (
-        f"no login is configured for it; docker login {registry}, or username and"
-        f' password_env in [registry."{registry}"]'
-    )
-    if credential is not None:
-        kind = "an identity" if isinstance(credential, IdentityToken) else "a registry"
-        configured = f"the configured credential is {kind} token"
-    return Failure(
-        kind=FailureKind.DENIED,
-        stage=Stage.TOKEN,
-        status=401,
-        detail="the registry requires a user name and password (Basic), and"
-        f" {configured}",
-    )
