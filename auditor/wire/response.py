@@ -67,7 +67,7 @@ class Response:
     """A response with its whole body. `url` is the URL after redirects.
 
     `round_trip_s`: seconds from the request, written on its connection, to the arrival
-    of the response's last byte, those of the last redirect; None if they are not known.
+    of the response's last byte, redirects included; None if they are not known.
     `waited_s`: the seconds after that until the program went on with it.
     """
 

@@ -210,7 +210,7 @@ class Transport:
             hops=hops,
         )
         if not isinstance(outcome, Failure):
-            return outcome
+            return _with_round_trip_of(redirect, outcome)
         # The SSRF guard refused the target of a redirect, not a realm.
         is_realm = outcome.kind is FailureKind.REALM_REFUSED
         return replace(
@@ -298,6 +298,21 @@ class Transport:
             timeouts=self._timeouts,
             names=self._names,
         )
+
+
+def _with_round_trip_of(redirect: Response, response: Response) -> Response:
+    """The response that a redirect led to, with the time that both took.
+
+    The request occupies a slot of the registry for as long. With the time of the other
+    host alone, a queue in the registry would not show.
+    """
+    if redirect.round_trip_s is None or response.round_trip_s is None:
+        return replace(response, round_trip_s=None)
+    return replace(
+        response,
+        round_trip_s=redirect.round_trip_s + response.round_trip_s,
+        waited_s=redirect.waited_s + response.waited_s,
+    )
 
 
 def _not_followed(response: Response) -> Failure:
