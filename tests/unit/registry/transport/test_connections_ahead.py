@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -14,8 +16,10 @@ from auditor.registry.transport.http1_connection import Connection
 from auditor.registry.transport.http1_parser import NoConnectionError
 from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.name_lookup import Lookup, NameLookups
+from auditor.registry.transport.tls import TlsFiles, tls_context
 from auditor.wire.response import Response
 from auditor.wire.url_policy import origin_of
+from tests.certificates import Authority
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 CLOSING = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
@@ -47,7 +51,7 @@ class _Server:
 
 
 class _Dialer(Dialer):
-    """Connects without TLS, as if with it; `refuses` is what the host does."""
+    """`refuses` is what the host does. Mostly without TLS, as if with it."""
 
     refuses = False
     refused = 0
@@ -69,14 +73,20 @@ def _with_server(
     max_ahead: int = 6,
     descriptors: int = 1000,
     response: bytes = OK,
+    tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None,
 ) -> None:
+    """`tls`: of the server and of the client."""
+    of_server, of_client = tls or (None, None)
+
     async def main() -> None:
         server = _Server(response)
-        listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+        listening = await asyncio.start_server(
+            server.serve, "127.0.0.1", 0, ssl=of_server
+        )
         async with listening:
             port = listening.sockets[0].getsockname()[1]
             origin = origin_of(f"{scheme}://127.0.0.1:{port}")
-            dialer = _Dialer(origin, names=NameLookups(), tls=None, timeouts=LONG)
+            dialer = _Dialer(origin, names=NameLookups(), tls=of_client, timeouts=LONG)
             budget = ConnectionBudget(descriptors)
             client = Http1Client(
                 origin,
@@ -119,7 +129,16 @@ async def _get_at_once(server: _Server, client: Http1Client, count: int) -> int:
     return found
 
 
-def test_as_many_connections_again_are_opened_as_are_in_use() -> None:
+@pytest.mark.parametrize("over_tls", [False, True])
+def test_as_many_connections_again_are_opened_as_are_in_use(
+    over_tls: bool, tmp_path: Path
+) -> None:
+    tls = None
+    if over_tls:
+        authority = Authority(tmp_path)
+        ca = TlsFiles(ca_files=(str(authority.file),))
+        tls = authority.server("127.0.0.1"), tls_context(ca)
+
     async def test(server: _Server, client: Http1Client, _: _Dialer) -> None:
         assert await _get(client) == 200
         assert server.connections == 1  # one request at a time needs one
@@ -130,8 +149,10 @@ def test_as_many_connections_again_are_opened_as_are_in_use() -> None:
         assert await _get_at_once(server, client, 6) == 6
         assert await _get_at_once(server, client, 6) == 6
         assert server.connections == 6
+        for connection in client._open:
+            assert (connection.tls is not None) is over_tls
 
-    _with_server(test)
+    _with_server(test, tls=tls)
 
 
 def test_none_is_opened_ahead_before_the_host_has_answered() -> None:
