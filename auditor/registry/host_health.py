@@ -58,8 +58,8 @@ LONGEST_CONTACT_PAUSE_S = 2.0
 # How long a host that never responded is probed, after the attempts of the requests
 # that failed: all together some 2 s.
 FIRST_CONTACT_S = 1.0
-# After this time a ping has no more attempts than other requests: three of a default
-# connection timeout are `PATIENCE_S`.
+# After this time a ping has no more attempts than other requests: three look-ups that
+# wait for a default connection timeout are `PATIENCE_S`.
 LONG_PING_S = PATIENCE_S / 2
 # The answers that nothing is there. A timeout is not an answer.
 ABSENT_REASONS = frozenset(
@@ -282,7 +282,8 @@ class HostHealth:
     def ping_tries(self, failure: Failure, attempt: int, most: int) -> int:
         """The attempts of a ping whose attempt number `attempt` failed, at most `most`.
 
-        More than `most` while other hosts of the run are asked.
+        As many as other requests if each attempt takes long; more than `most` while
+        other hosts of the run are asked.
         """
         now = self._clock.monotonic()
         if self._out_of_contact_since is None:
@@ -292,7 +293,8 @@ class HostHealth:
         if self.has_responded or self._tries == 1:
             return most
         if not self._is_absent(failure):
-            return self._tries if since_s >= LONG_PING_S else most
+            is_long = failure.kind is FailureKind.TIMEOUT or since_s >= LONG_PING_S
+            return self._tries if is_long else most
         is_patient = is_busy and since_s < PATIENCE_S
         return max(self._tries, attempt + 1) if is_patient else self._tries
 

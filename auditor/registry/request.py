@@ -24,7 +24,7 @@ from enum import StrEnum
 
 from auditor.config import RegistrySettings
 from auditor.config.requests_at_once import RequestsAtOnce
-from auditor.errors import Failure, FailureKind
+from auditor.errors import Failure, FailureKind, FailureReason
 from auditor.fast_dataclass import dataclass
 from auditor.registry.admission import Admission, PendingRequest
 from auditor.registry.auth.authorization import Authorizer, Elsewhere
@@ -436,9 +436,14 @@ class RequestSender:
         self._counts.repeated["retries"] += 1
         failure = decision.failure
         most = tries_after(failure.status, request.max_attempts)
-        if failure.reason in ABSENT_REASONS and not self._health.has_responded:
-            most = self._max_attempts
-        is_open_end = failure.attempts >= most  # while the run has others to ask
+        if not self._health.has_responded and failure.status is None:
+            is_slow_ping = request.is_ping and failure.kind is FailureKind.TIMEOUT
+            if is_slow_ping or failure.reason in ABSENT_REASONS:
+                most = self._max_attempts
+        # While the run has others to ask, or until `LONG_PING_S`.
+        is_open_end = (
+            failure.attempts >= most or failure.reason is FailureReason.LOOKUP_TIMEOUT
+        )
         sentence = retrying(self._service, failure, most=None if is_open_end else most)
         if request.is_ping:
             self._retrying = sentence

@@ -142,8 +142,9 @@ def test_what_is_no_answer_has_twice_the_attempts(failure: Failure | Response) -
     assert len(host.asked) == 3 * PING_TRIES_FACTOR
 
 
-def test_three_long_timeouts_are_enough() -> None:
-    host = _Host(TIMEOUT, takes_s=10)
+@pytest.mark.parametrize("failure", [TIMEOUT, DNS_DOWN])
+def test_three_long_timeouts_are_enough(failure: Failure) -> None:
+    host = _Host(failure, takes_s=10)
     ping(host)
     assert len(host.asked) == 3
 

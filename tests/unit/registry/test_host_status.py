@@ -106,6 +106,40 @@ def test_the_pings_of_a_host_that_refuses_connections_are_told() -> None:
     assert found == [*map(status, sentences), stopped]
 
 
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        (
+            Failure(
+                kind=FailureKind.TIMEOUT,
+                detail="x",
+                reason=FailureReason.CONNECT_TIMEOUT,
+            ),
+            ["(2 of 3): connect timeout", "(3 of 3): connect timeout"],
+        ),
+        # Six if they come at once, three if each is waited for.
+        (
+            Failure(
+                kind=FailureKind.DNS, detail="x", reason=FailureReason.LOOKUP_TIMEOUT
+            ),
+            ["(2): lookup timeout", "(3): lookup timeout"],
+        ),
+    ],
+)
+def test_the_number_of_pings_that_is_told_is_the_one_that_is_sent(
+    failure: Failure, said: list[str]
+) -> None:
+    host = _Host(failure)
+
+    async def after_ten_seconds(*_: Any, **__: Any) -> Failure:
+        await host.clock.sleep(10)
+        return failure
+
+    host.request = after_ten_seconds  # type: ignore[method-assign]
+    statuses(host, host.ping, 10, 1, 10, 1, 10, 1, 10)
+    assert host.told == [f"retrying {NAME} {one}" for one in said]
+
+
 def test_a_host_that_answers_a_later_ping_has_no_status() -> None:
     host = _Host(response(503), GOOD)
     found = statuses(host, host.ping, 0.5)
