@@ -233,8 +233,11 @@ class ConcurrencyControl:
     def found(self) -> int | None:
         """The limit that the host stands, for a later run; None if it was not found.
 
-        A run that ends before the limit has grown shows less than the host stands.
+        A run that ends before the limit has grown shows less than the host stands, and
+        so does a host that has gone down.
         """
+        if self.last_move in DISTRESS and self.last_move is not Move.THROTTLED:
+            return None
         limit = self.limit if self._probe is None else self._probe.limit
         is_found = not self.moves.keys() <= {Move.FASTER, Move.REMEMBERED, Move.PROBE}
         is_higher = self.moves and limit // 2 >= self._remembered

@@ -13,7 +13,7 @@ from auditor.registry.concurrency_control import (
     START,
     ConcurrencyControl,
 )
-from auditor.wire.host_concurrency import Move
+from auditor.wire.host_concurrency import DISTRESS, Move
 from tests.support.simulated_hosts import SimulatedHost, Trace, Work, run
 
 Host = Callable[[], SimulatedHost]
@@ -348,6 +348,20 @@ def test_what_was_found_is_for_a_later_run() -> None:
     assert wide.found == 64
     assert ConcurrencyControl(most=64).found is None
     assert ConcurrencyControl(most=8, follows_latency=False).found is None
+
+
+@pytest.mark.parametrize("cause", sorted(DISTRESS - {Move.THROTTLED}))
+@pytest.mark.parametrize("answers", [0, 2000])
+def test_a_host_that_has_gone_down_does_not_show_what_it_stands(
+    cause: Move, answers: int
+) -> None:
+    control = ConcurrencyControl(most=64)
+    now = run(SimulatedHost(steady(0.02)), control, requests=answers).ended_at
+    for _ in range(8):
+        control.distressed(cause, sent_at=now, now=now + 1)
+        now += 2
+    assert control.limit == 1
+    assert control.found is None
 
 
 def test_a_run_that_was_too_short_to_find_it_says_nothing() -> None:
