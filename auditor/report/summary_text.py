@@ -10,7 +10,7 @@ from typing import Any
 from auditor.model import ContentKind
 from auditor.report.listing_stats import Listing, ListKind, ListState
 from auditor.util.text import format_count, format_duration, pluralize, safe_text
-from auditor.wire.host_concurrency import DISTRESS
+from auditor.wire.host_concurrency import DISTRESS, Move
 
 Json = Mapping[str, Any]
 
@@ -284,8 +284,16 @@ def _rate_limits(rate_limits: Iterable[Json]) -> Iterator[str]:
 
 
 def _hosts(hosts: Iterable[Json]) -> Iterator[str]:
-    """The hosts that got fewer requests at once because of distress."""
-    shown = [one for one in hosts if DISTRESS & one["moves"].keys()]
+    """The hosts that got fewer requests at once because of distress.
+
+    Not those that were never connected to: the failures say that.
+    """
+    shown = [
+        one
+        for one in hosts
+        if (causes := DISTRESS & one["moves"].keys())
+        and (causes != {Move.CONNECTION} or one["round_trip_min_ms"] is not None)
+    ]
     for one in shown[:MAX_HOSTS]:
         counts = ", ".join(
             f"{move.replace('_', ' ')} {count}"

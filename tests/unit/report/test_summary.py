@@ -165,6 +165,14 @@ def test_a_host_that_got_fewer_requests_is_told() -> None:
     assert nothing.sentence() == "1 request at once: the start"
 
 
+def test_a_host_without_a_connection_is_told_by_its_failures_alone() -> None:
+    moves = {Move.CONNECTION: 2}
+    never = host(baseline_s=None, round_trip_s=None, moves=moves)
+    assert "requests at once" not in text(summary(image(), hosts=[never]))
+    lost = summary(image(), hosts=[host(moves=moves)])
+    assert "(lowered after: connection 2)" in text(lost)
+
+
 def test_a_summary_has_a_bounded_number_of_hosts() -> None:
     hosts = [host(host=f"r{number}.example.com") for number in range(103)]
     found = summary(image(), hosts=hosts).to_json()
