@@ -243,6 +243,13 @@ class ConcurrencyControl:
         is_higher = self.moves and limit // 2 >= self._remembered
         return limit if self._follows_latency and (is_found or is_higher) else None
 
+    def restrict(self, most: int) -> None:
+        """Allow at most so many from now on."""
+        if most < self.most:
+            self.most, self.least = most, min(self.least, most)
+            self.limit = min(self.limit, most)
+            self.lowest = min(self.lowest, self.limit)
+
     # -- outcomes --------------------------------------------------------------
 
     def answered(

@@ -142,6 +142,11 @@ class ConcurrencyLimiter:
         self._held_for = ""
         self._logged_at = -math.inf
 
+    def restrict(self, bounds: RequestsAtOnce) -> None:
+        """Keep to the upper one of these bounds, too."""
+        self.control.restrict(bounds.most)
+        self._slots.limit = self.control.limit
+
     @property
     def limit(self) -> int:
         """The current number of slots."""
@@ -266,7 +271,8 @@ class HostLimiters:
     """The `ConcurrencyLimiter` of each host of a run, by its origin.
 
     All registries, token services and APIs at the same origin share one: the first that
-    asks decides on its bounds. `remembered` gives the limit that an origin stood in an
+    asks decides on its bounds, and who allows fewer requests lowers the upper one.
+    `remembered` gives the limit that an origin stood in an
     earlier run, None if it is unknown.
     """
 
@@ -311,6 +317,7 @@ class HostLimiters:
                 name=name,
                 remembered=self._remembered(key),
             )
+        limiter.restrict(bounds)
         return limiter
 
 

@@ -280,6 +280,21 @@ def test_hosts_are_told_by_their_origin() -> None:
     ]  # fmt: skip
 
 
+def test_who_allows_fewer_requests_lowers_the_limit_of_the_host() -> None:
+    """As a registry that is also the token service of another one."""
+    limiters = HostLimiters(budget=ConnectionBudget(8000), clock=ManualClock())
+    url = "https://a.example.com/"
+    limiter = limiters.of(url, RequestsAtOnce.fixed(32))[1]
+    slots = [limiter.try_acquire() for _ in range(3)]
+    assert None not in slots
+    assert limiters.of(url, RequestsAtOnce(1, 64))[1].limit == 32
+    assert limiters.of(url, RequestsAtOnce.fixed(3))[1].limit == 3
+    assert limiter.try_acquire() is None
+    limiters.of(url, RequestsAtOnce(1, 64))
+    found = limiter.concurrency()
+    assert (found.limit, found.most, found.lowest, found.highest) == (3, 3, 3, 32)
+
+
 def test_what_is_no_url_is_the_transports_business() -> None:
     limiters = HostLimiters(budget=ConnectionBudget(8000), clock=ManualClock())
     assert limiters.of("nonsense", RequestsAtOnce.fixed(3))[1].limit == 3
