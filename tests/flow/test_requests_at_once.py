@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from auditor.cache.digest_cache import DigestCache
 from auditor.config.requests_at_once import RequestsAtOnce
+from auditor.demo.image_builder import image, index
+from auditor.registry.concurrency_control import ConcurrencyControl
 from auditor.wire.host_concurrency import Move
 from tests.flow.harness import MANIFESTS, lab, service, simple
 from tests.support.fault_actions import Answer, Gate, Hold
@@ -88,3 +91,43 @@ async def test_without_a_cache_nothing_is_remembered(tmp_path: Path) -> None:
         )
     (host,) = outcome.summary.hosts
     assert host.lowest > 1
+
+
+async def test_requests_that_differ_in_work_are_compared_with_their_own_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classes: set[object] = set()
+    answered = ConcurrencyControl.answered
+
+    def observed(
+        self: ConcurrencyControl, kind: object, *more: Any, **how: Any
+    ) -> None:
+        classes.add(kind)
+        answered(self, kind, *more, **how)
+
+    monkeypatch.setattr(ConcurrencyControl, "answered", observed)
+    content = simple(NAMES)
+    for name, size in ("large", 40_000), ("huge", 600_000):
+        content.add(
+            f"team/{name}", index([image(name)], annotations={"": "x" * size}), "1"
+        )
+    names = [*NAMES, "team/large:1", "team/huge:1", "team/none:1"]
+    settings: dict[str, Any] = {
+        "image_config": "always", "cache": str(tmp_path / "digests.sqlite")
+    }  # fmt: skip
+    async with lab(content, tokens=service()) as here:
+        await here.audit(*map(here.ref, names), here.ref("team/app1:*"), **settings)
+        cold = set(classes)
+        classes.clear()
+        await here.audit(*map(here.ref, names), **settings)
+    assert cold == {
+        401,  # the ping
+        404,
+        "token",
+        "list",
+        "manifest",
+        ("manifest", False),
+        ("manifest", True),
+        "blob",
+    }
+    assert classes == {401, 404, "token", "head"}
