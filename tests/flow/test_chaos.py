@@ -40,7 +40,7 @@ REPOSITORIES = 30
 TAGS = 50
 MALFORMED = ("Team/App", "a b", "x@sha256:0")
 # More attempts than the mix has faults in a row.
-OPTIONS = ("--tries", "4", "--image-config", "always", "--requests-at-once", "16")
+OPTIONS = ("--tries", "4", "--image-config", "always")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,11 +158,8 @@ async def _run(place: Path, chaos: Chaos) -> None:
             f'[registry."{here.host}"]\nusername = "admin"\npassword_env = "SECRET"\n'
         )
         whole, output = place / "whole", place / "out.zst"
-        settings: dict[str, Any] = {
-            "lists": (str(place / "list.txt"),),
-            "requests_at_once": 16,
-        }
-        await report_to(here, whole, image_config=ImageConfigMode.ALWAYS, **settings)
+        lists = (str(place / "list.txt"),)
+        await report_to(here, whole, image_config=ImageConfigMode.ALWAYS, lists=lists)
         faults.mix.rate = chaos.rate
         assert await _killed_and_resumed(here, place, chaos, chance) == 1
         if chaos.lasting:
