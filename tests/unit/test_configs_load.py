@@ -13,6 +13,7 @@ from auditor.config import (
     read_toml,
     resolve_settings,
 )
+from auditor.config.requests_at_once import RequestsAtOnce
 from auditor.model import Shape
 from auditor.util.secret import Secret
 
@@ -85,7 +86,8 @@ def says_nightly(settings: Settings) -> bool:
 
 
 def says_bulk(settings: Settings) -> bool:
-    return settings.shape is Shape.LAYER and one(settings).requests_at_once == 64
+    bounds = RequestsAtOnce(1, 128)
+    return settings.shape is Shape.LAYER and one(settings).requests_at_once == bounds
 
 
 def says_hub(settings: Settings) -> bool:
