@@ -114,7 +114,6 @@ async def _demo(settings: Settings, port: int, folder: Path) -> int:
                 host: RegistrySettings(
                     username=ADMIN,
                     password=Secret(ADMIN_PASSWORD),
-                    requests_at_once=16,
                 )
             },
         )
