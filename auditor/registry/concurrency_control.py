@@ -25,7 +25,9 @@ were sent since the limit last moved, about as many as are in flight.
 - Distress (429, 5xx, timeouts, lost connections). The limit is halved, once for all
   requests that were in flight together. How many of these were refused shows how many
   were accepted; the limit returns there after a round without distress, or to the last
-  one that was fine for a while. After 429 and 503 no higher one is tried for `HOLD_S`.
+  one that was fine for a while. After 429 and 503 no higher one is tried for `HOLD_S`,
+  and slow start does not lead to the one that was refused: from there on it grows in
+  small steps, until that one was fine for a while.
 
 The ideas are those of TCP Vegas (Brakmo and Peterson, 1995: the queue from the lowest
 round trip), BBR (Cardwell et al., 2016: ProbeRTT), Netflix's concurrency-limits
@@ -217,6 +219,8 @@ class ConcurrencyControl:
         self._halved_at = -math.inf
         self._held_until = -math.inf
         self._hold_s = HOLD_S
+        # The limit that was refused with 429 or 503 last, until it is fine again.
+        self._refused = 0
         self._fine = 0  # the highest limit without distress for `PROVEN_S`
         self._fine_since = now
         self._trial = HalfLimitTrial(now)
@@ -307,6 +311,8 @@ class ConcurrencyControl:
             return
         self._halved_at = now
         self._refusals = _Refusals(now, self.limit, cause)
+        if cause is Move.THROTTLED:
+            self._refused = self.limit
         if self._fine >= self.limit:
             self._fine = 0
         self._in_slow_start = False
@@ -354,6 +360,8 @@ class ConcurrencyControl:
             self._follow(now, is_full=is_full)
         if now - self._fine_since >= PROVEN_S:
             self._fine = max(self._fine, self.limit)
+            if self.limit >= self._refused:
+                self._refused = 0
         self._start_round(now)
 
     def _follow(self, now: float, *, is_full: bool) -> None:
@@ -395,7 +403,7 @@ class ConcurrencyControl:
             self._calm_rounds += 1
             self._before_cut = None
             if was_unsure or self._calm_rounds >= CALM_ROUNDS:
-                self._in_slow_start = now >= self._held_until
+                self._in_slow_start = self._may_double(now)
             return False
         self._calm_rounds = 0
         if self._is_baseline_old(now) or (
@@ -426,6 +434,7 @@ class ConcurrencyControl:
                 self._move(self._remembered, Move.REMEMBERED, now)
             else:
                 self._move(max(limit, raised), Move.FASTER, now)
+            self._in_slow_start = self._may_double(now)
 
     @staticmethod
     def _target(limit: int, slowdown: float, tolerance: float) -> float:
@@ -465,7 +474,7 @@ class ConcurrencyControl:
         if is_same and is_first:
             # Fewer requests were not answered faster: there was no queue.
             self._measure_anew(now)
-            self._in_slow_start = now >= self._held_until
+            self._in_slow_start = self._may_double(now)
             self._was_probed = True
             self._move(probe.limit, Move.PROBE, now)
             return
@@ -494,6 +503,11 @@ class ConcurrencyControl:
         if result.is_over:
             self._start_round(now)
 
+    def _may_double(self, now: float) -> bool:
+        """Whether slow start can go on: not to a limit that was refused lately."""
+        is_known = 0 < self._refused < 2 * self.limit
+        return now >= self._held_until and not is_known
+
     def _hold(self, now: float) -> None:
         """Try no higher limit for a while, longer if that is so again."""
         is_again = now < self._held_until + self._hold_s
@@ -514,7 +528,7 @@ class ConcurrencyControl:
                 target = before  # an accident
         else:
             if 2 * refused < before:
-                target = math.floor(0.95 * (before - refused))
+                target = round(0.95 * (before - refused))
             if 0 < self._fine < before:
                 target = max(target, self._fine)
             self._hold(now)
