@@ -77,6 +77,12 @@ def test_a_signal_is_raised_once(temporary: Path) -> None:
     assert not any(temporary.iterdir())
 
 
+def test_nothing_waits_for_the_disk() -> None:
+    with work_database() as connection:
+        row = connection.execute("SELECT current_setting('fsync_mode')").fetchone()
+        assert row == ("NONE",)
+
+
 def test_signal_handlers_are_restored() -> None:
     def handlers() -> tuple[object, ...]:
         descriptor = signal.set_wakeup_fd(-1)
