@@ -6,8 +6,6 @@ platform of a record has the names that the registry gave.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from auditor.oci.platform import (
     ARCHITECTURE_NAMES,
     DEFAULT_VARIANTS,
@@ -43,52 +41,58 @@ def platform_name(platform: str) -> str:
 
 def normalized_names(names: str) -> str:
     """A list of names, normalised, sorted and distinct, as in `architectures`."""
-    parts = ("split_part(name, '/', 1)", "split_part(name, '/', 2)")
-    rest = f"substr(name, len({parts[0]}) + len({parts[1]}) + 3)"
+    marked = _marked(r"\1<\2>\3>")
+    parts = f"regexp_replace(name, '^([^/]*)/([^/]*)/?(.*)$', '{marked}')"
     return f"""
         CASE WHEN regexp_matches(array_to_string({names}, ' '), '{_UNUSUAL}')
-             THEN list_sort(list_distinct(
-                 [{_platform_text(*parts, rest)} FOR name IN {names}]))
+             THEN list_sort(list_distinct([{_normalized(parts)} FOR name IN {names}]))
              ELSE {names} END"""
 
 
 def _platform_text(os: str, architecture: str, variant: str) -> str:
-    names = {old: new for old, (new, _) in ARCHITECTURE_NAMES.items()}
-    implied = {old: new for old, (_, new) in ARCHITECTURE_NAMES.items() if new}
-    others = {f"{of}/{old}": new for (of, old), new in VARIANT_NAMES.items()}
-    number = f"regexp_replace(lower(coalesce({variant}, '')), '^([0-9]+)$', 'v\\1')"
-    other = f"CASE _name || '/' || _number {_cases(others)} ELSE _number END"
-    written = f"CASE _given {_cases(implied)} ELSE {other} END"
-    default = ", ".join(f"'{name}/{variant}'" for name, variant in DEFAULT_VARIANTS)
-    without = ", ".join(f"'{name}'" for name in WITHOUT_VARIANTS)
-    suffix = f"""
-        CASE WHEN _written = '' THEN CASE _name {_cases(IMPLIED_VARIANTS)} END
-             WHEN _name IN ({without}) THEN NULL
-             WHEN _name || '/' || _written IN ({default}) THEN NULL
-             ELSE _written END"""
-    text = f"concat_ws('/', {_renamed(f'lower({os})', OS_NAMES)}, _name, {suffix})"
-    for name, value in (
-        ("_written", written),
-        ("_number", number),
-        ("_name", _renamed("_given", names)),
-        ("_given", f"lower({architecture})"),
-    ):
-        text = _with_name(name, value, text)
-    return text
+    before, after = _marked("<"), _marked(">")
+    return _normalized(
+        f"concat({os}, '{before}', {architecture}, '{after}', {variant}, '{after}')"
+    )
 
 
-def _with_name(name: str, value: str, expression: str) -> str:
-    """An expression in which a value has a name.
+# What stands for `<` and `>` in the SQL: no name contains it.
+_MARKS = str.maketrans("<>", "\x1e\x1f")
 
-    Writing the value wherever it is used makes an expression of thousands of nodes,
-    which DuckDB binds again in every query of a report.
+
+def _marked(text: str) -> str:
+    return text.translate(_MARKS)
+
+
+def _normalized(parts: str) -> str:
+    """The name of a platform that is written `os<architecture>variant>`.
+
+    It is one text, in which names are replaced one after another: an expression for
+    each part has many more nodes, and DuckDB binds them again in every query.
     """
-    return f"[{expression} FOR {name} IN [{value}]][1]"
+    text = f"lower({parts})"
+    for old, new in OS_NAMES.items():
+        text = _regex_replaced(text, f"^{old}<", f"{new}<")
+    for old, (new, implied) in ARCHITECTURE_NAMES.items():
+        if implied:
+            text = _regex_replaced(text, f"<{old}>.*", f"<{new}>{implied}>")
+        else:
+            text = _replaced(text, f"<{old}>", f"<{new}>")
+    text = _regex_replaced(text, ">([0-9]+)>$", r">v\1>")
+    for (name, old), new in VARIANT_NAMES.items():
+        text = _replaced(text, f"<{name}>{old}>", f"<{name}>{new}>")
+    for name, variant in IMPLIED_VARIANTS.items():
+        text = _replaced(text, f"<{name}>>", f"<{name}>{variant}>")
+    for name, variant in sorted(DEFAULT_VARIANTS):
+        text = _replaced(text, f"<{name}>{variant}>", f"<{name}>>")
+    for name in sorted(WITHOUT_VARIANTS):
+        text = _regex_replaced(text, f"<{name}>.*", f"<{name}>>")
+    return f"translate(rtrim({text}, '{_marked('>')}'), '{_marked('<>')}', '//')"
 
 
-def _renamed(name: str, names: Mapping[str, str]) -> str:
-    return f"CASE {name} {_cases(names)} ELSE {name} END"
+def _replaced(text: str, old: str, new: str) -> str:
+    return f"replace({text}, '{_marked(old)}', '{_marked(new)}')"
 
 
-def _cases(values: Mapping[str, str]) -> str:
-    return " ".join(f"WHEN '{old}' THEN '{new}'" for old, new in values.items())
+def _regex_replaced(text: str, old: str, new: str) -> str:
+    return f"regexp_replace({text}, '{_marked(old)}', '{_marked(new)}')"

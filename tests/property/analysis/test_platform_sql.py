@@ -21,7 +21,8 @@ _ARCHITECTURES = st.sampled_from(
 _VARIANTS = st.sampled_from(
     [
         *(None, "", "v1", "v2", "v3", "v5", "v6", "v7", "v8", "V8", "8", "7", "08"),
-        *("v8.0", "V8.1", "v9", "9", "9.0", "v9.0", "8.0"),
+        *("v8.0", "V8.1", "v9", "9", "9.0", "v9.0", "8.0", "arm", "armhf", "386"),
+        *("i386", "macos"),
     ]
 ) | st.text("v0123456789.", max_size=4)
 _PLATFORMS = st.tuples(_OS, _ARCHITECTURES, _VARIANTS)
