@@ -87,7 +87,9 @@ def export(
     """
     in_folder = target in {ExportFormat.CSV, ExportFormat.PARQUET}
     files = [output / f"{name}.{target}" for name in tables] if in_folder else [output]
-    with open_reports(reports) as connection:
+    # The views of SBOMs read `images`.
+    views = {"images", *SELECTS.keys() & set(tables)}
+    with open_reports(reports, views=views) as connection:
         check_not_empty(connection, "there is nothing to export")
         if sboms:
             several = len(report_paths(reports)) > 1

@@ -67,7 +67,7 @@ def add(dataset: Path, reports: Sequence[str]) -> tuple[HistoryRun, bool]:
     Raises `UsageError` for files that are not reports or have no record with a time,
     `OutputError` if the data set cannot be written.
     """
-    with open_reports(reports) as connection:
+    with open_reports(reports, views=("images", "failures", "layers")) as connection:
         run = _read_run(connection)
         files = run.files(dataset)
         if all(file.exists() for file in files):

@@ -27,6 +27,7 @@ from auditor.analysis.query_errors import explained_error, is_query_error
 from auditor.analysis.reports import (
     READING_ERRORS,
     VIEWS,
+    add_views,
     duckdb_pattern,
     error_text,
     is_empty,
@@ -253,11 +254,16 @@ def run_query(
     views, or that is not valid.
     """
     files = report_paths(paths)
-    with open_reports(files) as connection:
+    with open_reports(files, views=()) as connection:
+        with query_errors(sql):
+            select, names = checked_select(connection, sql)
+        # Another name can be a mistake, which DuckDB explains with a similar one.
+        is_exact = bool(names.views) and names.views <= VIEWS.keys() and not sboms
+        views = names.views if is_exact else None
+        add_views(connection, views, with_report=len(files) > 1)
         sbom_files = _add_sboms(connection, files, sboms)
         lock_reports(connection, [*files, *sbom_files])
         with query_errors(sql):
-            select, names = checked_select(connection, sql)
             result = QueryResult(connection, select, names)
         yield result
 
@@ -349,8 +355,8 @@ def _check_tree(tree: object) -> QueryNames:
         kind = node.get("type")
         if not isinstance(kind, str):
             continue
-        if kind == "BASE_TABLE":
-            views.add(str(node.get("table_name")).lower())
+        if kind in {"BASE_TABLE", "SHOW_REF"} and node.get("table_name"):
+            views.add(str(node["table_name"]).lower())
         if kind == "COLUMN_REF":
             columns.update(str(name).lower() for name in node.get("column_names", ()))
         if kind.endswith("_NODE") and kind not in READING_NODES:

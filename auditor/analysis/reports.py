@@ -51,7 +51,7 @@ def open_reports(
     """A connection with the views of reports, given as files or globs.
 
     `views` are those that are read besides `lines`, by default all of them: DuckDB
-    needs 20 ms to create one.
+    needs 10 ms to create one. Those that they read are created, too.
 
     Temporary data is in a folder that is removed at the end. Raises `UsageError` for a
     file that is missing, is not a report, or turns out to be damaged while the views
@@ -77,9 +77,29 @@ def add_reports(
     """
     patterns = [duckdb_pattern(file) for file in report_paths(paths)]
     with reading_reports():
-        needed = VIEWS if views is None else views
-        _create_views(connection, patterns, schema, needed)
+        _create_lines(connection, patterns, schema)
+        add_views(connection, views, with_report=len(patterns) > 1)
         connection.execute("SELECT kind FROM lines LIMIT 1").fetchall()
+
+
+def add_views(
+    connection: duckdb.DuckDBPyConnection,
+    views: Collection[str] | None,
+    *,
+    with_report: bool,
+) -> None:
+    """Create `VIEWS` of `lines`, by default all; none may have been created before.
+
+    `with_report`: with a column `report`, which is there if there are several files.
+    """
+    needed = set(VIEWS if views is None else views)
+    for name in reversed(VIEWS):
+        if name in needed:
+            needed |= VIEWS.keys() & set(re.findall(r"\bFROM (\w+)", VIEWS[name]))
+    report = "report, " if with_report else ""
+    for name, text in VIEWS.items():
+        if name in needed:
+            connection.execute(f"CREATE VIEW {name} AS SELECT {report}{text}")
 
 
 def is_empty(connection: duckdb.DuckDBPyConnection) -> bool:
@@ -347,7 +367,7 @@ def _fields(record: type) -> str:
 # An image is as old as its youngest platform, as in the page.
 _YOUNGEST = f"list_max([{creation_time('p')} FOR p IN platforms])"
 
-# Each view without the word SELECT.
+# Each view without the word SELECT, after those that it reads.
 VIEWS = {
     "images": f"""
         {_fields(ImageRecord)}, {END_OF_LIFE_DATE} AS end_of_life,
@@ -414,11 +434,8 @@ VIEWS = {
 }
 
 
-def _create_views(
-    connection: duckdb.DuckDBPyConnection,
-    patterns: Sequence[str],
-    schema: str,
-    views: Collection[str],
+def _create_lines(
+    connection: duckdb.DuckDBPyConnection, patterns: Sequence[str], schema: str
 ) -> None:
     connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
     connection.execute(f'USE "{schema}"')
@@ -437,11 +454,6 @@ def _create_views(
         FROM read_json([{files}], columns = {{{columns}}}, filename = true,
                        format = 'newline_delimited',
                        maximum_object_size = {MAX_LINE_BYTES})""")
-    # Only with several files is it a question which of them a row is from.
-    report = "report, " if len(patterns) > 1 else ""
-    for name, text in VIEWS.items():
-        if name in views:
-            connection.execute(f"CREATE VIEW {name} AS SELECT {report}{text}")
 
 
 # -- errors of DuckDB --

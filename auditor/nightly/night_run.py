@@ -300,7 +300,8 @@ class NightRun:
     def _is_damaged(self, night: Night) -> bool:
         """Whether the report of a night cannot be read to its end."""
         try:
-            with open_reports([str(self._folder.report_of(night))]) as connection:
+            report = str(self._folder.report_of(night))
+            with open_reports([report], views=("images",)) as connection:
                 connection.execute("SELECT count(reference) FROM images").fetchall()
         except UsageError:
             return True

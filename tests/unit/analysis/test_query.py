@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from auditor.analysis import query
-from auditor.analysis.query import RowFormat, run_query, write_result
+from auditor.analysis.query import QueryNames, RowFormat, run_query, write_result
+from auditor.analysis.reports import VIEWS
 from auditor.errors import UsageError
 from tests.records import EVERYTHING, RECORDS, failure, image
 from tests.reports import write_report
@@ -160,7 +161,7 @@ def test_files_cannot_be_accessed_even_by_sql_that_passes(
     report: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The second defence, with the first one disabled."""
-    monkeypatch.setattr("auditor.analysis.query._check_tree", lambda tree: None)
+    monkeypatch.setattr("auditor.analysis.query._check_tree", lambda _: QueryNames())
     other = tmp_path / "other"
     other.write_text("secret")
     for question in (
@@ -172,6 +173,13 @@ def test_files_cannot_be_accessed_even_by_sql_that_passes(
         with pytest.raises(UsageError):
             run_and_print(report, question)
     assert other.read_text() == "secret"
+
+
+def test_the_views_are_listed_also_beside_one_of_them(report: str) -> None:
+    names = {(name,) for name in ("lines", *VIEWS)}
+    for question in ("SHOW TABLES", "SELECT s.name FROM images, (SHOW TABLES) AS s"):
+        with run_query([report], question) as result:
+            assert set(result.rows()) == names
 
 
 def test_a_python_variable_is_not_a_table(report: str) -> None:
