@@ -27,7 +27,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from enum import IntEnum
 from operator import itemgetter
 from typing import Any
@@ -204,8 +204,8 @@ def _order(tag: str, time: int | None) -> tuple[_Group, _Place] | None:
     return ((order.tag_class, variant), order.stage != RELEASE), place
 
 
-def newer_text(missing: str, newer: str | None) -> str:
-    """`1.4.2 has linux/arm64`, or that no newer tag has it."""
+def newer_text(missing: Sequence[str], newer: str | None) -> str:
+    """`1.4.2 has linux/arm64`, or that no newer tag has one of these."""
     if newer is None:
-        return f"no newer tag in the report has {missing}"
-    return f"{newer} has {missing}"
+        return f"no newer tag in the report has {' or '.join(missing)}"
+    return f"{newer} has {' and '.join(missing)}"

@@ -11,6 +11,7 @@ from typing import cast
 
 import duckdb
 
+from auditor.analysis.check.newer_platforms import NewerTag, read_newer_tags
 from auditor.analysis.check.policy import (
     Policy,
     Rule,
@@ -38,8 +39,10 @@ class Violation:
     `found` is what violates the rule, or what the report does not contain. `found` and
     `reference` come from the report and are not safe to print, as does `used_by`:
     workloads and labels of the input, such as `team: web`. `waiver` is the waiver that
-    applies, `expired` a waiver that has expired. `newer` says which newer tags have the
-    platforms that this one lacks; None for other rules.
+    applies, `expired` a waiver that has expired. `newer` are newer tags with platforms
+    that this one lacks, none if no newer tag in the report has them; None for other
+    rules, and if the report has no other tag of the repository. `newer_text` is a
+    sentence about it.
     """
 
     rule: Rule
@@ -53,7 +56,8 @@ class Violation:
     used_by: tuple[str, ...]
     waiver: Waiver | None
     expired: Waiver | None
-    newer: str | None = None
+    newer: tuple[NewerTag, ...] | None = None
+    newer_text: str | None = None
 
     @property
     def detail(self) -> str:
@@ -67,8 +71,8 @@ class Violation:
             text = text.replace("{found}", names)
         else:
             text = f"not in the report: {names}" + (f" ({hint})" if hint else "")
-        if self.newer:
-            text += f"; {self.newer}"
+        if self.newer_text:
+            text += f"; {self.newer_text}"
         if self.expired:
             text += f"; a waiver expired on {self.expired.expires}"
         return safe_text(text, _DETAIL_CHARS) + self._used_by_text
@@ -178,7 +182,7 @@ class Findings:
         query = f"""
             SELECT rule, reference, registry, repository, tag, digest, known, used_by,
                    CASE WHEN known THEN found ELSE unknown END AS found,
-                   waiver, expired, newer
+                   waiver, expired, newer, newer_text
             FROM main.judged LEFT JOIN main.newer_platforms USING (rule, reference)
             WHERE {condition}
             ORDER BY rule, reference, digest{limit_clause(limit)}"""
@@ -186,6 +190,7 @@ class Findings:
             row["rule"] = self.policy.rules[row["rule"]]
             row["found"] = tuple(row["found"])
             row["used_by"] = tuple(row["used_by"] or ())
+            row["newer"] = read_newer_tags(row["newer"])
             for name in ("waiver", "expired"):
                 if row[name] is not None:
                     row[name] = self.policy.waivers[row[name]]

@@ -17,6 +17,7 @@ import orjson
 
 from auditor.analysis.check import junit, sarif
 from auditor.analysis.check.findings import Findings
+from auditor.analysis.check.newer_platforms import NewerTag
 from auditor.analysis.check.policy import Severity, Waiver
 from auditor.analysis.text_tables import (
     TitledTable,
@@ -147,7 +148,12 @@ class WaiverLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViolationLine:
-    """A violation. `known` is false if the report does not contain what it needs."""
+    """A violation. `known` is false if the report does not contain what it needs.
+
+    `newer` is for `required_platforms`: the next newer tags of the repository with
+    platforms that are missing; empty if no newer one has them, null if the report has
+    no other tag.
+    """
 
     schema: int = SCHEMA
     kind: str = "violation"
@@ -161,7 +167,7 @@ class ViolationLine:
     known: bool
     found: tuple[str, ...]
     used_by: tuple[str, ...]
-    newer: str | None
+    newer: tuple[NewerTag, ...] | None
     detail: str
     waiver: WaiverLine | None
     expired_waiver: WaiverLine | None

@@ -10,16 +10,25 @@ from itertools import groupby
 from typing import Any
 
 import duckdb
+import orjson
 
+from auditor.fast_dataclass import dataclass
 from auditor.oci.tag_order import NewerTags, TagContent, newer_text
 
 # Rows that are inserted at once.
 BATCH_ROWS = 10_000
-# Platforms that are named; a violation names no more.
-MAX_NAMED = 8
 # Tags of one repository that are compared, some 500 bytes each; of more nothing is
 # said. No registry is known to have as many in one.
 MAX_TAGS = 200_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewerTag:
+    """A newer tag of the repository, and the missing platforms that it has."""
+
+    tag: str
+    platforms: tuple[str, ...]
+
 
 # Tags of the repositories with missing platforms, those of a repository together.
 _TAGS = """
@@ -38,22 +47,24 @@ def create_newer_platforms(
     connection: duckdb.DuckDBPyConnection,
     accepted: Mapping[int, Mapping[str, Sequence[str]]],
 ) -> None:
-    """Create the table `newer_platforms`: a text for a violated rule and reference.
+    """Create the table `newer_platforms`, a row for a violated rule and reference.
 
-    `accepted` are the rules by number, with the platforms that count as a required one.
-    The table is empty without rules.
+    `newer` has the tags as JSON (`read_newer_tags`), NULL if there is nothing to
+    compare with; `newer_text` is a sentence. `accepted` are the rules by number, with
+    the platforms that count as a required one. The table is empty without rules.
     """
     connection.execute(
-        "CREATE TABLE newer_platforms (rule INTEGER, reference VARCHAR, newer VARCHAR)"
+        "CREATE TABLE newer_platforms (rule INTEGER, reference VARCHAR, newer VARCHAR,"
+        " newer_text VARCHAR)"
     )
     if not accepted:
         return
     # A cursor of its own: rows are inserted while others are still read.
     with connection.cursor() as cursor:
         cursor.execute(_TAGS.format(rules=", ".join(map(str, accepted))))
-        batch: list[tuple[int, str, str]] = []
+        batch: list[_Row] = []
         for _, rows in groupby(_rows(cursor), key=lambda row: row["name"]):
-            batch += _texts_of_repository(list(rows), accepted)
+            batch += _newer_in_repository(list(rows), accepted)
             if len(batch) >= BATCH_ROWS:
                 _insert(connection, batch)
                 batch = []
@@ -61,14 +72,26 @@ def create_newer_platforms(
             _insert(connection, batch)
 
 
-def _insert(
-    connection: duckdb.DuckDBPyConnection, rows: list[tuple[int, str, str]]
-) -> None:
+def read_newer_tags(newer: str | None) -> tuple[NewerTag, ...] | None:
+    """The tags of the column `newer`."""
+    if newer is None:
+        return None
+    return tuple(
+        NewerTag(tag=tag, platforms=tuple(platforms))
+        for tag, platforms in orjson.loads(newer)
+    )
+
+
+# Of `newer_platforms`.
+_Row = tuple[int, str, str | None, str]
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, rows: list[_Row]) -> None:
     # Lists as parameters: `executemany` takes a millisecond for each row.
-    rules, references, texts = (list(column) for column in zip(*rows, strict=True))
     connection.execute(
-        "INSERT INTO newer_platforms SELECT unnest(?), unnest(?), unnest(?)",
-        [rules, references, texts],
+        "INSERT INTO newer_platforms"
+        " SELECT unnest(?), unnest(?), unnest(CAST(? AS VARCHAR[])), unnest(?)",
+        [list(column) for column in zip(*rows, strict=True)],
     )
 
 
@@ -79,9 +102,9 @@ def _rows(cursor: duckdb.DuckDBPyConnection) -> Iterator[dict[str, Any]]:
             yield dict(zip(names, row, strict=True))
 
 
-def _texts_of_repository(
+def _newer_in_repository(
     rows: Sequence[dict[str, Any]], accepted: Mapping[int, Mapping[str, Sequence[str]]]
-) -> Iterator[tuple[int, str, str]]:
+) -> Iterator[_Row]:
     contents = {
         row["reference"]: TagContent(
             tag=row["tag"], has=tuple(row["architectures"] or ()), time=row["moved_us"]
@@ -94,13 +117,16 @@ def _texts_of_repository(
     for row in rows:
         if row["rule"] is None:
             continue
+        rule, reference = row["rule"], row["reference"]
         if len(contents) == 1:
             text = "the report has no other tag of the repository"
-        else:
-            names = accepted[row["rule"]]
-            content = contents[row["reference"]]
-            text = "; ".join(
-                newer_text(name, newer.find(content, names.get(name, (name,))))
-                for name in row["missing"][:MAX_NAMED]
-            )
-        yield row["rule"], row["reference"], text
+            yield rule, reference, None, text
+            continue
+        names = accepted[rule]
+        by_tag: dict[str | None, list[str]] = {}
+        for name in row["missing"]:
+            tag = newer.find(contents[reference], names.get(name, (name,)))
+            by_tag.setdefault(tag, []).append(name)
+        found = [(tag, names) for tag, names in by_tag.items() if tag is not None]
+        text = "; ".join(newer_text(names, tag) for tag, names in by_tag.items())
+        yield rule, reference, orjson.dumps(found).decode(), text

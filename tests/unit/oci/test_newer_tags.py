@@ -83,8 +83,11 @@ def test_each_accepted_name_counts() -> None:
 
 
 def test_the_text_says_if_there_is_none() -> None:
-    assert newer_text("linux/arm64", "1.4.2") == "1.4.2 has linux/arm64"
-    assert newer_text("a/b", None) == "no newer tag in the report has a/b"
+    assert newer_text(["linux/arm64"], "1.4.2") == "1.4.2 has linux/arm64"
+    assert newer_text(["a/b", "a/c"], "1.5") == "1.5 has a/b and a/c"
+    assert (
+        newer_text(["a/b", "a/c"], None) == "no newer tag in the report has a/b or a/c"
+    )
 
 
 def test_it_equals_a_search_of_all_tags() -> None:

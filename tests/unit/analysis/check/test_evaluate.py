@@ -9,6 +9,7 @@ import pytest
 
 from auditor.analysis.check import newer_platforms
 from auditor.analysis.check.evaluate import check_reports
+from auditor.analysis.check.newer_platforms import NewerTag
 from auditor.analysis.check.policy_file import load_policy
 from auditor.errors import FailureKind, UsageError
 from auditor.model import ContentKind, ImageRecord, Record
@@ -254,24 +255,43 @@ def test_a_missing_platform_comes_with_the_next_tag_that_has_it(tmp_path: Path) 
         tagged("1.4.0", "linux/amd64"),
         tagged("1.4.1", "linux/amd64"),
         tagged("1.4.2", *both),
-        tagged("1.5.0", *both),
+        tagged("1.5.0", *both, "linux/s390x"),
         tagged("1.6.0", "linux/amd64"),
         tagged("latest", "linux/amd64", pushed="2026-11-01T00:00:00Z"),
         tagged("main", *both, pushed="2026-11-02T00:00:00Z"),
         tagged("1.4.0-alpine", "linux/amd64"),
         image(reference="r.example.com/team/web:1", repository="team/web"),
     ]
-    text = "[rules.a]\nrequired_platforms = ['linux/arm64']\n"
+    text = "[rules.a]\nrequired_platforms = ['linux/arm64', 'linux/s390x']\n"
+    violations = violations_of(tmp_path, text, records)
     found = {
         one.safe_reference.rpartition("/")[2]: one.newer
-        for one in violations_of(tmp_path, text, records)
+        and [f"{newer.tag} {' '.join(newer.platforms)}" for newer in one.newer]
+        for one in violations
     }
     assert found == {
-        "app:1.4.0": "1.4.2 has linux/arm64",
-        "app:1.4.1": "1.4.2 has linux/arm64",
-        "app:1.6.0": "no newer tag in the report has linux/arm64",
-        "app:latest": "main has linux/arm64",
-        "app:1.4.0-alpine": "no newer tag in the report has linux/arm64",
+        "app:1.4.0": ["1.4.2 linux/arm64", "1.5.0 linux/s390x"],
+        "app:1.4.1": ["1.4.2 linux/arm64", "1.5.0 linux/s390x"],
+        "app:1.4.2": ["1.5.0 linux/s390x"],
+        "app:1.6.0": (),
+        "app:latest": ["main linux/arm64"],
+        "app:main": (),
+        "app:1.4.0-alpine": (),
+        "web:1": None,
+    }
+    sentences = {
+        one.safe_reference.rpartition("/")[2]: one.detail.partition("; ")[2]
+        for one in violations
+    }
+    none = "no newer tag in the report has"
+    assert sentences == {
+        "app:1.4.0": "1.4.2 has linux/arm64; 1.5.0 has linux/s390x",
+        "app:1.4.1": "1.4.2 has linux/arm64; 1.5.0 has linux/s390x",
+        "app:1.4.2": "1.5.0 has linux/s390x",
+        "app:1.6.0": f"{none} linux/arm64 or linux/s390x",
+        "app:latest": f"main has linux/arm64; {none} linux/s390x",
+        "app:main": f"{none} linux/s390x",
+        "app:1.4.0-alpine": f"{none} linux/arm64 or linux/s390x",
         "web:1": "the report has no other tag of the repository",
     }
 
@@ -292,7 +312,8 @@ def test_many_repositories_have_their_next_tags(
     ]
     text = "[rules.a]\nrequired_platforms = ['linux/arm64']\n"
     found = violations_of(tmp_path, text, records)
-    assert {one.newer for one in found} == {"2 has linux/arm64"}
+    expected = (NewerTag(tag="2", platforms=("linux/arm64",)),)
+    assert {one.newer for one in found} == {expected}
     assert len(found) == 30
 
 
