@@ -83,6 +83,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             f"auditor inspect {_HOST}/team/app:1.0 --format json",
             "Print it as in a report.",
         ),
+        (
+            f"auditor inspect {_HOST}/team/app:1.0 -f cluster.json",
+            "Show which workloads of a list use it, too.",
+        ),
     ),
     "demo": (
         ("auditor demo", "Audit a local registry for two nights."),

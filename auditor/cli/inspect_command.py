@@ -17,7 +17,7 @@ from auditor.cli.command_support import (
     settings_from,
     settings_options,
 )
-from auditor.cli.help_text import complete_references, help_command
+from auditor.cli.help_text import complete_files, complete_references, help_command
 from auditor.cli.main import information, print_error, print_failure, print_message
 from auditor.cli.output import json_text
 from auditor.config import ImageConfigMode, OptionGroup, Settings
@@ -25,10 +25,13 @@ from auditor.errors import ExitCode, Failure, UsageError
 from auditor.model import (
     AccessState,
     Attachment,
+    BaseCheck,
     FailureRecord,
     ImageRecord,
     Layer,
     PlatformRecord,
+    Record,
+    Source,
 )
 from auditor.oci.descriptor import essence
 from auditor.oci.image_config import ImageConfig
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
     from auditor.audit.image import ImageAuditor
+    from auditor.input.source_table import RecordedSources
 
 # Wider than every line: a digest must not be cut at the edge of the terminal.
 TREE_WIDTH = 300
@@ -51,27 +55,60 @@ _DIGEST = re.compile(r"\bsha(?:256|384|512):[0-9a-f]{64,128}\b")
 @click.argument("reference", metavar="REFERENCE", shell_complete=complete_references)
 @json_option
 @click.option("--raw", is_flag=True, help="Print the manifest's exact bytes.")
+@click.option(
+    "-f",
+    "--list",
+    "lists",
+    multiple=True,
+    metavar="LIST",
+    shell_complete=complete_files,
+    help="Show where this list names the image, and its labels: a list as for audit,"
+    " such as kubectl's JSON or a CSV file; can be repeated.",
+)
 @settings_options(OptionGroup.IMAGE, OptionGroup.CREDENTIALS, OptionGroup.NETWORK)
-def command(*, reference: str, as_json: bool, raw: bool, **flags: Any) -> int:
+def command(
+    *, reference: str, as_json: bool, raw: bool, lists: tuple[str, ...], **flags: Any
+) -> int:
     """Show one image: its platforms, layers and configuration as a tree.
 
     json is the record as in a report.
     """
     if as_json and raw:
         raise UsageError("--format json and --raw exclude each other")
+    if raw and lists:
+        raise UsageError("--raw prints the manifest alone; remove --list")
     settings = settings_from(flags)
-    return run_async(_inspect, settings, reference, as_json, raw)
+    with invalid_argument():
+        parsed = parse_reference(reference, stores=True)
+    sources = _sources(parsed, lists) if lists else None
+    return run_async(_inspect, settings, parsed, as_json, raw, sources)
 
 
-async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> int:
+def _sources(reference: Reference, lists: tuple[str, ...]) -> RecordedSources:
+    """Where lists name the reference; raises `UsageError` for an unreadable list."""
+    from auditor.input.lists import listed_items
+    from auditor.input.source_table import SourceTable
+
+    with SourceTable() as table:
+        for name, item in listed_items(Settings(lists=lists)):
+            table.add(name, item)
+        table.finish()
+        return table.of_reference(reference)
+
+
+async def _inspect(
+    settings: Settings,
+    reference: Reference,
+    as_json: bool,
+    raw: bool,
+    sources: RecordedSources | None,
+) -> int:
     from auditor.audit.image import ImageAuditor
     from auditor.audit.image_metadata import ImageOptions
     from auditor.cache.digest_cache import open_cache
     from auditor.registry.registries import open_registries
     from auditor.util.clock import SystemClock
 
-    with invalid_argument():
-        reference = parse_reference(text, stores=True)
     clock = SystemClock()
     async with (
         open_registries(
@@ -89,6 +126,13 @@ async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> i
         if raw:
             return await _raw(images, reference)
         record = await images.audit(reference)
+        if settings.check_bases and isinstance(record, ImageRecord):
+            from auditor.audit.base_checks import BaseChecker
+
+            bases = BaseChecker(registries, images.content, images.resolver)
+            record = await bases.check(record)
+        if sources is not None:
+            record = _with_sources(record, sources)
         if as_json:
             click.echo(json_text(record))
         elif isinstance(record, FailureRecord):
@@ -106,7 +150,22 @@ async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> i
                 _fit_screen(tree)
             lines = rendered(tree, screen, width=screen.width or TREE_WIDTH)
             click.echo("\n".join(lines), color=True)
+        if images.unnamed_images():
+            print_message(
+                "no signature was verified: the signature policy does not name this"
+                " repository"
+            )
     return ExitCode.FAILED if isinstance(record, FailureRecord) else ExitCode.OK
+
+
+def _with_sources(record: Record, found: RecordedSources) -> Record:
+    return replace(
+        record,
+        sources=found.sources,
+        sources_left_out=found.sources_left_out,
+        input_labels=found.input_labels,
+        input_labels_left_out=found.input_labels_left_out,
+    )
 
 
 async def _raw(images: ImageAuditor, reference: Reference) -> int:
@@ -135,6 +194,12 @@ def _image_tree(record: ImageRecord, configs: Mapping[str, ImageConfig]) -> Tree
     _node(tree, f"size    {format_size(record.size)} of distinct layers, compressed")
     _node(tree, f"access  {_access(record)}")
     for line in _supply_chain_lines(record):
+        _node(tree, line)
+    for check in record.bases or ():
+        _node(tree, _base_line(check), "red" if check.is_stale else "")
+    if record.bases_left_out:
+        _node(tree, f"base    {record.bases_left_out} more, not asked for")
+    for line in _use_lines(record):
         _node(tree, line)
     for key, value in sorted(record.annotations.items()):
         _node(tree, f"{safe_text(key)} = {safe_text(value)}", "dim")
@@ -292,6 +357,45 @@ def _verification_lines(record: ImageRecord) -> list[str]:
             text += f", {safe_text(one.identity)}"
         lines.append(f"{text}: {safe_text(one.reason)}" if one.reason else text)
     return lines
+
+
+def _base_line(check: BaseCheck) -> str:
+    """Whether a base image has moved, by `--check-bases`."""
+    name = safe_text(check.reference or check.name or check.digest or "")
+    if check.is_stale is None:
+        verdict = f"not known whether it has moved: {safe_text(check.detail or '')}"
+    elif check.is_stale:
+        verdict = f"has moved, is now {safe_text(check.current_digest or '')}"
+    else:
+        verdict = "current"
+    return f"base    {name} {verdict}"
+
+
+def _use_lines(record: ImageRecord) -> list[str]:
+    """Where lists name the image, and what they say about it."""
+    if record.sources is None:
+        return []
+    lines = [f"used by {_source_text(source)}" for source in record.sources]
+    if not lines:
+        lines = ["used by nothing in the list names this reference"]
+    if record.sources_left_out:
+        lines.append(f"used by {record.sources_left_out:,} more")
+    lines += [
+        f"input   {safe_text(name)}: {safe_text(', '.join(values))}"
+        for name, values in (record.input_labels or {}).items()
+    ]
+    if record.input_labels_left_out:
+        lines.append(f"input   {record.input_labels_left_out:,} more")
+    return lines
+
+
+def _source_text(source: Source) -> str:
+    """`prod/Deployment/web, container app (cluster.json: ...)`, or the place alone."""
+    if source.workload is None:
+        return safe_text(source.place)
+    owner = "/".join(filter(None, (source.namespace, source.workload)))
+    container = f", container {source.container}" if source.container else ""
+    return safe_text(f"{owner}{container} ({source.place})")
 
 
 def _attachment_line(attachment: Attachment) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import jsonschema
 import orjson
@@ -194,3 +195,84 @@ async def test_an_invalid_platform_is_a_usage_error() -> None:
     done = await auditor("inspect", "registry.example.com/app", "--platform", "amd64")
     assert done.code == 2
     assert any("did you mean linux/amd64?" in line for line in done.stderr)
+
+
+OWNERS = """reference,team
+{host}/team/**:*,web
+{host}/team/app:manifest,platform
+"""
+DEPLOYMENT = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web, namespace: prod}}
+spec: {{template: {{spec: {{containers: [{{name: app, image: {image}}}]}}}}}}
+"""
+
+
+async def test_lists_say_who_uses_the_image(tmp_path: Path) -> None:
+    async with lab(_content()) as here:
+        (tmp_path / "owners.csv").write_text(OWNERS.format(host=here.host))
+        image = here.ref("team/app:manifest")
+        (tmp_path / "web.yaml").write_text(DEPLOYMENT.format(image=image))
+        lists = ("-f", "owners.csv", "-f", "web.yaml")
+        done = await auditor("inspect", image, *lists, place=tmp_path)
+        as_json = await auditor(
+            "inspect", image, *lists, "--format=json", place=tmp_path
+        )
+        elsewhere = await auditor(
+            "inspect", here.ref("team/app:index"), "-f", "web.yaml", place=tmp_path
+        )
+    assert (done.code, done.stderr) == (0, [])
+    shown = done.out.decode()
+    assert "used by owners.csv:2" in shown
+    assert "used by prod/Deployment/web, container app (web.yaml" in shown
+    assert "input   team: platform, web" in shown
+    (record,) = as_json.lines
+    jsonschema.Draft202012Validator(report_schema()).validate(record)
+    assert record["input_labels"] == {"team": ["platform", "web"]}
+    assert [one["workload"] for one in record["sources"]] == [
+        None, None, "Deployment/web",
+    ]  # fmt: skip
+    assert "nothing in the list names this reference" in elsewhere.out.decode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["-f", "gone.csv"], "gone.csv: "),
+        (["-f", "web.yaml", "--raw"], "--raw prints the manifest alone; remove --list"),
+    ],
+)
+async def test_a_list_that_cannot_be_used(arguments: list[str], sentence: str) -> None:
+    async with lab(_content()) as here:
+        done = await auditor("inspect", here.ref("team/app:manifest"), *arguments)
+        assert here.faults.log == []
+    assert (done.code, done.out) == (2, b"")
+    assert done.messages[0].startswith(sentence)
+
+
+async def test_the_tree_says_whether_a_base_has_moved() -> None:
+    async with lab(_content()) as here:
+        base = image("base now", layers=[layer("base now", size=10)])
+        here.content.add("base/os", base, "1")
+        prefix = "org.opencontainers.image.base."
+        for tag, name, digest in (
+            ("stale", here.ref("base/os:1"), f"sha256:{'1' * 64}"),
+            ("current", here.ref("base/os:1"), base.root.digest),
+            ("unknown", "", f"sha256:{'1' * 64}"),
+        ):
+            annotations = {f"{prefix}digest": digest}
+            if name:
+                annotations[f"{prefix}name"] = name
+            here.content.add("team/app", image("app", annotations=annotations), tag)
+        shown = {
+            tag: (
+                await auditor("inspect", here.ref(f"team/app:{tag}"), "--check-bases")
+            ).out.decode()
+            for tag in ("stale", "current", "unknown", "manifest")
+        }
+        name = here.ref("base/os:1")
+    assert f"base    {name} has moved, is now {base.root.digest}" in shown["stale"]
+    assert f"base    {name} current" in shown["current"]
+    assert "not known whether it has moved: only the digest" in shown["unknown"]
+    assert "base    " not in shown["manifest"]

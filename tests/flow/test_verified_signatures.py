@@ -363,6 +363,14 @@ async def test_the_command_reads_the_policy_from_a_configuration(
             "inspect", here.ref("signed/cosign-two:1"),
             "--verify-signatures", str(tmp_path / "signatures.toml"),
         )  # fmt: skip
+        folder = tmp_path / "others"
+        folder.mkdir()
+        more = '[images.others]\nrepositories = ["prod/*"]\nkeys = ["p256"]\n'
+        others = write_policy(folder, "p256", more=more)
+        unnamed = await auditor(
+            "inspect", here.ref("signed/cosign-two:1"),
+            "--verify-signatures", str(others),
+        )  # fmt: skip
         table = await auditor(
             "audit", here.ref("signed/cosign-two:1"), "--format", "table",
             "--verify-signatures", str(tmp_path / "signatures.toml"),
@@ -374,6 +382,10 @@ async def test_the_command_reads_the_policy_from_a_configuration(
     assert table.out.decode().splitlines()[1].split()[-1] == "verified"
     assert "verified by p256, rsa" in inspected.out.decode()
     assert "not verified\n" not in inspected.out.decode()
+    assert inspected.stderr == []
+    assert unnamed.messages == [
+        "no signature was verified: the signature policy does not name this repository"
+    ]
     assert again.code == 2
     assert "audit.toml" in again.messages[0]
     assert not (tmp_path / "none.jsonl").exists()
