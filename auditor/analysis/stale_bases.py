@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from auditor.analysis.base_names import canonical_base
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
+from auditor.analysis.pinned_bases import resolve_pinned_bases
 from auditor.analysis.reports import keep_last_lines, open_reports
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
@@ -134,7 +135,8 @@ def open_base_inventory(paths: Sequence[str]) -> Iterator[BaseInventory]:
     """
     with open_reports(paths, schema="report", views=()) as connection:
         connection.execute("USE main")
-        connection.execute(_LOAD)
+        lines = resolve_pinned_bases(connection, lines="report.lines")
+        connection.execute(_LOAD.replace("$lines", lines))
         connection.execute(keep_last_lines("line", "reference"))
         for statement in _TABLES:
             connection.execute(statement)
@@ -162,7 +164,7 @@ _LOAD = f"""
               IF coalesce(p.base.name, p.base.digest) IS NOT NULL])
            END AS bases,
            [p.digest FOR p IN platforms] AS manifests
-    FROM report.lines"""
+    FROM $lines"""
 
 _TABLES = (
     # Tags of one build name the same bases.

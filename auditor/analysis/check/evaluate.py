@@ -22,6 +22,7 @@ from auditor.analysis.check.newer_platforms import create_newer_platforms
 from auditor.analysis.check.policy import Policy, PolicySection, Rule, Subject
 from auditor.analysis.end_of_life import create_end_of_life
 from auditor.analysis.platform_sql import platform_name
+from auditor.analysis.pinned_bases import resolve_pinned_bases
 from auditor.analysis.reports import (
     add_reports,
     check_not_empty,
@@ -63,7 +64,10 @@ def _create_outcomes(
     connection: duckdb.DuckDBPyConnection, policy: Policy, earlier: Sequence[str]
 ) -> None:
     queries = PolicyQueries(policy)
-    text = queries.of_report()
+    lines = "lines"
+    if any(rule.definition.name == "forbid_stale_base" for rule in policy.rules):
+        lines = resolve_pinned_bases(connection, lines=lines)
+    text = queries.of_report(lines)
     connection.execute(f"CREATE TABLE checked AS {text}", queries.parameters)
     connection.execute(keep_last_lines("checked", "reference"))
     connection.execute(f"CREATE TABLE outcomes AS {_LINE_OUTCOMES}")
@@ -192,7 +196,7 @@ SELECT kind, reference, registry, repository, tag, digest, failure, detail,
          'may_be_of_a_platform':
            a.subject IS NULL AND (a.predicates IS NULL OR a.kind = 'attestation'),
          'kinds': {_KINDS}}} FOR a IN attachments] AS attached
-FROM lines"""
+FROM $lines"""
 
 
 # -- queries --
@@ -227,8 +231,8 @@ class PolicyQueries:
         self._policy = policy
         self.parameters: dict[str, object] = {}
 
-    def of_report(self) -> str:
-        """Every line with its outcomes: the only query that reads the report.
+    def of_report(self, lines: str) -> str:
+        """Every line of a view with its outcomes.
 
         `applies_N` is whether section N applies to the line.
         """
@@ -251,7 +255,7 @@ class PolicyQueries:
             " AS moved_us,"
             f" CAST([o FOR o IN [{outcomes}] IF len(o.found) > 0 OR len(o.unknown) > 0]"
             f" AS {_OUTCOME}[]) AS outcomes"
-            f" FROM (SELECT *, {applies} FROM ({SUBJECTS}))"
+            f" FROM (SELECT *, {applies} FROM ({SUBJECTS.replace('$lines', lines)}))"
         )
 
     def of_repositories(self, number: int, rule: Rule) -> str:

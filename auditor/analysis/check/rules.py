@@ -266,8 +266,9 @@ _DEFINITIONS = (
         message="is built on an old version of its base: {found}",
         violations=f"""
         CASE WHEN {IS_IMAGE} THEN
-          list_distinct([coalesce(b.reference, b.name) || ' is now '
-                         || b.current_digest FOR b IN base_checks IF b.is_stale])
+          list_distinct([concat(coalesce(b.reference, b.name), ' is now ',
+                                b.current_digest, ' (' || b.detail || ')')
+                         FOR b IN base_checks IF b.is_stale])
         END""",
         unknown=f"""
         CASE WHEN {IS_IMAGE} THEN
@@ -282,7 +283,8 @@ _DEFINITIONS = (
                  THEN [bases_left_out || ' more base images'] END)
           END
         END""",
-        hint="audit with --check-bases; labels need --image-config always",
+        hint="audit with --check-bases; labels need --image-config always; for a base"
+        " that is named by its digest, audit its tags, too",
     ),
     RuleDefinition(
         name="forbid_end_of_life",
