@@ -27,7 +27,6 @@ from itertools import pairwise
 from string import digits
 from typing import Any, Self
 
-from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.util.text import safe_text
 
@@ -78,19 +77,25 @@ class VersionRange:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parse a range; a version alone is that version. Raises `UsageError`."""
+        """Parse a range; a version alone is that version.
+
+        Raises `ValueError` with a sentence.
+        """
         bounds = []
         for part in text.split(","):
             match = _BOUND.fullmatch(part.strip())
             if match is None or len(match[2]) > MAX_VERSION_CHARS:
-                raise UsageError(
-                    f"--version {safe_text(text, 60)}: not a range of versions; write"
+                raise ValueError(
+                    f"{safe_text(text, 60)}: not a range of versions; write"
                     " '<3.0.8', '>=3.0,<3.0.8' or '3.0.7'"
                 )
             bounds.append((match[1] or "=", match[2]))
         if len(bounds) > _MAX_BOUNDS:
-            raise UsageError(f"--version: more than {_MAX_BOUNDS} bounds")
+            raise ValueError(f"has more than {_MAX_BOUNDS} bounds")
         return cls(tuple(bounds))
+
+    def __str__(self) -> str:
+        return ",".join(operator + version for operator, version in self.bounds)
 
     def contains(self, kind: str | None, version: str | None) -> bool | None:
         """Whether a version is in the range; None if the order is not known.

@@ -100,12 +100,16 @@ def add_sbom_views(
     """Create `sbom_lines` of these files, and `SBOM_VIEWS` if there are `images`.
 
     `with_report`: the views of the reports have the column `report`, so these have it,
-    too. Raises `UsageError` for a file that is not one of `audit --sbom`.
+    too. Without files, `sbom_lines` is empty. Raises `UsageError` for a file that is
+    not one of `audit --sbom`.
     """
     columns = ", ".join(
         f"{quoted(name)}: {quoted(kind)}"
         for name, kind in duckdb_columns(SbomRecord).items()
     )
+    if not files:
+        connection.execute(f"CREATE TABLE sbom_lines ({_EMPTY_COLUMNS})")
+        return
     names = ", ".join(quoted(duckdb_pattern(file)) for file in files)
     # The same document is in the files of several nights.
     once = "DISTINCT ON (attachment, digest)" if len(files) > 1 else ""
@@ -123,6 +127,10 @@ def add_sbom_views(
     for name, text in SBOM_VIEWS.items():
         connection.execute(f"CREATE VIEW {name} AS SELECT {report}{text}")
 
+
+_EMPTY_COLUMNS = ", ".join(
+    f'"{name}" {kind}' for name, kind in duckdb_columns(SbomRecord).items()
+)
 
 _HAS_IMAGES = """
     SELECT 1 FROM duckdb_views()

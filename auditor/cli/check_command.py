@@ -11,6 +11,7 @@ from auditor.cli.command_support import (
     limit_option,
     output_option,
     reports_argument,
+    sbom_option,
 )
 from auditor.cli.help_text import help_command
 from auditor.cli.output import print_pieces
@@ -32,6 +33,7 @@ from auditor.errors import ExitCode
     metavar="REPORT",
     help="An earlier report, for tags that must not move; can be repeated.",
 )
+@sbom_option
 @format_option(
     *("table", "markdown", "jsonl", "sarif", "junit", "github"),
     help_text="The format of the output; github: annotations of a job.",
@@ -48,6 +50,7 @@ def command(
     reports: tuple[str, ...],
     policy_file: str,
     previous: tuple[str, ...],
+    sboms: tuple[str, ...],
     output_format: str,
     limit: int,
     output: str,
@@ -67,10 +70,12 @@ def command(
     from auditor.util.terminal import PIPE, screen_of
 
     for file in (output, metrics or "-"):
-        check_output(file, (*reports, *previous, policy_file))
+        check_output(file, (*reports, *previous, *sboms, policy_file))
     policy = load_policy(policy_file)
     now = datetime.now(UTC)
-    with check_reports(reports, policy, today=now.date(), earlier=previous) as findings:
+    with check_reports(
+        reports, policy, today=now.date(), earlier=previous, sboms=sboms or None
+    ) as findings:
         screen = screen_of(sys.stdout) if output == "-" else PIPE
         formats = output_formats(limit, screen)
         print_pieces(formats[output_format](findings), output)

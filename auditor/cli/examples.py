@@ -159,6 +159,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             "auditor check report.jsonl --policy policy.toml --format sarif -o x.sarif",
             "Write the violations for a code scanning service.",
         ),
+        (
+            "auditor check report.jsonl --policy policy.toml --sbom sboms.jsonl",
+            "Check a policy with forbidden_packages.",
+        ),
     ),
     "query": (
         ("auditor query report.jsonl", "Show the tables and their columns."),

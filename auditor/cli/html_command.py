@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from auditor.cli.command_support import reports_argument
+from auditor.cli.command_support import reports_argument, sbom_option
 from auditor.cli.help_text import help_command
 from auditor.cli.main import print_message
 from auditor.cli.output import print_pieces
@@ -33,6 +33,7 @@ from auditor.util.text import safe_text
     metavar="FILE",
     help="A policy, as for `auditor check`, to show its violations.",
 )
+@sbom_option
 @click.option(
     "--history",
     metavar="FOLDER",
@@ -44,6 +45,7 @@ def command(
     output: str,
     previous: tuple[str, ...],
     policy: str | None,
+    sboms: tuple[str, ...],
     history: str | None,
 ) -> None:
     """Make one self-contained page of a report, to read and to share.
@@ -58,12 +60,14 @@ def command(
     from auditor.analysis.html.trend_section import history_points
     from auditor.analysis.reports import check_output
 
-    check_output(output, [*reports, *previous, *([policy] if policy else [])])
+    inputs = [*reports, *previous, *sboms, *([policy] if policy else [])]
+    check_output(output, inputs)
 
     page = make_page(
         reports,
         previous=previous,
         policy_file=policy,
+        sboms=sboms or None,
         nights=history_points(Path(history)) if history is not None else (),
         today=datetime.now(UTC).date(),
     )

@@ -68,6 +68,7 @@ def command(
     REPORT is a report, also compressed (.gz, .zst), or a quoted glob of reports. The
     exit code is 0 whether or not a package is found.
     """
+    from auditor.analysis.package_uses import PackageCondition
     from auditor.analysis.package_versions import VersionRange
     from auditor.analysis.packages import search_packages
     from auditor.analysis.packages_text import package_lines, unknown_lines
@@ -86,11 +87,13 @@ def command(
         raise UsageError(
             "--sbom FILE: name the file that auditor audit --sbom wrote for the report"
         )
-    versions = None if version_range is None else VersionRange.parse(version_range)
+    try:
+        versions = None if version_range is None else VersionRange.parse(version_range)
+    except ValueError as error:
+        raise UsageError(f"--version {error}") from None
+    condition = PackageCondition(name=name, types=types, versions=versions)
     screen = screen_of(sys.stdout)
-    with search_packages(
-        reports, sboms, name=name, types=types, versions=versions
-    ) as search:
+    with search_packages(reports, sboms, condition) as search:
         print_lines(package_lines(search, output_format, limit, screen))
         for line in unknown_lines(search.totals):
             print_message(line)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 from auditor.analysis.check.evaluate import check_reports
@@ -99,6 +100,7 @@ class NightRun:
         self._folder = folder
         self._settings = settings
         self._options = record_settings(audit)
+        self._sbom_file = audit.sbom
         # Afterwards the audit would not keep the first records of an unfinished night.
         self._resume_max_age_s = audit.resume_max_age_s
         self._announcer = announcer
@@ -118,6 +120,7 @@ class NightRun:
         """
         if self._settings.policy is not None:
             self._policy = load_policy(self._settings.policy)
+            self._check_sboms(self._policy)
         remove_abandoned_work()
         night = self._folder.unfinished()
         if night is not None:
@@ -139,9 +142,22 @@ class NightRun:
                 return night
         return self._folder.begin(rfc3339(self._now()), self._options)
 
+    def _check_sboms(self, policy: Policy) -> None:
+        if self._sbom_file is not None:
+            return
+        for rule in policy.rules:
+            if rule.definition.subject is Subject.PACKAGES:
+                raise UsageError(
+                    f"{policy.file_name}:{rule.line}: {rule.id} needs the packages of"
+                    ' the SBOMs; add sbom = "FILE" to the configuration'
+                )
+
     def audit_options(self) -> dict[str, Any]:
         """The options of the audit, by name, besides those of the configuration."""
-        return {
+        named = {}
+        if self._sbom_file is not None:
+            named["sbom"] = escaped(self._sbom_file)
+        return named | {
             "output": escaped(str(self._folder.output)),
             "summary": escaped(str(self._folder.summary)),
             # What another night left, in a `shard_dir` for example, is not continued.
@@ -334,9 +350,22 @@ class NightRun:
             yield None
             return
         with check_reports(
-            [report], policy, today=self._today(), earlier=earlier
+            [report],
+            policy,
+            today=self._today(),
+            earlier=earlier,
+            sboms=self._sbom_files(),
         ) as findings:
             yield findings
+
+    def _sbom_files(self) -> list[str] | None:
+        """The SBOM file of the night; none if it could not be written.
+
+        An earlier night's is used, too: what it has of an attachment is still true.
+        """
+        if self._sbom_file is None:
+            return None
+        return [self._sbom_file] if Path(self._sbom_file).exists() else []
 
     def _judged(
         self,
@@ -389,6 +418,7 @@ class NightRun:
             [report],
             previous=[str(self._folder.report_of(previous))] if previous else [],
             policy_file=policy,
+            sboms=self._sbom_files(),
             nights=[_trend_point(one) for one in self._nights_with(night)],
             today=self._today(),
         )

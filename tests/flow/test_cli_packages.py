@@ -165,3 +165,53 @@ def test_every_column_has_a_meaning_and_is_documented(
         assert f"| `{view}` | {help_.row} | {cells} |" in GUIDE.read_text()
         (columns,) = (found for name, _, found in several if name == view)
         assert [name for name, _, _ in columns] == ["report", *names]
+
+
+PACKAGE_RULE = """
+[rules.flaws]
+forbidden_packages = [{ name = "openssl", version = "<3.0.8" }]
+"""
+
+
+def test_a_policy_forbids_packages(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report, sboms = files
+    policy = tmp_path / "policy.toml"
+    policy.write_text(PACKAGE_RULE)
+    arguments = ["check", report, "--policy", str(policy)]
+    assert run([*arguments, "--sbom", sboms, "--format", "jsonl"]) == 1
+    *violations, totals = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [(each["tag"], each["known"], each["found"]) for each in violations] == [
+        ("1", True, ["libssl3 3.0.7-1 (of openssl; linux/amd64)"]),
+        ("2", False, ["its packages, because its SBOMs could not be read"]),
+        ("3", False, ["its packages, because it has no SBOM"]),
+    ]
+    assert totals["rules"]["flaws.forbidden_packages"]["violations"] == 3
+    assert totals["notices"][0].startswith(
+        "flaws.forbidden_packages: unknown for 2 of 3 references; attach an SBOM"
+    )
+    page = tmp_path / "page.html"
+    arguments = ["html", report, "--policy", str(policy), "-o", str(page)]
+    assert run([*arguments, "--sbom", sboms]) == 0
+    assert "libssl3 3.0.7-1 (of openssl; linux/amd64)" in page.read_text()
+
+
+@pytest.mark.parametrize("command", ["check", "html"])
+def test_a_rule_about_packages_needs_the_sbom_file(
+    command: str,
+    files: tuple[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text(PACKAGE_RULE)
+    arguments = [command, files[0], "--policy", str(policy), "-o", "-"]
+    assert run(arguments) == 2
+    assert capsys.readouterr().err == (
+        f"auditor: {policy}:3: flaws.forbidden_packages needs the packages of the"
+        " SBOMs; give the file of audit --sbom with --sbom FILE\n"
+    )
+    assert run([*arguments, "--sbom", files[0]]) == 2
+    assert "not a file of auditor audit --sbom" in capsys.readouterr().err
+    assert run([*arguments, "--sbom", str(tmp_path / "none")]) == 2

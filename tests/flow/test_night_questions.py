@@ -38,6 +38,10 @@ required_signature = ["p256"]
 repositories = ["team/app"]
 required_signature = ["p256"]
 
+[rules.flaws]
+repositories = ["team/app"]
+forbidden_packages = [{ name = "openssl", version = "<99" }]
+
 [rules.bases]
 repositories = ["team/based"]
 forbid_stale_base = true
@@ -81,6 +85,30 @@ async def test_a_night_answers_all_questions_and_the_next_one_from_its_cache(
             said = done.out.decode()
             assert "unsigned.required_signature" in said
             assert "bases.forbid_stale_base" in said
+            assert "contains libssl3" in said
             assert "signed.required_signature" not in said.replace("unsigned.", "")
         assert here.targets(BLOBS) == []
         assert here.faults.count("GET", "/v2/base/*/manifests/*") == 0
+
+
+async def test_a_night_whose_policy_forbids_packages_needs_sboms(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "policy.toml").write_text("""
+[rules.flaws]
+forbidden_packages = ["openssl"]
+""")
+    config = tmp_path / "night.toml"
+    config.write_text("""
+reference = ["r.example.com/team/app:1"]
+
+[nightly]
+folder = "state"
+policy = "policy.toml"
+""")
+    done = await auditor("nightly", "-c", str(config), place=tmp_path)
+    assert done.code == 2
+    assert done.messages == [
+        f"{tmp_path}/policy.toml:3: flaws.forbidden_packages needs the packages of the"
+        ' SBOMs; add sbom = "FILE" to the configuration'
+    ]

@@ -19,16 +19,19 @@ import duckdb
 
 from auditor.analysis.check.findings import Findings
 from auditor.analysis.check.newer_platforms import create_newer_platforms
+from auditor.analysis.check.package_outcomes import create_package_outcomes
 from auditor.analysis.check.policy import Policy, PolicySection, Rule, Subject
 from auditor.analysis.end_of_life import create_end_of_life
-from auditor.analysis.platform_sql import platform_name
+from auditor.analysis.package_uses import PackageCondition
 from auditor.analysis.pinned_bases import resolve_pinned_bases
+from auditor.analysis.platform_sql import platform_name
 from auditor.analysis.reports import (
     add_reports,
     check_not_empty,
     creation_time,
     keep_last_lines,
     open_reports,
+    report_paths,
 )
 from auditor.errors import UsageError
 from auditor.model import SCHEMA1_TYPES
@@ -41,11 +44,15 @@ def check_reports(
     *,
     today: date,
     earlier: Sequence[str] = (),
+    sboms: Sequence[str] | None = None,
 ) -> Iterator[Findings]:
-    """Check reports, given as files or globs; `earlier` are those of an earlier audit.
+    """Check reports, given as files or globs.
 
-    `today` (UTC) decides which waivers apply. Raises `UsageError` if a report cannot be
-    read, or if a rule needs an earlier report and `earlier` names none or an empty one.
+    `earlier` are the reports of an earlier audit, `sboms` the files of `audit --sbom`;
+    none of these means that what is in the SBOMs is unknown. `today` (UTC) decides
+    which waivers apply. Raises `UsageError` if a file cannot be read, if a rule needs
+    an earlier report and `earlier` names none or an empty one, or if a rule needs
+    SBOMs and `sboms` is None.
     """
     for rule in policy.rules:
         if rule.definition.subject is Subject.EARLIER and not earlier:
@@ -53,15 +60,24 @@ def check_reports(
                 f"{policy.file_name}:{rule.line}: {rule.id} needs an earlier report;"
                 " give one with --previous REPORT"
             )
+        if rule.definition.subject is Subject.PACKAGES and sboms is None:
+            raise UsageError(
+                f"{policy.file_name}:{rule.line}: {rule.id} needs the packages of the"
+                " SBOMs; give the file of audit --sbom with --sbom FILE"
+            )
+    sbom_files = report_paths(sboms or ())
     with open_reports(reports, views=()) as connection:
-        _create_outcomes(connection, policy, earlier)
+        _create_outcomes(connection, policy, earlier, sbom_files)
         _create_newer(connection, policy)
         _create_judged(connection, policy, today)
         yield Findings(connection, policy)
 
 
 def _create_outcomes(
-    connection: duckdb.DuckDBPyConnection, policy: Policy, earlier: Sequence[str]
+    connection: duckdb.DuckDBPyConnection,
+    policy: Policy,
+    earlier: Sequence[str],
+    sbom_files: Sequence[str],
 ) -> None:
     queries = PolicyQueries(policy)
     lines = "lines"
@@ -78,6 +94,13 @@ def _create_outcomes(
         connection.execute(_EARLIER)
     if any(rule.definition.subject is Subject.END_OF_LIFE for rule in policy.rules):
         create_end_of_life(connection, policy.end_of_life, lines="lines")
+    conditions = {
+        number: cast("tuple[PackageCondition, ...]", rule.value)
+        for number, rule in enumerate(policy.rules)
+        if rule.definition.subject is Subject.PACKAGES
+    }
+    if conditions:
+        create_package_outcomes(connection, conditions, sbom_files)
     for number, rule in enumerate(policy.rules):
         queries = PolicyQueries(policy)
         if rule.definition.subject is Subject.REPOSITORY:
@@ -85,7 +108,11 @@ def _create_outcomes(
         elif rule.definition.subject is Subject.EARLIER:
             text = queries.of_earlier(number, rule)
         elif rule.definition.subject is Subject.END_OF_LIFE:
-            text = queries.of_end_of_life(number, rule)
+            text = queries.of_table(number, rule, "end_of_life")
+        elif rule.definition.subject is Subject.PACKAGES:
+            text = queries.of_table(
+                number, rule, f"(FROM package_outcomes WHERE rule = {number})"
+            )
         else:
             continue
         connection.execute(f"INSERT INTO outcomes {text}", queries.parameters)
@@ -278,15 +305,15 @@ class PolicyQueries:
             f" WHERE kind = 'image' AND {self._applies(rule)}) WHERE len(found) > 0"
         )
 
-    def of_end_of_life(self, number: int, rule: Rule) -> str:
-        """Outcomes of a rule about the table `end_of_life`."""
+    def of_table(self, number: int, rule: Rule, table: str) -> str:
+        """Outcomes of a rule about a table that has rows by `reference`."""
         found = self._expression(number, rule, rule.definition.violations)
         unknown = self._expression(number, rule, rule.definition.unknown or "NULL")
         return (
             "SELECT * FROM ("
             f" SELECT {number}, reference, registry, repository, tag, digest, used_by,"
             f" {found} AS found, {unknown} AS unknown"
-            " FROM checked JOIN end_of_life USING (reference)"
+            f" FROM checked JOIN {table} USING (reference)"
             f" WHERE kind = 'image' AND {self._applies(rule)})"
             " WHERE len(found) > 0 OR len(unknown) > 0"
         )

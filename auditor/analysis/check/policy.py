@@ -32,6 +32,7 @@ class Subject(StrEnum):
     FAILURE = "failure"  # each failure line
     REPOSITORY = "repository"  # all lines of a repository together
     END_OF_LIFE = "end_of_life"  # each image, with the end of its support
+    PACKAGES = "packages"  # each image, with the packages of its SBOMs
     EARLIER = "earlier"  # tags that an earlier report has, too
 
 

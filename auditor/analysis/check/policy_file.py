@@ -42,6 +42,8 @@ _WAIVER_KEYS: dict[str, ValueType] = {
 _SECTION_NAME = re.compile(r"[A-Za-z0-9_-]+")
 # Rules that do not exist under these names.
 _OTHER_NAMES = {
+    "forbid_package": 'use forbidden_packages = ["NAME"]',
+    "forbid_packages": 'use forbidden_packages = ["NAME"]',
     "required_sbom": 'use required_attachments = ["sbom"]',
     "stale_base": "use forbid_stale_base = true",
     "required_provenance": 'use required_attachments = ["provenance"]',

@@ -9,12 +9,22 @@ from enum import StrEnum
 from typing import Any
 
 from auditor.analysis.check.policy import Severity, WhenUnknown
-from auditor.config.values import ValueType, checked_platform, member_of, require
+from auditor.analysis.package_uses import PackageCondition
+from auditor.analysis.package_versions import VersionRange
+from auditor.config.validation_errors import unknown
+from auditor.config.values import (
+    SentenceError,
+    ValueType,
+    checked_platform,
+    member_of,
+    require,
+)
 from auditor.errors import FailureKind
 from auditor.model import WarningCode
 from auditor.oci.descriptor import SCHEMA1, SIGNED_SCHEMA1
 from auditor.oci.platform import accepted_platforms, parse_platform
 from auditor.oci.reference_grammar import ANY_DIGEST
+from auditor.util.text import safe_text
 
 # In `FAILURES` and `WARNINGS`: every kind, also one that a later version adds.
 ANY = "*"
@@ -43,6 +53,9 @@ _PATTERN = re.compile(r"(?:[^][\\]|\[!?[^][\\!]+\])+")
 _NAME = re.compile(r"\S+")
 _REASON = re.compile(r".*\S.*")
 _MEDIA_TYPES = {"schema1": (SCHEMA1, SIGNED_SCHEMA1)}
+# A name or pattern, or a package URL.
+_PACKAGE_NAME = re.compile(r"(?:[^][\\\s]|\[!?[^][\\!\s]+\])+")
+_PACKAGE_KEYS = ("name", "version", "type")
 ATTACHMENTS = ("signature", "sbom", "provenance", "attestation")
 
 
@@ -139,6 +152,39 @@ def _annotations(value: object) -> tuple[dict[str, str], ...]:
     return tuple({"name": _matching(key, _NAME), "pattern": "?*"} for key in names)
 
 
+def _packages(value: object) -> tuple[PackageCondition, ...]:
+    return tuple(dict.fromkeys(map(_package, _items(value))))
+
+
+def _package(item: object) -> PackageCondition:
+    if isinstance(item, str):
+        if " " not in item:
+            return PackageCondition(name=_matching(item, _PACKAGE_NAME))
+        name, _, versions = item.partition(" ")
+        raise SentenceError(
+            f"{safe_text(item, 60)}: a name has no spaces; write"
+            f' {{ name = "{safe_text(name, 60)}",'
+            f' version = "{safe_text(versions, 60)}" }}'
+        )
+    if not isinstance(item, dict) or "name" not in item:
+        raise ValueError
+    for key in item:
+        if key not in _PACKAGE_KEYS:
+            raise SentenceError(unknown("key", key, _PACKAGE_KEYS))
+    versions = None
+    if "version" in item:
+        try:
+            versions = VersionRange.parse(_matching(item["version"], _REASON))
+        except ValueError as error:
+            text = str(error) or 'must be a text such as "<3.0.8"'
+            raise SentenceError(f"version: {text}") from None
+    return PackageCondition(
+        name=_matching(item["name"], _PACKAGE_NAME),
+        types=(_matching(item["type"], _NAME),) if "type" in item else (),
+        versions=versions,
+    )
+
+
 def _true_or(kinds: type[StrEnum]) -> Callable[[object], tuple[str, ...]]:
     def read(value: object) -> tuple[str, ...]:
         return (ANY,) if value is True else tuple(map(kinds, _items(value)))
@@ -155,6 +201,10 @@ REASON = _type("a sentence on one line", lambda value: _matching(value, _REASON)
 PATTERN = _type("a pattern (*, ?, [a-z])", lambda value: _matching(value, _PATTERN))
 PATTERNS = _list_of("names or patterns (*, ?, [a-z])", _PATTERN)
 PLATFORMS = _type(_PLATFORM_LIST.expected, _platforms)
+PACKAGES = _type(
+    'a list of names, or of tables such as { name = "openssl", version = "<3.0.8" }',
+    _packages,
+)
 DIGESTS = _list_of("digests (sha256:...)", _DIGEST)
 ATTACHED = _list_of(f"{', '.join(ATTACHMENTS)}", re.compile("|".join(ATTACHMENTS)))
 KEYS = _list_of("names of keys of a signature policy", re.compile(r"[A-Za-z0-9_.-]+"))

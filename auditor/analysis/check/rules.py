@@ -141,6 +141,18 @@ _DEFINITIONS = (
         hint=_NO_LAYERS,
     ),
     RuleDefinition(
+        name="forbidden_packages",
+        value_type=values.PACKAGES,
+        subject=Subject.PACKAGES,
+        summary="No image contains one of these packages, by its SBOMs.",
+        message="contains {found}",
+        # See `package_outcomes`.
+        violations="forbidden",
+        unknown="unclear",
+        hint="attach an SBOM for each platform when images are built, and audit with"
+        " --sbom FILE",
+    ),
+    RuleDefinition(
         name="forbid_warnings",
         value_type=values.WARNINGS,
         summary="No image has one of these warnings.",

@@ -138,14 +138,21 @@ def _state_text(state: ReferenceState | None) -> str:
 
 
 def read_policy_findings(
-    paths: Sequence[str], policy_file: str, *, today: date, earlier: Sequence[str]
+    paths: Sequence[str],
+    policy_file: str,
+    *,
+    today: date,
+    earlier: Sequence[str],
+    sboms: Sequence[str] | None,
 ) -> SimpleNamespace:
     """Check a report; raises `ConfigError` and `UsageError` as `auditor check` does.
 
     `errors` and `warnings` are numbers of violations that are not waived.
     """
     policy = load_policy(policy_file)
-    with check_reports(paths, policy, today=today, earlier=earlier) as findings:
+    with check_reports(
+        paths, policy, today=today, earlier=earlier, sboms=sboms
+    ) as findings:
         errors, warnings = map(findings.total, (Severity.ERROR, Severity.WARNING))
         rows = tuple(findings.violations(waived=False, limit=MAX_VIOLATIONS))
         return SimpleNamespace(

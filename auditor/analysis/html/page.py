@@ -46,14 +46,15 @@ def make_page(
     *,
     previous: Sequence[str] = (),
     policy_file: str | None = None,
+    sboms: Sequence[str] | None = None,
     nights: Sequence[TrendPoint] = (),
     today: date,
 ) -> str:
     """The page of a report, given as files or globs.
 
     `previous` is an earlier report to compare with, `nights` are those of the trend,
-    this one included. `today` (UTC) decides which waivers
-    of the policy apply; nothing else depends on the clock. Raises `UsageError`.
+    this one included. `sboms` are as in `check_reports`. `today` (UTC) decides which
+    waivers of the policy apply; nothing else depends on the clock. Raises `UsageError`.
     """
     source = read_source(report)
     end_of_life = load_policy(policy_file).end_of_life if policy_file else {}
@@ -73,7 +74,9 @@ def make_page(
         }
     changes = read_changes(previous, report) if previous else None
     violations = (
-        read_policy_findings(report, policy_file, today=today, earlier=previous)
+        read_policy_findings(
+            report, policy_file, today=today, earlier=previous, sboms=sboms
+        )
         if policy_file
         else None
     )

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
+from auditor.analysis.package_uses import PackageCondition
 from auditor.analysis.package_versions import VersionRange
 from auditor.analysis.packages import PackageTotals, PackageUse, search_packages
 from auditor.analysis.query import run_query
@@ -92,9 +93,8 @@ class Found:
         self, name: str | None = None, versions: str | None = None, *types: str
     ) -> tuple[list[PackageUse], PackageTotals]:
         wanted = None if versions is None else VersionRange.parse(versions)
-        with search_packages(
-            [self.report], [self.sboms], name=name, types=types, versions=wanted
-        ) as search:
+        condition = PackageCondition(name=name, types=types, versions=wanted)
+        with search_packages([self.report], [self.sboms], condition) as search:
             return list(search.uses()), search.totals
 
     def names(

@@ -10,6 +10,8 @@ import pytest
 
 from auditor.analysis.check.policy_file import load_policy
 from auditor.analysis.check.rules import RULES
+from auditor.analysis.package_uses import PackageCondition
+from auditor.analysis.package_versions import VersionRange
 from auditor.errors import ConfigError
 from tests.manifests import digest
 from tests.policies import policy
@@ -75,6 +77,40 @@ def test_ends_of_support_are_dates_by_pattern() -> None:
     assert "end_of_life" in errors("end_of_life = 3\n[rules.all]\nmax_layers = 1\n")[0]
 
 
+def test_packages_are_names_or_tables() -> None:
+    value = value_of(
+        'forbidden_packages = ["log4j*", { name = "openssl", version = "<3.0.8" },'
+        ' { name = "pkg:npm/a", type = "npm" }, "log4j*"]'
+    )
+    assert value == (
+        PackageCondition(name="log4j*"),
+        PackageCondition(name="openssl", versions=VersionRange.parse("<3.0.8")),
+        PackageCondition(name="pkg:npm/a", types=("npm",)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("item", "sentence"),
+    [
+        (
+            '"openssl <3.0.8"',
+            'openssl <3.0.8: a name has no spaces; write { name = "openssl",'
+            ' version = "<3.0.8" }',
+        ),
+        ('{ name = "a", versions = "<3" }', "unknown key; did you mean version?"),
+        (
+            '{ name = "a", version = "3 or 4" }',
+            "version: 3 or 4: not a range of versions; write '<3.0.8', '>=3.0,<3.0.8'"
+            " or '3.0.7'",
+        ),
+        ('{ name = "a", version = 3 }', 'version: must be a text such as "<3.0.8"'),
+    ],
+)
+def test_a_wrong_package_is_explained(item: str, sentence: str) -> None:
+    (error,) = errors(f"[rules.a]\nforbidden_packages = [{item}]\n")
+    assert error == f"policy.toml:2: rules.a.forbidden_packages: {sentence}"
+
+
 @pytest.mark.parametrize(
     ("written", "days"), [("true", 0), ('"30 days"', 30), ('"12h"', 1), ('"2w"', 14)]
 )
@@ -105,6 +141,13 @@ def test_grace_periods_are_days(written: str, days: int) -> None:
         'required_platforms = ["amd64"]',
         'required_platforms = ["linux/*"]',
         'forbidden_layers = ["sha256:123"]',
+        'forbidden_packages = "openssl"',
+        "forbidden_packages = []",
+        "forbidden_packages = [1]",
+        'forbidden_packages = [""]',
+        'forbidden_packages = ["a[b"]',
+        'forbidden_packages = [{ version = "<3" }]',
+        'forbidden_packages = [{ name = "a", type = "" }]',
         'forbidden_media_types = ["a[b"]',
         'forbidden_media_types = ["a\\\\b"]',
         'forbidden_media_types = [""]',

@@ -726,7 +726,9 @@ def test_a_layer_of_several_platforms_is_listed_once(tmp_path: Path) -> None:
 
 def test_every_rule_is_tested_here() -> None:
     rules = {rule.partition(" ")[0] for rule, _, _ in VIOLATIONS}
-    assert rules | {"forbid_latest_only", "immutable_tags"} == RULES.keys()
+    elsewhere = {"forbid_latest_only", "immutable_tags"}
+    # test_package_outcomes.py
+    assert rules | elsewhere | {"forbidden_packages"} == RULES.keys()
 
 
 @pytest.mark.parametrize(("subjects", "count"), [("a", 1), ("ab", 0)])
