@@ -160,11 +160,11 @@ def _package(item: object) -> PackageCondition:
     if isinstance(item, str):
         if " " not in item:
             return PackageCondition(name=_matching(item, _PACKAGE_NAME))
-        name, _, versions = item.partition(" ")
+        name, _, version = item.partition(" ")
         raise SentenceError(
             f"{safe_text(item, 60)}: a name has no spaces; write"
             f' {{ name = "{safe_text(name, 60)}",'
-            f' version = "{safe_text(versions, 60)}" }}'
+            f' version = "{safe_text(version, 60)}" }}'
         )
     if not isinstance(item, dict) or "name" not in item:
         raise ValueError
