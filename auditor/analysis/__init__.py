@@ -7,6 +7,9 @@ queries it:
 - `diff`, `layers` and `find_digest` load what they need into tables and yield results
   as dataclasses with a `kind`, which are also their JSON lines; `diff_text` and
   `layers_text` render them with `text_tables`.
+- `manifest_graph` says which manifest needs which others, and `completeness` whether a
+  report can answer a question; `cleanup`, `layers`, `unused` and the view `untagged`
+  use both.
 - `check` evaluates a policy, and `html` makes a page of all of these.
 - `query` runs a user's SELECT and prints its rows.
 - `export` writes tables to other formats, and `history` adds runs to a data set of

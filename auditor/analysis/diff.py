@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from auditor.analysis.completeness import FAILED_LISTING, TAG_PATTERN, path_glob
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
-from auditor.analysis.listing_sql import FAILED_LISTING, TAG_PATTERN, path_glob
 from auditor.analysis.platform_sql import platform_name
 from auditor.analysis.reports import (
     add_reports,

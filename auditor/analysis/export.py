@@ -26,9 +26,10 @@ from pathlib import Path
 
 import duckdb
 
+from auditor.analysis.completeness import check_not_empty
 from auditor.analysis.csv_formula_guard import escape_formula_sql
 from auditor.analysis.duckdb_connection import quoted
-from auditor.analysis.reports import check_not_empty, open_reports, report_paths
+from auditor.analysis.reports import open_reports, report_paths
 from auditor.analysis.sbom_views import add_sbom_views
 from auditor.errors import OutputError, UsageError
 from auditor.util.atomic_file import replace_durably

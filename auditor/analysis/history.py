@@ -26,12 +26,12 @@ import duckdb
 
 from auditor.analysis.duckdb_connection import quoted, work_database
 from auditor.analysis.export import PRIVATE_FOLDER, atomic_files, copy_parquet
+from auditor.analysis.manifest_graph import foreign_layers
 from auditor.analysis.query import QueryNames, QueryResult
 from auditor.analysis.reports import (
     READING_ERRORS,
     duckdb_pattern,
     error_text,
-    foreign_layers,
     open_reports,
 )
 from auditor.errors import FailureKind, OutputError, ProtocolError, UsageError

@@ -19,9 +19,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
+from auditor.analysis.manifest_graph import PLATFORM_MANIFESTS, content_tables
 from auditor.analysis.platform_sql import platform_name
-from auditor.analysis.reports import foreign_layers, keep_last_lines, open_reports
-from auditor.analysis.untagged_sql import unused_untagged
+from auditor.analysis.reports import keep_last_lines, open_reports
+from auditor.analysis.untagged_sql import RECORD, unused_untagged
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
 
@@ -208,11 +209,11 @@ def open_layer_inventory(paths: Sequence[str]) -> Iterator[LayerInventory]:
 
     If the report has several lines of a reference, the last one counts.
     """
-    with open_reports(paths, schema="report", views=("images",)) as connection:
+    with open_reports(paths, schema="report", views=()) as connection:
         connection.execute("USE main")
         connection.execute(_LOAD_LINES)
         connection.execute(keep_last_lines("line", "reference"))
-        for statement in (*_LOAD_TABLES, *_untagged_tables(connection)):
+        for statement in (*_LOAD_TABLES, _LOAD_UNTAGGED):
             connection.execute(statement)
         yield LayerInventory(connection)
 
@@ -235,36 +236,21 @@ class _RankedTable:
 
 _LOAD_LINES = f"""
     CREATE TABLE line AS
-    SELECT reference, registry, repository, kind, content, digest AS image, audited_at,
-           coalesce(untagged, false) AS untagged,
+    SELECT registry, repository, tag, kind, failure, audited_at,
+           {RECORD},
            [{{platform: {platform_name("p")},
               manifest: p.digest, present: p.layers IS NOT NULL, base: p.base}}
-            FOR p IN platforms] AS platforms
+            FOR p IN platforms] AS platforms,
+           {PLATFORM_MANIFESTS} AS manifests
     FROM report.lines"""
 
 _LOAD_TABLES = (
     f"CREATE MACRO bytes(n) AS least(coalesce(n, 0), {MAX_BYTES})::BIGINT",
     """CREATE TABLE image_manifests AS
-       SELECT DISTINCT registry, repository, image, p.platform, p.manifest, p.present
+       SELECT DISTINCT registry, repository, digest AS image, p.platform, p.manifest,
+              p.present
        FROM (SELECT *, unnest(platforms) AS p FROM line)""",
-    # The line from which the layers of a manifest are taken.
-    """CREATE TABLE layer_source AS
-       SELECT manifest, reference
-       FROM (SELECT p.manifest, min(line.rowid) AS id
-             FROM (SELECT rowid, unnest(platforms) AS p FROM line) AS line
-             WHERE p.present GROUP BY p.manifest)
-            JOIN line ON line.rowid = id""",
-    f"""CREATE TABLE manifests AS
-       SELECT p.digest AS manifest, audited_at,
-              [l.digest FOR l IN p.layers] AS layers,
-              [l.size FOR l IN p.layers] AS sizes,
-              {foreign_layers("p.layers", "warnings")} AS foreign_layers
-       FROM (SELECT reference, audited_at, warnings, unnest(platforms) AS p
-             FROM report.images) AS image
-            SEMI JOIN layer_source ON layer_source.manifest = p.digest
-                                AND layer_source.reference = image.reference
-       WHERE p.layers IS NOT NULL""",
-    keep_last_lines("manifests", "manifest"),
+    *content_tables("report.lines", "manifests"),
     """CREATE TABLE manifest_foreign_layers AS
        SELECT DISTINCT manifest, unnest(foreign_layers) AS digest FROM manifests""",
     """CREATE TABLE manifest_layers AS
@@ -277,22 +263,14 @@ _LOAD_TABLES = (
        GROUP BY digest""",
 )
 
-# Few reports have manifests without a tag, and it takes a third reading.
-
-
-def _untagged_tables(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
-    """The table `untagged`: manifests without a tag, and whether they are unused."""
-    has_some = connection.execute("SELECT 1 FROM line WHERE untagged LIMIT 1")
-    if has_some.fetchone() is None:
-        yield """CREATE TABLE untagged (registry VARCHAR, repository VARCHAR,
-                                        image VARCHAR, unused BOOLEAN)"""
-        return
-    yield """CREATE VIEW one_report AS
-             SELECT * REPLACE ('' AS report) FROM report.lines"""
-    yield f"""CREATE TABLE untagged AS
-              SELECT DISTINCT registry, repository, digest AS image, unused
-              FROM ({unused_untagged("one_report")})"""
-
+# Two nights are one report here, and the last line of each reference counts.
+_ONE_REPORT = "SELECT '' AS report, * EXCLUDE (platforms, manifests) FROM line"
+_UNTAGGED = unused_untagged(
+    f"{_ONE_REPORT} WHERE kind = 'image'", f"({_ONE_REPORT})", "needing"
+)
+_LOAD_UNTAGGED = f"""
+    CREATE TABLE untagged AS
+    SELECT DISTINCT registry, repository, digest AS image, unused FROM ({_UNTAGGED})"""
 
 _TOTALS = """
     SELECT (SELECT count(*) FROM line WHERE content = 'image') AS images,
@@ -427,7 +405,9 @@ _BASES = _RankedTable(
             SELECT prefix, min_by(reference, row(length(reference), reference)) AS image
             FROM prefixes SEMI JOIN found USING (prefix)
                  JOIN image_manifests USING (manifest)
-                 JOIN line USING (registry, repository, image)
+                 JOIN line ON line.registry = image_manifests.registry
+                      AND line.repository = image_manifests.repository
+                      AND line.digest = image
             WHERE NOT continues AND present
                   -- of two lines with one digest, one can lack the manifest
                   AND list_contains(
@@ -497,11 +477,12 @@ _NAMED_BASES = _RankedTable(
             FROM compared GROUP BY ALL),
         now AS (
             SELECT name, digest,
-                   bool_or(line.image = digest OR list_contains(
-                       [p.manifest FOR p IN line.platforms], digest)) AS current
+                   bool_or(image = digest OR list_contains(parts, digest)) AS current
             FROM (SELECT name, digest, unnest({_SPELLINGS}) AS reference FROM bases)
-                 JOIN line USING (reference)
-            WHERE line.kind = 'image' AND digest IS NOT NULL GROUP BY ALL)
+                 JOIN (SELECT reference, digest AS image,
+                              [p.manifest FOR p IN platforms] AS parts
+                       FROM line WHERE kind = 'image') USING (reference)
+            WHERE digest IS NOT NULL GROUP BY ALL)
         SELECT counts.name, counts.digest, manifests, repositories,
                coalesce(confirmed, 0) AS confirmed, coalesce(denied, 0) AS denied,
                current

@@ -21,6 +21,7 @@ from typing import Any, TextIO
 import duckdb
 import orjson
 
+from auditor.analysis.completeness import is_empty
 from auditor.analysis.csv_lines import csv_line, csv_text
 from auditor.analysis.duckdb_connection import quoted
 from auditor.analysis.query_errors import explained_error, is_query_error
@@ -30,7 +31,6 @@ from auditor.analysis.reports import (
     add_views,
     duckdb_pattern,
     error_text,
-    is_empty,
     open_reports,
     report_paths,
 )

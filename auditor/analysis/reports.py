@@ -29,9 +29,9 @@ import duckdb
 
 from auditor.analysis.duckdb_connection import quoted, work_database
 from auditor.analysis.platform_sql import normalized_names, platform_name
-from auditor.analysis.untagged_sql import unused_untagged
+from auditor.analysis.untagged_sql import IMAGES_OF_LINES, unused_untagged
 from auditor.errors import UsageError
-from auditor.model import SCHEMA, FailureRecord, ImageRecord, WarningCode
+from auditor.model import SCHEMA, FailureRecord, ImageRecord
 from auditor.oci.attachments import DIGEST_TAG, END_OF_LIFE, LIFECYCLE_TYPE
 from auditor.util.compressed_file import ZSTD, is_complete_zstd
 from auditor.util.text import safe_text
@@ -102,17 +102,6 @@ def add_views(
             connection.execute(f"CREATE VIEW {name} AS SELECT {report}{text}")
 
 
-def is_empty(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether the reports of the connection have no record at all."""
-    return connection.execute("SELECT 1 FROM lines LIMIT 1").fetchone() is None
-
-
-def check_not_empty(connection: duckdb.DuckDBPyConnection, purpose: str) -> None:
-    """Raise `UsageError` if the reports of the connection have no record at all."""
-    if is_empty(connection):
-        raise UsageError(f"the report is empty: {purpose}")
-
-
 def report_paths(paths: Sequence[str]) -> list[str]:
     """The files that paths and globs name, sorted, each file once.
 
@@ -131,19 +120,6 @@ def report_paths(paths: Sequence[str]) -> list[str]:
     for file in files.values():
         _check_readable(file)
     return sorted(files.values())
-
-
-def check_finished(files: Sequence[str]) -> None:
-    """Raise `UsageError` for a report of an audit that did not come to its end.
-
-    What it lacks looks like what nothing needs.
-    """
-    for file in files:
-        if ".partial" in Path(file).suffixes:
-            raise UsageError(
-                f"{safe_text(file)}: the report of an audit that did not come to its"
-                " end; finish it with --resume"
-            )
 
 
 def check_output(output: str, inputs: Sequence[str]) -> None:
@@ -251,14 +227,6 @@ def keep_last_lines(table: str, key: str) -> str:
               AND {table}.rowid <> twice.kept"""
 
 
-def last_lines(lines: str, table: str) -> str:
-    """A query for the lines of which `keep_last_lines` kept the row in a table."""
-    return f"""
-        SELECT * FROM {lines} AS line SEMI JOIN {table} AS kept
-               ON kept.reference = line.reference
-                  AND kept.audited_at IS NOT DISTINCT FROM line.audited_at"""
-
-
 # -- columns --
 # DuckDB's types of the fields of records.
 
@@ -325,18 +293,6 @@ _CONTENT = f"""
          THEN 'attachment'
          WHEN artifact_type IS NOT NULL AND len(architectures) = 0 THEN 'artifact'
          ELSE 'image' END"""
-
-
-def foreign_layers(layers: str, warnings: str) -> str:
-    """The digests of layers that have URLs of their own and are not in the registry.
-
-    A warning names each; of many, it names some, and the media type tells the others.
-    """
-    return f"""
-        [l.digest FOR l IN {layers} IF len(
-           [w FOR w IN {warnings} IF w.code = '{WarningCode.FOREIGN_LAYER}' AND (
-              contains(w.detail, l.digest) OR regexp_matches(
-                l.media_type, 'layer[.]nondistributable|rootfs[.]foreign'))]) > 0]"""
 
 
 # A separate expression: reading this column is most of the work.
@@ -419,7 +375,8 @@ VIEWS = {
                unused, needed_as, needed_by, {_LISTED_AT}, {_AUDITED_AT}
         FROM (SELECT * FROM lines WHERE kind = 'image' AND untagged)
              JOIN (SELECT * EXCLUDE (registry, repository, digest, content)
-                   FROM ({unused_untagged("lines")})) USING (report, reference)""",
+                   FROM ({unused_untagged(IMAGES_OF_LINES, "lines")}))
+                  USING (report, reference)""",
     "sources": """
         reference, registry, repository, tag, kind,
                s.list, s.place, s.namespace, s.workload, s.container, input_labels,

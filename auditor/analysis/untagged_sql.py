@@ -15,57 +15,23 @@ an attachment without a subject that no record has.
 
 from __future__ import annotations
 
-from auditor.errors import FailureKind
-from auditor.model import WarningCode
-from auditor.oci.attachments import DIGEST_TAG
-
-# Warnings of an index or an image that may need more than its record says.
-_INCOMPLETE_CODES = ", ".join(
-    f"'{code}'"
-    for code in (WarningCode.PARTS_LEFT_OUT, WarningCode.ATTACHMENTS_UNKNOWN)
-)
-
-# Whether the record of an index, of an earlier version, does not name the children that
-# `--platform` left out.
-HAS_UNNAMED_CHILDREN = (
-    "(coalesce(platforms_left_out, 0) > 0 AND other_children IS NULL)"
-)
-# Whether the record of an image lacks children or attachments.
-INCOMPLETE = (
-    f"(len([w FOR w IN warnings IF w.code IN ({_INCOMPLETE_CODES})]) > 0"
-    f" OR {HAS_UNNAMED_CHILDREN})"
-)
-
-# A digest tag names the subject of what it is on.
-_SUBJECT = f"""
-    coalesce(subject, CASE WHEN regexp_full_match(tag, '{DIGEST_TAG}')
-                           THEN replace(string_split(tag, '.')[1], '-', ':') END)"""
+from auditor.analysis.completeness import LACKS_PARTS, incomplete_places
+from auditor.analysis.manifest_graph import NEEDS, SUBJECT
 
 # What a manifest is of; two reports have nothing to do with each other.
 _PLACE = "report, registry, repository"
 
 
-def record_parts(lines: str) -> str:
-    """A query for the images in `lines`, with the digests that each of them needs.
+# The columns of what is asked about an image in `unused_untagged`.
+RECORD = f"""
+    reference, digest, coalesce(untagged, false) AS is_untagged, content,
+    {SUBJECT} AS subject, {NEEDS} AS needs, {LACKS_PARTS} AS lacks_parts"""
 
-    `children` are those of an index, at any depth; `may_need_more` is whether its
-    record lacks some.
-    """
-    return f"""
-        SELECT {_PLACE}, reference, digest, coalesce(untagged, false) AS is_untagged,
-               content, {_SUBJECT} AS subject,
-               [d FOR d IN list_distinct(list_concat(
-                  [p.digest FOR p IN platforms],
-                  flatten([[x.digest FOR x IN p.alternatives] FOR p IN platforms]),
-                  [c.digest FOR c IN other_children]))
-                IF d <> digest] AS children,
-               list_distinct([a.digest FOR a IN attachments]) AS attached,
-               {INCOMPLETE} AS may_need_more
-        FROM {lines} WHERE kind = 'image'"""
+IMAGES_OF_LINES = f"SELECT {_PLACE}, {RECORD} FROM lines WHERE kind = 'image'"
 
 
-def needed_ctes(record: str) -> str:
-    """Common table expressions for `WITH RECURSIVE`, from a table of `record_parts`.
+def _needed(record: str) -> str:
+    """Common table expressions for `WITH RECURSIVE`, from a table of images.
 
     `edge`: an untagged manifest, or the subject of one, with what needs it. `needed`:
     the digests of needed manifests, by place.
@@ -78,9 +44,7 @@ def needed_ctes(record: str) -> str:
             WHERE is_untagged AND subject IS NOT NULL),
         part AS (
             SELECT {_PLACE}, reference, is_untagged, digest AS parent,
-                   unnest(list_concat(
-                     [{{digest: d, needed_as: 'child'}} FOR d IN children],
-                     [{{digest: d, needed_as: 'attachment'}} FOR d IN attached])) AS p
+                   unnest(needs) AS p
             FROM {record}
             UNION ALL
             -- Of a digest that has a tag, a product may also list the digest.
@@ -109,45 +73,23 @@ def needed_ctes(record: str) -> str:
             WHERE edge.is_untagged)"""
 
 
-def failed_places(lines: str) -> str:
-    """A query for the repositories in which something could not be audited.
+def unused_untagged(images: str, lines: str, record: str = "record") -> str:
+    """A query for the manifests without a tag of `images`.
 
-    `repository` is NULL if it may be any of the registry. What vanished is not there.
+    `images` is a query for place and `RECORD` of the images in `lines`; `record` names
+    a table that is made of it. `needed_as` and `needed_by` say what has a manifest and
+    by which reference, tags first. `unused` is NULL if it is unknown.
     """
     return f"""
-        SELECT DISTINCT report, registry,
-               CASE WHEN regexp_matches(repository, '[*?[]') THEN NULL
-                    ELSE repository END AS repository
-        FROM {lines}
-        WHERE kind = 'failure' AND registry IS NOT NULL
-              AND failure <> '{FailureKind.VANISHED}'"""
-
-
-def unused_untagged(lines: str, record: str = "record") -> str:
-    """A query for the manifests without a tag in `lines`.
-
-    `needed_as` and `needed_by` say what has it and by which reference, tags first.
-    `unused` is NULL if it is unknown. `record` names the table of `record_parts`.
-    """
-    return f"""
-        WITH RECURSIVE {record} AS MATERIALIZED ({record_parts(lines)}),
-        {needed_ctes(record)},
+        WITH RECURSIVE {record} AS MATERIALIZED ({images}),
+        {_needed(record)},
         owner AS (
             SELECT {_PLACE}, digest,
                    min_by({{reference: reference, needed_as: needed_as}},
                           row(is_untagged, reference)) AS first
             FROM edge GROUP BY ALL),
-        failed AS ({failed_places(lines)}),
         incomplete AS (
-            SELECT {_PLACE} FROM {record} WHERE may_need_more
-            UNION
-            -- Two joins: one with a condition would compare all with all.
-            SELECT {_PLACE} FROM {record} SEMI JOIN failed USING ({_PLACE})
-            UNION
-            SELECT {_PLACE}
-            FROM {record}
-                 SEMI JOIN (FROM failed WHERE repository IS NULL) AS any_of_these
-                      USING (report, registry))
+            {incomplete_places(record, lines, _PLACE.split(", "))})
         SELECT DISTINCT
                one.report, one.registry, one.repository, one.reference, one.digest,
                one.content,

@@ -1,9 +1,19 @@
 """The SQL of `unused`: what is used, what is not, and what it takes.
 
-`line` has a row per reference of the registry's reports, `record` the manifests that
-each needs, `running` a row per reference and digest of the running reports. `used` are
-the manifests that something running leads to, `judged` the lines with their state.
-Many references share few manifests, so layers are stored once for each of these.
+| table | a row is |
+|---|---|
+| `line` | a reference of the registry's reports, the last line of each |
+| `place` | a repository |
+| `node` | a manifest that a line names or says something about |
+| `edge` | a node, and another one that it needs or keeps; `stated_by` whose record |
+| `line_node` | a line and its node |
+| `running` | a reference and digest of the running reports |
+| `used` | a node that something running leads to |
+| `state` | a line with its verdict |
+| `freed` | a layer that only unused manifests have |
+
+Many references share few manifests, and digests are long: nodes have numbers, and the
+layers of a manifest are stored once.
 """
 
 # ruff: noqa: S608  (the SQL is made of constants and quoted values)
@@ -12,31 +22,91 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from auditor.analysis.duckdb_connection import quoted
-from auditor.analysis.listing_sql import (
+from auditor.analysis.completeness import (
     FAILED_LISTING,
+    LACKS_PARTS,
     NOT_THERE,
     TAG_PATTERN,
+    incomplete_places,
     path_glob,
 )
-from auditor.analysis.reports import foreign_layers, keep_last_lines
-from auditor.analysis.untagged_sql import record_parts
+from auditor.analysis.duckdb_connection import quoted
+from auditor.analysis.manifest_graph import (
+    MANIFESTS,
+    RELATIONS,
+    content_tables,
+    digest_of_tag,
+)
+from auditor.analysis.reports import keep_last_lines
 
 _PLACE = "registry, repository"
 _LINE = "reference, registry, repository, tag, digest, kind, content, failure, status"
 
+# What a record says about other manifests; the digest of the record itself is NULL.
+_NEEDS = f"""
+    list_concat(
+        [{{'parent': nullif(r.parent, digest), 'child': nullif(r.child, digest),
+           'attached': r.attached, 'present': r.present}}
+         FOR r IN {RELATIONS} IF r.parent <> r.child],
+        CASE WHEN subject IS NULL AND {digest_of_tag("tag")} <> digest THEN
+            [{{'parent': {digest_of_tag("tag")}, 'child': NULL::VARCHAR,
+               'attached': true, 'present': true}}] ELSE [] END)"""
+
 LOAD_REGISTRY = (
-    # One registry may have several reports: they are read as one.
-    """CREATE VIEW registry_line AS
-       SELECT * REPLACE ('' AS report) FROM registry_report.lines""",
     f"""CREATE TABLE line AS
         SELECT {_LINE}, coalesce(untagged, false) AS untagged, size, pushed_at,
-               pulled_at, audited_at,
-               [p.digest FOR p IN platforms IF p.layers IS NOT NULL] AS manifests
-        FROM registry_line""",
-    keep_last_lines("line", "reference"),
+               pulled_at, audited_at, {LACKS_PARTS} AS lacks_parts,
+               CASE WHEN kind = 'image' THEN {_NEEDS} END AS needs,
+               {MANIFESTS} AS manifests
+        FROM registry_report.lines""",
     # Of all lines: a tag that has moved says what its manifest of before needs.
-    f"CREATE TABLE record AS {record_parts('registry_line')}",
+    f"""CREATE TABLE place AS
+        SELECT row_number() OVER () AS place, {_PLACE}, lacks_parts
+        FROM (SELECT {_PLACE}, bool_or(lacks_parts) AS lacks_parts
+              FROM line WHERE kind = 'image' GROUP BY ALL)""",
+    f"""CREATE TABLE node AS
+        SELECT row_number() OVER () AS id, place, digest
+        FROM (SELECT DISTINCT place, digest
+              FROM (SELECT {_PLACE}, digest FROM line WHERE kind = 'image'
+                    UNION ALL
+                    SELECT {_PLACE}, unnest([r.parent, r.child])
+                    FROM (SELECT {_PLACE}, unnest(needs) AS r FROM line))
+                   JOIN place USING ({_PLACE})
+              WHERE digest IS NOT NULL)""",
+    # One number at a time, so that one table of digests is in memory.
+    f"""CREATE TABLE stated AS
+        SELECT DISTINCT node.id AS stated_by, place, r.parent, r.child, r.attached,
+               r.present
+        FROM (SELECT {_PLACE}, digest, unnest(needs) AS r FROM line)
+             JOIN place USING ({_PLACE}) JOIN node USING (place, digest)""",
+    """CREATE TABLE half_edge AS
+       SELECT stated_by, stated.place, parent, coalesce(node.id, stated_by) AS child,
+              attached, present
+       FROM stated LEFT JOIN node
+            ON node.place = stated.place AND node.digest = stated.child""",
+    "DROP TABLE stated",
+    # What is attached to a child is attached to the index whose record says so, too.
+    """CREATE TABLE edge AS
+       SELECT DISTINCT coalesce(node.id, stated_by) AS parent, child,
+              nullif(stated_by, child) AS stated_by, attached, present
+       FROM half_edge LEFT JOIN node
+            ON node.place = half_edge.place AND node.digest = half_edge.parent
+       UNION
+       SELECT stated_by, child, stated_by, attached, present
+       FROM half_edge WHERE stated_by <> child""",
+    "DROP TABLE half_edge",
+    f"""CREATE TABLE name AS
+        SELECT node.id AS stated_by, min(reference) AS name
+        FROM (FROM line WHERE kind = 'image') JOIN place USING ({_PLACE})
+             JOIN node USING (place, digest) SEMI JOIN edge ON edge.stated_by = node.id
+        GROUP BY node.id""",
+    "ALTER TABLE line DROP COLUMN needs",
+    "ALTER TABLE line DROP COLUMN lacks_parts",
+    keep_last_lines("line", "reference"),
+    f"""CREATE TABLE line_node AS
+        SELECT line.rowid AS line, id
+        FROM line JOIN place USING ({_PLACE}) JOIN node USING (place, digest)
+        WHERE kind = 'image'""",
 )
 
 CREATE_RUNNING = """
@@ -97,113 +167,98 @@ def load_running(same: Mapping[str, str], *, has_reports: bool) -> tuple[str, ..
 
 
 _MATCHED_BY_PATTERN = " UNION ALL ".join(
-    f"""SELECT line.registry, line.repository, line.digest
+    f"""SELECT line.rowid AS line
         FROM line JOIN used_pattern AS p
              ON p.registry = line.registry AND line.repository {match}
-                AND line.tag GLOB p.pattern
-        WHERE line.kind = 'image'"""
+                AND line.tag GLOB p.pattern"""
     for match in ("= p.repository", "GLOB p.path_glob")
 )
 
 FIND_USED = (
-    # From a manifest to what it needs, and to what is attached to it.
-    f"""CREATE TABLE edge AS
-        SELECT {_PLACE}, parent, digest, min(reference) AS owner
-        FROM (SELECT {_PLACE}, digest AS parent, reference,
-                     unnest(list_concat(children, attached)) AS digest
-              FROM record
-              UNION ALL
-              SELECT {_PLACE}, subject,
-                     concat(registry, '/', repository, '@', subject), digest
-              FROM record WHERE subject IS NOT NULL)
-        GROUP BY ALL""",
     f"""CREATE TABLE seed AS
-        SELECT {_PLACE}, digest FROM record SEMI JOIN used_digest USING (digest)
-        UNION
-        SELECT {_PLACE}, digest FROM edge SEMI JOIN used_digest USING (digest)
-        UNION
-        SELECT {_PLACE}, parent FROM edge
-               SEMI JOIN used_digest ON used_digest.digest = edge.parent
+        SELECT id FROM node SEMI JOIN used_digest USING (digest)
         UNION
         -- An index of which a platform runs.
-        SELECT {_PLACE}, digest
-        FROM (SELECT {_PLACE}, digest, unnest(children) AS child FROM record) AS one
-             SEMI JOIN used_digest ON used_digest.digest = one.child
+        SELECT parent FROM edge
+             JOIN (FROM node SEMI JOIN used_digest USING (digest)) AS node
+                  ON node.id = edge.child
+        WHERE NOT attached
         UNION
-        SELECT {_PLACE}, digest FROM line SEMI JOIN used_name USING ({_PLACE}, tag)
-        WHERE kind = 'image'
-        UNION ({_MATCHED_BY_PATTERN})""",
-    f"""CREATE TABLE used AS
-        WITH RECURSIVE reached AS (
-            SELECT {_PLACE}, digest FROM seed
-            UNION
-            SELECT edge.registry, edge.repository, edge.digest
-            FROM reached JOIN edge
-                 ON edge.registry = reached.registry
-                    AND edge.repository = reached.repository
-                    AND edge.parent = reached.digest)
-        SELECT * FROM reached""",
+        SELECT id
+        FROM (SELECT rowid AS line FROM line SEMI JOIN used_name USING ({_PLACE}, tag)
+              UNION ALL {_MATCHED_BY_PATTERN})
+             JOIN line_node USING (line)""",
+    """CREATE TABLE used AS
+       WITH RECURSIVE reached AS (
+           SELECT id FROM seed
+           UNION
+           SELECT edge.child FROM reached JOIN edge ON edge.parent = reached.id)
+       SELECT id FROM reached""",
 )
 
-# Without one of its images, it is not known what the others of a repository are for.
-_MISSING_PART = f"""
-    failed.kind = 'failure' AND failed.registry IS NOT NULL
-    AND failed.failure NOT IN ({NOT_THERE})"""
+_INCOMPLETE = incomplete_places("place", "line", _PLACE.split(", "))
 
 JUDGE = (
-    # Repositories, not references: each pattern is compared with all of a registry.
-    f"""CREATE TABLE incomplete AS
-        WITH place AS (SELECT DISTINCT {_PLACE} FROM record),
-        failed_place AS (
-            SELECT DISTINCT {_PLACE}, {path_glob("repository")} AS path_glob
-            FROM line AS failed WHERE {_MISSING_PART})
-        SELECT {_PLACE} FROM record WHERE may_need_more
-        UNION
-        SELECT {_PLACE} FROM place SEMI JOIN failed_place USING ({_PLACE})
-        UNION
-        SELECT place.registry, place.repository
-        FROM place JOIN (FROM failed_place WHERE path_glob IS NOT NULL) AS failed
-             ON failed.registry = place.registry
-                AND place.repository GLOB failed.path_glob""",
-    f"""CREATE TABLE judged AS
-        SELECT line.*, owner.reference AS part_of,
-               CASE WHEN used.digest IS NOT NULL THEN 'used'
+    f"CREATE TABLE incomplete AS {_INCOMPLETE}",
+    f"""CREATE TABLE state AS
+        SELECT line_node.line, line_node.id,
+               CASE WHEN used.id IS NOT NULL THEN 'used'
                     WHEN incomplete.repository IS NOT NULL
                          OR line.untagged AND line.content = 'unknown'
-                         OR line.content = 'attachment' AND owner.reference IS NULL
+                         OR line.content = 'attachment' AND owned.id IS NULL
                     THEN 'unknown' ELSE 'unused' END AS state
-        FROM (SELECT * FROM line WHERE kind = 'image') AS line
-             LEFT JOIN used USING ({_PLACE}, digest)
+        FROM line JOIN line_node ON line_node.line = line.rowid
+             LEFT JOIN used USING (id)
              LEFT JOIN incomplete USING ({_PLACE})
-             LEFT JOIN (SELECT {_PLACE}, digest, min(owner) AS reference
-                        FROM edge GROUP BY ALL) AS owner
-                  USING ({_PLACE}, digest)""",
-    # The line from which the layers of a manifest are taken.
-    """CREATE TABLE layer_source AS
-       SELECT manifest, reference
-       FROM (SELECT manifest, min(id) AS id
-             FROM (SELECT rowid AS id, unnest(manifests) AS manifest FROM line)
-             GROUP BY manifest)
-            JOIN line ON line.rowid = id""",
-    f"""CREATE TABLE manifest_layer AS
-        SELECT DISTINCT manifest, l.digest, l.size
-        FROM (SELECT p.digest AS manifest, unnest([
-                  l FOR l IN p.layers
-                  IF NOT list_contains({foreign_layers("p.layers", "warnings")},
-                                       l.digest)]) AS l
-              FROM (SELECT reference, warnings, unnest(platforms) AS p
-                    FROM registry_line WHERE kind = 'image') AS image
-                   SEMI JOIN layer_source
-                        ON layer_source.manifest = p.digest
-                           AND layer_source.reference = image.reference)""",
+             LEFT JOIN (SELECT DISTINCT child AS id FROM edge) AS owned
+                  ON owned.id = line_node.id""",
+    # A reference that has it as a child or an attachment.
+    f"""CREATE TABLE owner AS
+        SELECT child AS id,
+               min(coalesce(name, concat({_PLACE.replace(", ", ", '/', ")}, '@',
+                                         digest))) AS part_of
+        FROM edge SEMI JOIN (FROM state WHERE state = 'unused') AS state
+                  ON state.id = child
+             LEFT JOIN name USING (stated_by)
+             JOIN node ON node.id = parent JOIN place USING (place)
+        GROUP BY child""",
+    *content_tables("registry_report.lines"),
+    # A manifest can be used without a line that is: an index may only name its digest.
+    """CREATE TABLE manifest_use AS
+        SELECT registry, content.rowid AS content, bool_and(is_unused) AS is_unused
+        FROM (SELECT registry, unnest(manifests) AS manifest,
+                     state = 'unused' AS is_unused
+              FROM line JOIN state ON state.line = line.rowid
+              UNION ALL
+              SELECT registry, digest, false
+              FROM used JOIN node USING (id) JOIN place USING (place))
+             JOIN content USING (manifest)
+        GROUP BY ALL""",
     # A registry stores a layer once for all its repositories.
     """CREATE TABLE freed AS
-       SELECT registry, digest, max(size) AS size
-       FROM (SELECT registry, manifest, bool_and(state = 'unused') AS is_unused
-             FROM (SELECT registry, state, unnest(manifests) AS manifest FROM judged)
-             GROUP BY ALL)
-            JOIN manifest_layer USING (manifest)
+       SELECT registry, layer, max(size) AS size
+       FROM (SELECT registry, is_unused, foreign_layers, unnest(layers) AS layer,
+                    unnest(sizes) AS size
+             FROM manifest_use JOIN content ON content.rowid = manifest_use.content)
+       WHERE NOT list_contains(foreign_layers, layer)
        GROUP BY ALL HAVING bool_and(is_unused)""",
+    "DROP TABLE manifest_use",
+    # References with the same manifests have the same layers.
+    """CREATE TABLE bundle AS
+       SELECT row_number() OVER () AS id, registry, manifests
+       FROM (SELECT DISTINCT registry, manifests
+             FROM line JOIN state ON state.line = line.rowid
+             WHERE state = 'unused')""",
+    """CREATE TABLE bundle_size AS
+       SELECT id, least(coalesce(sum(size), 0), 9223372036854775807)::BIGINT
+                AS freed_bytes
+       FROM (SELECT DISTINCT one.id, freed.rowid AS freed, freed.size
+             FROM (SELECT id, registry, unnest(layers) AS layer
+                   FROM (SELECT id, registry, unnest(manifests) AS manifest
+                         FROM bundle) JOIN content USING (manifest)) AS one
+                  JOIN freed USING (registry, layer))
+       GROUP BY id""",
+    "DROP TABLE content",
 )
 
 # What runs by its name: a tag, or a digest where the reference has one.
@@ -218,17 +273,23 @@ FIND_GONE = (
                              ELSE tag END AS name
               FROM running)
         WHERE name IS NOT NULL AND repository IS NOT NULL GROUP BY ALL""",
+    # Of what runs: all that is present would be long.
     f"""CREATE TABLE present AS
-        SELECT {_PLACE}, tag AS name FROM line
-        WHERE kind = 'image' AND tag IS NOT NULL
+        SELECT {_PLACE}, tag AS name
+        FROM line SEMI JOIN asked ON asked.registry = line.registry
+                  AND asked.repository = line.repository AND asked.name = line.tag
+        WHERE kind = 'image'
         UNION
-        SELECT {_PLACE}, digest FROM record
-        UNION
-        SELECT {_PLACE}, unnest(children) FROM record""",
+        SELECT {_PLACE}, digest
+        FROM (FROM node SEMI JOIN asked ON asked.name = node.digest) AS node
+             JOIN place USING (place)
+             SEMI JOIN (SELECT id FROM line_node
+                        UNION ALL SELECT child FROM edge WHERE present AND NOT attached)
+                  AS there USING (id)""",
     f"""CREATE TABLE sought AS
         SELECT asked.*,
-               CASE WHEN NOT EXISTS (SELECT 1 FROM line
-                                     WHERE line.registry = asked.registry)
+               CASE WHEN asked.registry NOT IN (SELECT DISTINCT registry FROM line
+                                                WHERE registry IS NOT NULL)
                     THEN 'elsewhere'
                     WHEN present.name IS NOT NULL THEN 'present'
                     WHEN newest.failure IN ({NOT_THERE}) THEN 'gone'
@@ -244,10 +305,11 @@ FIND_GONE = (
                   USING ({_PLACE})""",
     # What runs from another host under the name of an unused image: a mirror?
     """CREATE TABLE same_name AS
-       SELECT judged.reference, judged.registry, min(sought.registry) AS host
-       FROM sought JOIN judged ON judged.repository = sought.repository
-            AND judged.tag = sought.name
-       WHERE sought.state = 'elsewhere' AND judged.state = 'unused' GROUP BY ALL""",
+       SELECT line.reference, line.registry, min(sought.registry) AS host
+       FROM line JOIN state ON state.line = line.rowid
+            JOIN sought ON line.repository = sought.repository
+                 AND line.tag = sought.name
+       WHERE sought.state = 'elsewhere' AND state.state = 'unused' GROUP BY ALL""",
 )
 
 COUNT = """
@@ -272,23 +334,16 @@ COUNT = """
              AS maybe_same_registry,
            (SELECT min(last_seen) FROM running) AS running_from,
            (SELECT max(last_seen) FROM running) AS running_to
-    FROM judged"""
+    FROM state"""
 
 SELECT_UNUSED = """
     SELECT reference, registry, repository, tag, digest, content, untagged, part_of,
-           size, coalesce(freed_size, 0) AS freed_size, pushed_at, pulled_at
-    FROM judged LEFT JOIN (
-             SELECT registry, manifests,
-                    least(coalesce(sum(freed.size), 0),
-                          9223372036854775807)::BIGINT AS freed_size
-             FROM (SELECT DISTINCT registry, manifests, manifest_layer.digest
-                   FROM (SELECT *, unnest(manifests) AS manifest
-                         FROM (SELECT DISTINCT registry, manifests FROM judged
-                               WHERE state = 'unused'))
-                        JOIN manifest_layer USING (manifest))
-                  JOIN freed USING (registry, digest)
-             GROUP BY ALL) AS freed USING (registry, manifests)
-    WHERE state = 'unused'
+           size, coalesce(freed_bytes, 0) AS freed_size, pushed_at, pulled_at
+    FROM line JOIN (FROM state WHERE state = 'unused') AS state
+              ON state.line = line.rowid
+         LEFT JOIN owner ON owner.id = state.id
+         LEFT JOIN bundle USING (registry, manifests)
+         LEFT JOIN bundle_size ON bundle_size.id = bundle.id
     ORDER BY freed_size DESC, reference"""
 
 SELECT_GONE = """

@@ -388,3 +388,22 @@ def test_what_has_no_tag_is_counted_and_what_it_costs(
     assert (
         "1 manifest without a tag: 1 that nothing needs, with 30 B of their own" in out
     )
+
+
+def test_a_manifest_that_lost_its_tag_last_night_is_unused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the two lines of the tag, only the last one names something."""
+    old = one("team/app", "b", layer("3", 30))
+    new = replace(one("team/app", "c"), audited_at="2026-11-25T02:00:00Z")
+    lost = replace(
+        old, reference=f"r.example.com/team/app@{old.digest}", tag=None, untagged=True,
+        audited_at=new.audited_at,
+    )  # fmt: skip
+    nights = [
+        write_report(tmp_path / "1.jsonl", [old]),
+        write_report(tmp_path / "2.jsonl", [new, lost]),
+    ]
+    totals = json.loads(run_layers(capsys, *nights, "--format", "jsonl")[-1])
+    assert (totals["untagged"], totals["untagged_unused"]) == (1, 1)
+    assert totals["untagged_size"] == 30

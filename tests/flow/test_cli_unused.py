@@ -15,7 +15,14 @@ from auditor.analysis import history
 from auditor.cli.main import run
 from auditor.errors import FailureKind, Stage
 from auditor.input.lists import read_list_file
-from auditor.model import FailureRecord, ImageRecord, Record, Source
+from auditor.model import (
+    Alternative,
+    ChildManifest,
+    FailureRecord,
+    ImageRecord,
+    Record,
+    Source,
+)
 from tests.manifests import digest
 from tests.records import REFUSED, failure, image, layer, platform
 from tests.reports import write_report
@@ -315,3 +322,56 @@ def test_the_last_line_of_a_reference_counts(reports: Reports) -> None:
     rows = [row for row in reports.rows() if row["kind"] == "unused"]
     # Without the layer that it had before; the other one is used.
     assert [(row["digest"], row["freed_size"]) for row in rows] == [(digest("4"), 10)]
+
+
+def test_layers_of_unknown_size_free_no_bytes(reports: Reports) -> None:
+    parts = (platform("2", layers=(layer("2", None),)),)
+    reports.write(
+        "registry.jsonl", one("app:1", "1"), one("app:2", "2", platforms=parts)
+    )
+    (row,) = [row for row in reports.rows() if row["kind"] == "unused"]
+    assert row["freed_size"] == 0
+    assert "1 layer of unknown size" in reports.run()
+
+
+def test_what_a_used_image_has_in_another_compression_is_not_freed(
+    reports: Reports,
+) -> None:
+    other = Alternative(
+        digest=digest("7"), media_type=None, config_digest=None, size=10,
+        layers=(layer("2", 10), layer("3", 10)), layer_traits=(),
+    )  # fmt: skip
+    parts = (replace(platform("1", layers=(layer("1"),)), alternatives=(other,)),)
+    reports.write(
+        "registry.jsonl", one("app:1", "1", platforms=parts), one("web:2", "2")
+    )
+    (row,) = [row for row in reports.rows() if row["kind"] == "unused"]
+    assert (row["repository"], row["freed_size"]) == ("web", 1000)  # not layer 2
+
+
+def test_a_platform_that_a_used_index_only_names_keeps_its_layers(
+    reports: Reports,
+) -> None:
+    """The audit of the used index had `--platform`, the other one had not."""
+    child = ChildManifest(digest=digest("a"), media_type=None, size=1)
+    used = one("app:1", "1", "b", other_children=(child,), platforms_left_out=1)
+    reports.write("registry.jsonl", used, one("app:2", "2", "a", "b"))
+    assert reports.names("unused") == ["app:2"]
+    (row,) = [row for row in reports.rows() if row["kind"] == "unused"]
+    assert row["freed_size"] == 0
+
+
+def test_a_child_that_the_registry_lacks_can_be_gone(reports: Reports) -> None:
+    """The index lists it, and the registry answers 404."""
+    sparse = one("app:1", "1", platforms=(
+        platform("a", layers=(layer("1"),)),
+        platform("b", layers=None, config_digest=None),
+    ))  # fmt: skip
+    reports.write("registry.jsonl", sparse)
+    runs = [
+        lost(f"app@{digest(digit)}", FailureKind.NOT_FOUND, tag=None,
+             repository="app", digest=digest(digit))
+        for digit in "ab"
+    ]  # fmt: skip
+    reports.write("run.jsonl", *runs)
+    assert reports.names("gone") == [f"app@{digest('b')}"]

@@ -21,13 +21,13 @@ from auditor.analysis.check.findings import Findings
 from auditor.analysis.check.newer_platforms import create_newer_platforms
 from auditor.analysis.check.package_outcomes import create_package_outcomes
 from auditor.analysis.check.policy import Policy, PolicySection, Rule, Subject
+from auditor.analysis.completeness import check_not_empty
 from auditor.analysis.end_of_life import create_end_of_life
 from auditor.analysis.package_uses import PackageCondition
 from auditor.analysis.pinned_bases import resolve_pinned_bases
 from auditor.analysis.platform_sql import platform_name
 from auditor.analysis.reports import (
     add_reports,
-    check_not_empty,
     creation_time,
     keep_last_lines,
     open_reports,

@@ -31,16 +31,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from auditor.analysis.reports import (
-    creation_time,
-    foreign_layers,
-    keep_last_lines,
-    last_lines,
-)
-from auditor.analysis.untagged_sql import HAS_UNNAMED_CHILDREN, INCOMPLETE
-from auditor.model import SCHEMA1_TYPES
-from auditor.oci.attachments import DIGEST_TAG
-from auditor.oci.descriptor import INDEX_TYPES
+from auditor.analysis.completeness import UNEXAMINED
+from auditor.analysis.manifest_graph import MANIFESTS, RELATIONS, content_tables
+from auditor.analysis.reports import creation_time, keep_last_lines
 
 if TYPE_CHECKING:
     import duckdb
@@ -63,19 +56,11 @@ def load_inventory(
     scope = "registry"
     if storage is StorageScope.REPOSITORY:
         scope = "registry || '/' || repository"
-    for statement in _TABLES:
+    for statement in (*_GRAPH, *content_tables("report.lines"), *_BLOBS):
         connection.execute(statement.replace("$scope", scope))
 
 
-def digest_of_tag(tag: str) -> str:
-    """SQL: the digest that a digest tag is named after; NULL for other tags."""
-    return f"""CASE WHEN regexp_full_match({tag}, '{DIGEST_TAG}')
-         THEN replace(regexp_extract({tag}, '^[^.]*'), '-', ':') END"""
-
-
 # -- SQL --
-
-_INDEXES = ", ".join(f"'{name}'" for name in sorted(INDEX_TYPES))
 
 
 def _utc(time: str) -> str:
@@ -88,105 +73,27 @@ _LINES = f"""
            CASE WHEN NOT contains(reference, '@') THEN tag END AS tag,
            kind, content, digest, media_type, subject,
            coalesce(untagged, false) AS untagged,
-           signed IS NULL OR has_sbom IS NULL OR has_provenance IS NULL OR {INCOMPLETE}
-             AS unexamined,
+           {UNEXAMINED} AS unexamined,
            stage, failure, status, audited_at, {_utc("audited_at")} AS audited,
            {_utc("pushed_at")} AS pushed, {_utc("pulled_at")} AS pulled,
            list_max([{creation_time("p")} FOR p IN platforms]) AS created,
-           list_concat(
-               [p.digest FOR p IN platforms IF p.layers IS NOT NULL],
-               flatten([[x.digest FOR x IN p.alternatives] FOR p IN platforms]))
-             AS manifests
+           CASE WHEN kind = 'image' THEN {RELATIONS} END AS relations,
+           [{{'digest': a.digest, 'tag': a.tag, 'blobs': a.blobs}} FOR a IN attachments
+            IF a.tag IS NOT NULL OR a.blobs IS NOT NULL] AS attachments,
+           {MANIFESTS} AS manifests
     FROM report.lines"""
 
-_PRESENT = f"""(p.layers IS NOT NULL OR p.config_digest IS NOT NULL
-                OR coalesce(starts_with(p.media_type, '{SCHEMA1_TYPES}'), false))"""
-
-
-# `known`: all blobs of the child are known; `attached`: it is an attachment.
-def _relation(
-    parent: str,
-    child: str,
-    role: str,
-    size: str,
-    known: str,
-    *,
-    attached: bool = False,
-) -> str:
-    return (
-        f"{{'parent': {parent}, 'child': {child}, 'role': '{role}',"
-        f" 'size': {size}, 'known': {known}, 'attached': {attached}}}"
-    )
-
-
-_IS_INDEX = f"coalesce({{}}media_type IN ({_INDEXES}), false)"
-_SELF = _relation(
-    *("digest", "digest", "self", "manifest_size"),
-    f"{_IS_INDEX.format('')} AND NOT {HAS_UNNAMED_CHILDREN}",
-)
-_PLATFORM = _relation(
-    "digest", "p.digest", "child", "p.manifest_size", "p.layers IS NOT NULL"
-)
-_ALTERNATIVE = _relation("digest", "x.digest", "child", "x.manifest_size", "true")
-_OTHER = _relation("digest", "c.digest", "nested", "c.size", _IS_INDEX.format("c."))
-_LISTED = _relation(
-    *("digest", "a.digest", "child", "a.size", "a.blobs IS NOT NULL"), attached=True
-)
-_ATTACHED = _relation(
-    *("coalesce(a.subject, digest)", "a.digest", "referrer", "a.size"),
-    "a.blobs IS NOT NULL",
-    attached=True,
-)
-_TAGGED = _relation(
-    *("coalesce(a.subject, digest)", "a.digest", "tagged", "a.size"),
-    "a.blobs IS NOT NULL",
-    attached=True,
-)
-_SUBJECT = _relation("subject", "digest", "subject", "NULL", "false", attached=True)
-
-# What each record says about manifests. In reports of earlier versions it is not known
-# whether an index lists an attachment: then it counts as both.
-_RELATIONS = f"""
-    list_concat(
-        [{_SELF}],
-        [{_PLATFORM} FOR p IN platforms IF {_PRESENT}],
-        flatten([[{_ALTERNATIVE} FOR x IN p.alternatives] FOR p IN platforms]),
-        [{_OTHER} FOR c IN other_children],
-        [{_LISTED} FOR a IN attachments IF coalesce(a.in_index, true)],
-        [{_ATTACHED} FOR a IN attachments
-         IF NOT coalesce(a.in_index, false) AND a.tag IS NULL],
-        [{_TAGGED} FOR a IN attachments IF a.tag IS NOT NULL],
-        CASE WHEN subject IS NULL THEN [] ELSE [{_SUBJECT}] END)"""
-
-
-# A manifest as a structure of its blobs; alternatives and attachments have the same.
-def _content(of: str) -> str:
-    foreign = foreign_layers(f"{of}.layers", "warnings")
-    return (
-        f"{{'manifest': {of}.digest, 'config': {of}.config_digest,"
-        f" 'config_size': {of}.config_size, 'layers': {of}.layers,"
-        f" 'foreign': {foreign}}}"
-    )
-
-
-_CONTENTS = f"""
-    list_concat(
-        [{_content("p")} FOR p IN platforms IF p.layers IS NOT NULL],
-        flatten([[{_content("x")} FOR x IN p.alternatives] FOR p IN platforms]))"""
-
-_TABLES = (
-    # Without the lines that a later one replaces.
-    f"""CREATE VIEW record AS
-        FROM ({last_lines("report.lines", "line")}) WHERE kind = 'image'""",
-    f"""CREATE TABLE relation AS
-        SELECT DISTINCT registry, repository, r.parent, r.child, r.role, r.size,
-               r.known, r.attached
-        FROM (SELECT registry, repository, unnest({_RELATIONS}) AS r FROM record)""",
+_GRAPH = (
+    """CREATE TABLE relation AS
+       SELECT DISTINCT registry, repository, r.parent, r.child, r.role, r.size,
+              r.known, r.present, r.attached
+       FROM (SELECT registry, repository, unnest(relations) AS r FROM line)""",
     """CREATE TABLE attached AS
        SELECT DISTINCT registry, repository, a.digest AS digest, a.tag AS tag,
               a.blobs AS blobs
-       FROM (SELECT registry, repository, unnest(attachments) AS a FROM record)
-       WHERE a.tag IS NOT NULL OR a.blobs IS NOT NULL""",
+       FROM (SELECT registry, repository, unnest(attachments) AS a FROM line)""",
+    "ALTER TABLE line DROP COLUMN relations",
+    "ALTER TABLE line DROP COLUMN attachments",
     """CREATE TABLE nested AS
        SELECT DISTINCT registry, repository, child AS digest
        FROM relation WHERE role = 'nested' AND known
@@ -195,7 +102,8 @@ _TABLES = (
     " SELECT DISTINCT registry FROM relation WHERE role = 'referrer'",
     """CREATE TABLE node AS
        SELECT row_number() OVER () AS id, registry, repository, digest, $scope AS scope
-       FROM (SELECT DISTINCT registry, repository, child AS digest FROM relation)""",
+       FROM (SELECT DISTINCT registry, repository, child AS digest FROM relation
+             WHERE present)""",
     """CREATE TABLE tag AS
        SELECT id, reference, tag
        FROM line JOIN node USING (registry, repository, digest)
@@ -212,32 +120,20 @@ _TABLES = (
                  AND child.repository = relation.repository
                  AND child.digest = relation.child
        WHERE parent.id <> child.id""",
-    # The blobs of a manifest are taken from one line.
-    """CREATE TABLE content_source AS
-       SELECT manifest, reference
-       FROM (SELECT manifest, min(line.rowid) AS id
-             FROM (SELECT rowid, unnest(manifests) AS manifest FROM line) AS line
-             GROUP BY manifest)
-            JOIN line ON line.rowid = id""",
-    f"""CREATE TABLE content AS
-        SELECT c.manifest AS manifest, c.config AS config,
-               c.config_size AS config_size,
-               [l.digest FOR l IN c.layers IF NOT list_contains(c.foreign, l.digest)]
-                 AS layers,
-               [l.size FOR l IN c.layers IF NOT list_contains(c.foreign, l.digest)]
-                 AS sizes
-        FROM (SELECT reference, unnest({_CONTENTS}) AS c FROM record) AS image
-             SEMI JOIN content_source ON content_source.manifest = c.manifest
-                       AND content_source.reference = image.reference""",
+)
+
+_BLOBS = (
     # What an index lists is kept as a blob even if its manifest was deleted:
     # distribution marks all that a manifest refers to (its garbagecollect.go).
     """CREATE TABLE manifest_blob AS
        SELECT DISTINCT manifest, blob
        FROM (SELECT digest AS manifest, digest AS blob FROM node
              UNION ALL SELECT parent, child FROM relation
-                       WHERE role IN ('child', 'nested')
+                       WHERE present AND role IN ('child', 'nested')
              UNION ALL SELECT manifest, config FROM content WHERE config IS NOT NULL
-             UNION ALL SELECT manifest, unnest(layers) FROM content
+             UNION ALL SELECT manifest, unnest([one FOR one IN layers
+                                IF NOT list_contains(foreign_layers, one)])
+                       FROM content
              UNION ALL SELECT digest, b.digest
                        FROM (SELECT digest, unnest(blobs) AS b FROM attached))""",
     # If manifests disagree on the size of a blob, the largest counts.

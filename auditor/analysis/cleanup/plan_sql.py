@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from auditor.analysis.cleanup.inventory import digest_of_tag
-from auditor.analysis.listing_sql import MATCHES_NOTHING, NOT_THERE
+from auditor.analysis.completeness import NOT_AUDITED, NOT_THERE
+from auditor.analysis.manifest_graph import digest_of_tag
 
 # The sizes in hostile descriptors can add up to more than 64 bits.
 MAX_BYTES = 2**63 - 1
@@ -222,13 +222,10 @@ PLAN_TABLES = (
              LEFT JOIN freed USING (registry, repository)""",
 )
 
-# What may need manifests of the report: a line of a list that could not be read has no
-# registry, a tag that vanished during the audit is certainly not there.
-FAILED = f"""
-    kind = 'failure' AND failure <> 'vanished' AND NOT {MATCHES_NOTHING}"""
+# What may need manifests of the report.
 _FAILED = f"""
     (FROM line
-     WHERE {FAILED}
+     WHERE {NOT_AUDITED}
            AND (registry IS NULL
                 OR registry IN (SELECT registry FROM doomed JOIN node USING (id))))"""
 

@@ -14,8 +14,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from auditor.analysis.cleanup.plan import rehearsed
-from auditor.analysis.cleanup.plan_sql import FAILED, RUNNING_UNKNOWN
+from auditor.analysis.cleanup.plan_sql import RUNNING_UNKNOWN
 from auditor.analysis.cleanup.rehearsal import Semantics, add_needed
+from auditor.analysis.completeness import NOT_AUDITED
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
@@ -170,7 +171,7 @@ _TOTALS = f"""
            (SELECT count(*) FROM protected_digest) AS digests,
            (SELECT count(*) FROM node ANTI JOIN needed USING (id)) AS unprotected,
            (SELECT count(*) FROM line
-            WHERE {FAILED}) AS failures,
+            WHERE {NOT_AUDITED}) AS failures,
            (SELECT count(*) FROM line
             WHERE kind = 'image' AND content = 'image' AND unexamined) AS unexamined,
            {RUNNING_UNKNOWN} AS running_unknown,

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from auditor.analysis.cleanup.inventory import digest_of_tag
+from auditor.analysis.manifest_graph import digest_of_tag
 from auditor.analysis.query import checked_select, query_errors
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from hypothesis import given
@@ -98,8 +99,10 @@ def reports(draw: st.DrawFn) -> list[Record]:
                     left_out=draw(st.sampled_from([False] * 9 + [True])),
                 )
             )
-    for place in draw(st.lists(st.sampled_from([*REPOSITORIES, "team/*"]), max_size=1)):
-        kind = draw(st.sampled_from([FailureKind.DENIED, FailureKind.VANISHED]))
+    places = [*REPOSITORIES, "team/*", "team/b*", "other/**"]
+    for place in draw(st.lists(st.sampled_from(places), max_size=1)):
+        kinds = [FailureKind.DENIED, FailureKind.VANISHED, FailureKind.NOT_FOUND]
+        kind = draw(st.sampled_from(kinds))
         found.append(failure(repository=place, failure=kind))
     return draw(st.permutations(found))
 
@@ -120,8 +123,9 @@ def expected(found: Sequence[Record]) -> dict[str, bool | None]:
             needed |= more
         has_gap = any(one.warnings for one in here) or any(
             isinstance(one, FailureRecord)
-            and one.failure is not FailureKind.VANISHED
-            and one.repository in {repository, "team/*"}
+            and one.failure is FailureKind.DENIED
+            and one.repository is not None
+            and fnmatchcase(repository, one.repository)
             for one in found
         )
         for one in here:

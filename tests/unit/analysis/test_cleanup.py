@@ -553,6 +553,38 @@ def test_a_report_without_an_end_is_refused(
     assert "the report of an audit that did not come to its end" in err[0]
 
 
+def test_a_child_that_was_missing_when_its_index_was_read_is_protected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was there a moment later, in a listing of manifests without a tag."""
+    made = Store()
+    app = made.manifests["team/app"]
+    app["a"] = Made("a", 100, (("layer", 1000),))
+    app["x"] = Made("x", 50, children=("a",))
+    made.tags = {("team/app", "1"): "x"}
+    (index,) = records(made)
+    (child,) = index.platforms
+    missing = replace(
+        child, layers=None, config_digest=None, size=None, manifest_size=None
+    )
+    late = image(
+        reference=f"{APP}@{child.digest}", registry=HOST, repository="team/app",
+        tag=None, untagged=True, digest=child.digest, platforms=(child,),
+    )  # fmt: skip
+    early = replace(index, platforms=(missing,))
+    report = write_report(tmp_path / "report.jsonl", [early, late])
+    _, found, totals = rows(capsys, "protect", report)
+    assert {(row["digest"], row["role"]) for row in found} == {
+        (index.digest, "tag"),
+        (child.digest, "child"),
+    }
+    assert totals["unprotected"] == 0
+    # A manifest that no other record has is not there.
+    report = write_report(tmp_path / "report.jsonl", [early])
+    _, found, _ = rows(capsys, "protect", report)
+    assert [row["digest"] for row in found] == [index.digest]
+
+
 # -- patterns --
 
 _COMPONENT = st.text(alphabet="ab-", min_size=1, max_size=3)
