@@ -90,7 +90,7 @@ def export(
     files = [output / f"{name}.{target}" for name in tables] if in_folder else [output]
     # The views of SBOMs read `images`.
     views = {"images", *SELECTS.keys() & set(tables)}
-    with open_reports(reports, views=views) as connection:
+    with open_reports(reports, views=views, unfinished=True) as connection:
         check_not_empty(connection, "there is nothing to export")
         if sboms:
             several = len(report_paths(reports)) > 1

@@ -254,7 +254,7 @@ def run_query(
     views, or that is not valid.
     """
     files = report_paths(paths)
-    with open_reports(files, views=()) as connection:
+    with open_reports(files, views=(), unfinished=True) as connection:
         with query_errors(sql):
             select, names = checked_select(connection, sql)
         # Another name can be a mistake, which DuckDB explains with a similar one.
@@ -288,7 +288,7 @@ def view_columns(
     """
     found = []
     files = report_paths(paths)
-    with open_reports(files) as connection:
+    with open_reports(files, unfinished=True) as connection:
         views = dict(VIEW_HELP)
         if _add_sboms(connection, files, sboms):
             views |= SBOM_VIEW_HELP

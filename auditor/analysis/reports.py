@@ -27,6 +27,7 @@ from typing import Any
 
 import duckdb
 
+from auditor.analysis.completeness import check_whole
 from auditor.analysis.duckdb_connection import quoted, work_database
 from auditor.analysis.platform_sql import normalized_names, platform_name
 from auditor.analysis.untagged_sql import IMAGES_OF_LINES, unused_untagged
@@ -46,19 +47,27 @@ MAX_ERROR_CHARS = 400
 
 @contextmanager
 def open_reports(
-    paths: Sequence[str], *, schema: str = "main", views: Collection[str] | None = None
+    paths: Sequence[str],
+    *,
+    schema: str = "main",
+    views: Collection[str] | None = None,
+    unfinished: bool = False,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection with the views of reports, given as files or globs.
 
     `views` are those that are read besides `lines`, by default all of them: DuckDB
     needs 10 ms to create one. Those that they read are created, too.
+    `unfinished`: the report of an audit that did not come to its end is accepted, for
+    what is no question about all of it.
 
     Temporary data is in a folder that is removed at the end. Raises `UsageError` for a
     file that is missing, is not a report, or turns out to be damaged while the views
     are read inside the `with`.
     """
     with work_database() as connection, reading_reports():
-        add_reports(connection, paths, schema=schema, views=views)
+        add_reports(
+            connection, paths, schema=schema, views=views, unfinished=unfinished
+        )
         yield connection
 
 
@@ -68,14 +77,18 @@ def add_reports(
     *,
     schema: str,
     views: Collection[str] | None = None,
+    unfinished: bool = False,
 ) -> None:
     """Create the views of reports in a schema of the connection, and `USE` it.
 
-    `views` are as in `open_reports`.
+    `views` and `unfinished` are as in `open_reports`.
 
     Raises `UsageError` for a missing file, or a file that is not a report.
     """
-    patterns = [duckdb_pattern(file) for file in report_paths(paths)]
+    files = report_paths(paths)
+    if not unfinished:
+        check_whole(files)
+    patterns = [duckdb_pattern(file) for file in files]
     with reading_reports():
         _create_lines(connection, patterns, schema)
         add_views(connection, views, with_report=len(patterns) > 1)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditor.analysis import unused_sql as sql
-from auditor.analysis.completeness import check_not_empty, check_whole
+from auditor.analysis.completeness import check_not_empty
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
 from auditor.analysis.reports import (
     add_reports,
@@ -162,7 +162,6 @@ def find_unused(
     unless `allow_incomplete` is set.
     """
     reports, histories = _running_sources(running)
-    check_whole([*report_paths(registry), *reports])
     with open_reports(registry, schema="registry_report", views=()) as connection:
         check_not_empty(connection, "--registry has no references")
         connection.execute("USE main")

@@ -32,7 +32,7 @@ from auditor.analysis.cleanup.selection import (
     reference_query,
     select,
 )
-from auditor.analysis.completeness import check_not_empty, check_whole
+from auditor.analysis.completeness import check_not_empty
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
 from auditor.analysis.query import lock_reports
 from auditor.analysis.reports import (
@@ -405,7 +405,6 @@ def rehearsed(
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection with the tables of inventory, selection and rehearsal."""
     files, running_files = report_paths(paths), report_paths(running)
-    check_whole([*files, *running_files])
     queries = selection.queries if selection else ()
     views = None if queries else ()
     with open_reports(files, schema="report", views=views) as connection:

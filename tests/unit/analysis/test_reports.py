@@ -446,6 +446,41 @@ def test_every_command_reads_a_report_of_the_first_version(
         assert (run(arguments), capsys.readouterr().err) == (code, "")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["diff", "{whole}", "{partial}"], 2),
+        (["diff", "{partial}", "{whole}"], 2),
+        (["layers", "{partial}"], 2),
+        (["layers", "{partial}", "--digest", "sha256:" + "a" * 64], 2),
+        (["check", "{partial}", "--policy", "{policy}"], 2),
+        (["bases", "{partial}"], 2),
+        (["packages", "{partial}", "openssl", "--sbom", "{whole}"], 2),
+        (["html", "{partial}", "-o", "{folder}/page.html"], 2),
+        (["history", "add", "{folder}/kept", "{partial}"], 2),
+        (["query", "{partial}", "select count(*) from images"], 0),
+        (["export", "{partial}", "--to", "csv", "-o", "{folder}/out"], 0),
+    ],
+)
+def test_a_question_about_all_needs_a_report_with_an_end(
+    arguments: list[str],
+    code: int,
+    put: Callable[..., str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What an unfinished report lacks looks removed, or like what no image has."""
+    names = {
+        "whole": put(REPORT, "whole.jsonl"),
+        "partial": put(REPORT, "report.jsonl.partial"),
+        "policy": put(b"[rules.all]\nforbid_root = true\n", "policy.toml"),
+        "folder": str(tmp_path),
+    }
+    assert run([argument.format(**names) for argument in arguments]) == code
+    error = capsys.readouterr().err
+    assert ("did not come to its end; finish it with --resume" in error) == (code == 2)
+
+
 _HEX = "a" * 64
 
 
