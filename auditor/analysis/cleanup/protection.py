@@ -121,6 +121,7 @@ def open_protection(
             "SELECT id FROM after UNION SELECT id FROM running_node",
         )
         connection.execute(_PROTECTED)
+        connection.execute(_RUNNING_WITHOUT_A_LINE)
         if blobs:
             connection.execute(_BLOBS)
         yield Protection(connection, blobs=blobs)
@@ -154,6 +155,16 @@ _PROTECTED = """
             LEFT JOIN (FROM above WHERE role = 'child') AS lists USING (id)
             LEFT JOIN (FROM above WHERE role = 'referrer') AS subjects USING (id)"""
 
+# What runs by a tag that has moved since: only its own audit knows that it is there.
+_RUNNING_WITHOUT_A_LINE = """
+    INSERT INTO protected_digest
+    SELECT registry, repository, digest, 'running', min(reference),
+           count(DISTINCT reference) - 1
+    FROM running_image ANTI JOIN node USING (registry, repository, digest)
+    WHERE digest IS NOT NULL AND NOT is_absent
+          AND registry IN (SELECT registry FROM node)
+    GROUP BY registry, repository, digest"""
+
 _BLOBS = """
     INSERT INTO protected_digest
     SELECT registry, repository, blob,
@@ -175,5 +186,6 @@ _TOTALS = f"""
            (SELECT count(*) FROM line
             WHERE kind = 'image' AND content = 'image' AND unexamined) AS unexamined,
            {RUNNING_UNKNOWN} AS running_unknown,
-           (SELECT count(*) FROM needed JOIN node USING (id)
-                                 ANTI JOIN known_manifest USING (digest)) AS unread"""
+           (SELECT count(*) FROM protected_digest
+                                 ANTI JOIN known_manifest USING (digest)
+            WHERE role NOT IN ('config', 'layer')) AS unread"""

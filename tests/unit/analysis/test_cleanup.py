@@ -434,6 +434,32 @@ def test_what_runs_and_is_garbage_or_unknown_is_a_danger(
     assert (totals["running_unknown"], totals["failures"], code) == (2, 0, 1)
 
 
+def test_what_runs_by_a_tag_that_has_moved_is_protected(
+    report: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The report does not have its digest any more, and the registry does."""
+    made = Store()
+    made.manifests["team/app"]["old"] = Made("old", 9, (("config old", 2),))
+    made.tags = {("team/app", "1"): "old"}
+    (moved,) = records(made)
+    here = replace(moved, reference=f"{APP}@{moved.digest}", tag=None)
+    gone = failure(
+        reference=f"{APP}@{digest('gone')}", registry=HOST, repository="team/app",
+        tag=None, digest=digest("gone"),
+    )  # fmt: skip
+    elsewhere = replace(here, registry="m.example.com", reference="m.example.com/c:1")
+    runs = write_report(tmp_path / "runs.jsonl", [here, gone, elsewhere])
+    _, before, _ = rows(capsys, "protect", report)
+    _, found, totals = rows(capsys, "protect", report, "--running", runs)
+    (added,) = (row for row in found if row not in before)
+    assert (added["digest"], added["role"]) == (moved.digest, "running")
+    assert (added["needed_by"], added["repository"]) == (here.reference, "team/app")
+    assert totals["digests"] == len(before) + 1
+    # Its blobs are not in the report of the registry.
+    code, _, totals = rows(capsys, "protect", report, "--running", runs, "--blobs")
+    assert (totals["unread"], code) == (1, 1)
+
+
 def test_a_subject_keeps_its_attachment_only_where_the_referrers_api_is(
     tmp_path: Path,
 ) -> None:
