@@ -71,15 +71,24 @@ PLAN_TABLES = (
               own.name IS NOT NULL AS has_tag, above.name IS NOT NULL AS has_parent
        FROM after JOIN node USING (id) LEFT JOIN own USING (id)
             LEFT JOIN above USING (id)""",
+    # Of each root the largest blob that stays; few blobs are that of many.
+    """CREATE TABLE top_blob AS
+       WITH kept AS (
+           SELECT root, scope, blob, coalesce(size, 0) AS size
+           FROM family_blob WHERE NOT is_freed)
+       SELECT root, scope, max(blob) AS blob
+       FROM kept JOIN (SELECT root, max(size) AS size FROM kept GROUP BY root)
+                 USING (root, size)
+       GROUP BY root, scope""",
     """CREATE TABLE sharer AS
-       SELECT root, min(name) AS shared_with
-       FROM (SELECT root, max_by(struct_pack(scope := scope, blob := blob),
-                                 row(coalesce(size, 0), blob)) AS top
-             FROM family_blob WHERE NOT is_freed GROUP BY root)
-            JOIN manifest_blob ON manifest_blob.blob = top.blob
-            JOIN node ON node.digest = manifest AND node.scope = top.scope
-            JOIN living_name ON living_name.id = node.id
-       GROUP BY root""",
+       WITH named AS (
+           SELECT top.scope, blob, min(name) AS shared_with
+           FROM (SELECT DISTINCT scope, blob FROM top_blob)
+                     AS top JOIN manifest_blob USING (blob)
+                JOIN node ON node.digest = manifest AND node.scope = top.scope
+                JOIN living_name USING (id)
+           GROUP BY ALL)
+       SELECT root, shared_with FROM top_blob JOIN named USING (scope, blob)""",
     f"""CREATE TABLE sums AS
         WITH users AS (
             SELECT scope, blob, count(*) AS users FROM family_blob GROUP BY ALL)
