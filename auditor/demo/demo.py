@@ -20,7 +20,7 @@ from importlib.resources import files
 import orjson
 from aiohttp import web
 
-from auditor.demo.attached_sboms import sbom_artifact, sbom_attestation
+from auditor.demo.artifact_builder import helm_chart, sbom_artifact, sbom_attestation
 from auditor.demo.demo_registry import DemoContent, DemoRegistry, registry_app
 from auditor.demo.demo_tokens import (
     ANONYMOUS,
@@ -33,7 +33,6 @@ from auditor.demo.image_builder import (
     BuiltImage,
     Family,
     PlacedImage,
-    helm_chart,
     image,
     index,
     layer,

@@ -35,7 +35,6 @@ from auditor.oci.descriptor import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
     OCI_CONFIG,
-    OCI_EMPTY,
     OCI_INDEX,
     OCI_MANIFEST,
     sha256_digest,
@@ -43,9 +42,6 @@ from auditor.oci.descriptor import (
 
 CREATED = "2026-08-05T10:00:00Z"
 IN_TOTO = "application/vnd.in-toto+json"
-HELM_CONFIG = "application/vnd.cncf.helm.config.v1+json"
-HELM_LAYER = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
-SPDX = "application/spdx+json"
 
 
 class Family(Enum):
@@ -194,7 +190,7 @@ def image(
         {
             "config": blob_descriptor(blob),
             "layers": [
-                _descriptor(one.media_type, one.digest, one.size) for one in layers
+                json_descriptor(one.media_type, one.digest, one.size) for one in layers
             ],
         },
         media_type=family.manifest,
@@ -378,73 +374,6 @@ def _attestation_entry(attestation: BuiltImage, child: BuiltImage) -> dict[str, 
     }
 
 
-# -- artifacts -------------------------------------------------------------------
-
-
-def artifact(
-    name: str,
-    *,
-    artifact_type: str = SPDX,
-    layers: Sequence[Layer] | None = None,
-    subject: BuiltManifest | None = None,
-    annotations: Mapping[str, str] | None = None,
-) -> BuiltImage:
-    """An OCI artifact with the empty config, which may refer to a `subject`.
-
-    Without `layers` it gets one of the artifact's type.
-    """
-    if layers is None:
-        layers = [layer(f"artifact {name}", media_type=artifact_type)]
-    return _artifact(
-        json_blob({}, OCI_EMPTY),
-        layers,
-        artifact_type=artifact_type,
-        members={"artifactType": artifact_type},
-        subject=subject,
-        annotations=annotations,
-    )
-
-
-def helm_chart(name: str, version: str = "1.0.0") -> BuiltImage:
-    """A Helm chart, which has a config media type of its own and no `artifactType`."""
-    return _artifact(
-        json_blob({"apiVersion": "v2", "name": name, "version": version}, HELM_CONFIG),
-        [layer(f"chart {name} {version}", media_type=HELM_LAYER)],
-        artifact_type=HELM_CONFIG,
-        members={},
-        annotations={
-            "org.opencontainers.image.title": name,
-            "org.opencontainers.image.version": version,
-        },
-    )
-
-
-def _artifact(
-    config: BuiltBlob,
-    layers: Sequence[Layer],
-    *,
-    artifact_type: str,
-    members: Mapping[str, object],
-    subject: BuiltManifest | None = None,
-    annotations: Mapping[str, str] | None = None,
-) -> BuiltImage:
-    document = {
-        **members,
-        "config": blob_descriptor(config),
-        "layers": [_descriptor(one.media_type, one.digest, one.size) for one in layers],
-    }
-    if subject is not None:
-        document["subject"] = manifest_descriptor(subject)
-    manifest = json_manifest(
-        document,
-        media_type=Family.OCI.manifest,
-        annotations=annotations,
-        artifact_type=artifact_type,
-        subject=subject.digest if subject else None,
-    )
-    return single_image(manifest, layers, None, config=config, source="artifact")
-
-
 # -- layers, manifests, blobs and descriptors -------------------------------------
 
 
@@ -518,17 +447,18 @@ def json_manifest(
 
 def blob_descriptor(blob: BuiltBlob) -> dict[str, Any]:
     """The OCI descriptor of a blob."""
-    return _descriptor(blob.media_type, blob.digest, len(blob.content))
+    return json_descriptor(blob.media_type, blob.digest, len(blob.content))
 
 
 def manifest_descriptor(manifest: BuiltManifest) -> dict[str, Any]:
     """The OCI descriptor of a manifest; its size is that of the payload."""
-    return _descriptor(manifest.media_type, manifest.digest, len(manifest.payload))
+    return json_descriptor(manifest.media_type, manifest.digest, len(manifest.payload))
 
 
-def _descriptor(
+def json_descriptor(
     media_type: str | None, digest: str, size: int | None
 ) -> dict[str, Any]:
+    """The OCI descriptor of content; `size` is bytes."""
     return {"mediaType": media_type, "digest": digest, "size": size}
 
 

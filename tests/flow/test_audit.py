@@ -9,14 +9,13 @@ import orjson
 import pytest
 
 from auditor.config import ImageConfigMode
+from auditor.demo.artifact_builder import artifact, helm_chart
 from auditor.demo.demo_registry import DemoContent
 from auditor.demo.demo_tokens import SigningKey
 from auditor.demo.image_builder import (
     BuiltImage,
     Family,
     ImageContent,
-    artifact,
-    helm_chart,
     image,
     index,
     layer,

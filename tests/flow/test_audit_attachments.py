@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from auditor.config import AttachmentMode, ListerName
+from auditor.demo.artifact_builder import artifact
 from auditor.demo.demo_registry import DemoContent
-from auditor.demo.image_builder import BuiltImage, artifact, image, index
+from auditor.demo.image_builder import BuiltImage, image, index
 from auditor.model import Attachment, AttachmentKind, ImageRecord, WarningCode
 from tests.flow.harness import BY_DIGEST, MANIFESTS, TAGS, Lab, lab
 from tests.support.attached_images import (

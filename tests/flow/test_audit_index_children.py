@@ -8,15 +8,14 @@ from typing import Any
 import pytest
 
 from auditor.config import AttachmentMode, ImageConfigMode
+from auditor.demo.artifact_builder import artifact, helm_chart
 from auditor.demo.demo_registry import DemoContent
 from auditor.demo.image_builder import (
     BuiltImage,
     BuiltManifest,
     Family,
     ImageContent,
-    artifact,
     blob_descriptor,
-    helm_chart,
     image,
     index,
     json_blob,

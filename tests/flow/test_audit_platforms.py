@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from auditor.config import ImageConfigMode
+from auditor.demo.artifact_builder import helm_chart
 from auditor.demo.demo_registry import DemoContent
-from auditor.demo.image_builder import BuiltImage, helm_chart, image, index, layer
+from auditor.demo.image_builder import BuiltImage, image, index, layer
 from auditor.demo.schema1_builder import schema1_image
 from auditor.model import BaseImage, ConfigDetails, LayerTrait, WarningCode
 from tests.flow.harness import BLOBS, BY_DIGEST, Lab, lab

@@ -9,9 +9,10 @@ import jsonschema
 import orjson
 import pytest
 
+from auditor.demo.artifact_builder import helm_chart
 from auditor.demo.demo_registry import DemoContent
 from auditor.demo.demo_tokens import SigningKey
-from auditor.demo.image_builder import BuiltImage, helm_chart, image, index, layer
+from auditor.demo.image_builder import BuiltImage, image, index, layer
 from auditor.demo.schema1_builder import schema1_image
 from auditor.report.shapes import report_schema
 from tests.flow.commands import auditor

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import encode_basic_auth
 
+from auditor.demo.artifact_builder import SPDX, artifact
 from auditor.demo.demo_registry import AccessControl, DemoContent, serve
 from auditor.demo.demo_tokens import (
     ANONYMOUS,
@@ -19,7 +20,7 @@ from auditor.demo.demo_tokens import (
     DemoAccount,
     SigningKey,
 )
-from auditor.demo.image_builder import SPDX, Family, artifact, image, index
+from auditor.demo.image_builder import Family, image, index
 from auditor.demo.schema1_builder import schema1_image
 from auditor.oci.descriptor import SCHEMA1, SIGNED_SCHEMA1
 from tests.support.registry import Basic, Behaviour, registry_app, serve_in_thread

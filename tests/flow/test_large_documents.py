@@ -13,8 +13,9 @@ import pytest
 from auditor.audit.manifest_part import Level
 from auditor.audit.run import AuditRun
 from auditor.config import AttachmentMode
+from auditor.demo.artifact_builder import artifact
 from auditor.demo.demo_registry import DemoContent
-from auditor.demo.image_builder import BuiltImage, artifact, image, index, layer
+from auditor.demo.image_builder import BuiltImage, image, index, layer
 from auditor.model import WarningCode
 from auditor.report.writer import Report
 from auditor.util.lru import Lru

@@ -12,8 +12,9 @@ import orjson
 import pytest
 
 from auditor.config import AttachmentMode, ListerName
+from auditor.demo.artifact_builder import artifact
 from auditor.demo.demo_registry import DemoContent
-from auditor.demo.image_builder import Family, artifact, image, index
+from auditor.demo.image_builder import Family, image, index
 from auditor.errors import FailureKind
 from auditor.model import FailureRecord, ImageRecord, WarningCode
 from auditor.report.listing_stats import ListKind, ListState

@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 
 from auditor.config import AttachmentMode
+from auditor.demo.artifact_builder import artifact, helm_chart
 from auditor.demo.demo_registry import DemoContent
 from auditor.demo.image_builder import (
     BuiltImage,
     Family,
     ImageContent,
-    artifact,
-    helm_chart,
     image,
     json_manifest,
     layer,

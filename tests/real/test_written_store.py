@@ -7,10 +7,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from auditor.demo.artifact_builder import helm_chart
 from auditor.demo.demo import official_images
 from auditor.demo.demo_registry import serve
 from auditor.demo.demo_tokens import DemoAccount
-from auditor.demo.image_builder import Family, PlacedImage, helm_chart, image, index
+from auditor.demo.image_builder import Family, PlacedImage, image, index
 from auditor.demo.schema1_builder import schema1_image
 from auditor.oci.descriptor import SCHEMA1, SIGNED_SCHEMA1
 from tests.real.programs import required

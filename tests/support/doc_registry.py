@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from auditor.demo.artifact_builder import helm_chart
 from auditor.demo.demo_registry import DemoContent, DemoRegistry, registry_app
 from auditor.demo.demo_tokens import (
     ANONYMOUS,
@@ -16,14 +17,7 @@ from auditor.demo.demo_tokens import (
     DemoTokenService,
     SigningKey,
 )
-from auditor.demo.image_builder import (
-    BuiltImage,
-    Family,
-    helm_chart,
-    image,
-    index,
-    layer,
-)
+from auditor.demo.image_builder import BuiltImage, Family, image, index, layer
 from auditor.demo.schema1_builder import schema1_image
 from tests.support.attached_images import cosign_signature, digest_tag
 from tests.support.sbom_images import buildkit_attestation

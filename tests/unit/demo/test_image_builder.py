@@ -11,6 +11,7 @@ from typing import Any
 import jwt
 import pytest
 
+from auditor.demo.artifact_builder import HELM_CONFIG, SPDX, artifact, helm_chart
 from auditor.demo.demo import (
     OFFICIAL,
     demo_images,
@@ -19,13 +20,9 @@ from auditor.demo.demo import (
 )
 from auditor.demo.demo_tokens import SigningKey
 from auditor.demo.image_builder import (
-    HELM_CONFIG,
-    SPDX,
     BuiltImage,
     Family,
     PlacedImage,
-    artifact,
-    helm_chart,
     image,
     index,
     layer,

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from auditor.demo.image_builder import BuiltImage, artifact, helm_chart, image
+from auditor.demo.artifact_builder import artifact, helm_chart
+from auditor.demo.image_builder import BuiltImage, image
 from auditor.demo.schema1_builder import schema1_image
 from auditor.model import Attachment, AttachmentKind
 from auditor.oci.attachments import (

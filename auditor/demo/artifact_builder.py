@@ -1,4 +1,4 @@
-"""SBOMs of the demo's images, attached as BuildKit and as `oras attach` do it.
+"""Builds artifacts, Helm charts, and SBOMs as BuildKit and `oras attach` attach them.
 
     index(children, attestations=[sbom_attestation(child, packages) ...])
     sbom_artifact("team/api", packages, subject=both.root)
@@ -15,17 +15,94 @@ from typing import Any
 
 from auditor.demo.image_builder import (
     IN_TOTO,
-    SPDX,
+    BuiltBlob,
     BuiltImage,
     BuiltManifest,
     Family,
     ImageContent,
-    artifact,
     blob_descriptor,
     json_blob,
+    json_descriptor,
     json_manifest,
+    layer,
+    manifest_descriptor,
+    single_image,
 )
 from auditor.model import Layer
+from auditor.oci.descriptor import OCI_EMPTY
+
+HELM_CONFIG = "application/vnd.cncf.helm.config.v1+json"
+HELM_LAYER = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
+SPDX = "application/spdx+json"
+
+
+def artifact(
+    name: str,
+    *,
+    artifact_type: str = SPDX,
+    layers: Sequence[Layer] | None = None,
+    subject: BuiltManifest | None = None,
+    annotations: Mapping[str, str] | None = None,
+) -> BuiltImage:
+    """An OCI artifact with the empty config, which may refer to a `subject`.
+
+    Without `layers` it gets one of the artifact's type.
+    """
+    if layers is None:
+        layers = [layer(f"artifact {name}", media_type=artifact_type)]
+    return _artifact(
+        json_blob({}, OCI_EMPTY),
+        layers,
+        artifact_type=artifact_type,
+        members={"artifactType": artifact_type},
+        subject=subject,
+        annotations=annotations,
+    )
+
+
+def helm_chart(name: str, version: str = "1.0.0") -> BuiltImage:
+    """A Helm chart, which has a config media type of its own and no `artifactType`."""
+    return _artifact(
+        json_blob({"apiVersion": "v2", "name": name, "version": version}, HELM_CONFIG),
+        [layer(f"chart {name} {version}", media_type=HELM_LAYER)],
+        artifact_type=HELM_CONFIG,
+        members={},
+        annotations={
+            "org.opencontainers.image.title": name,
+            "org.opencontainers.image.version": version,
+        },
+    )
+
+
+def _artifact(
+    config: BuiltBlob,
+    layers: Sequence[Layer],
+    *,
+    artifact_type: str,
+    members: Mapping[str, object],
+    subject: BuiltManifest | None = None,
+    annotations: Mapping[str, str] | None = None,
+) -> BuiltImage:
+    document = {
+        **members,
+        "config": blob_descriptor(config),
+        "layers": [
+            json_descriptor(one.media_type, one.digest, one.size) for one in layers
+        ],
+    }
+    if subject is not None:
+        document["subject"] = manifest_descriptor(subject)
+    manifest = json_manifest(
+        document,
+        media_type=Family.OCI.manifest,
+        annotations=annotations,
+        artifact_type=artifact_type,
+        subject=subject.digest if subject else None,
+    )
+    return single_image(manifest, layers, None, config=config, source="artifact")
+
+
+# -- SBOMs -----------------------------------------------------------------------------
 
 _SPDX_PREDICATE = "https://spdx.dev/Document"
 
