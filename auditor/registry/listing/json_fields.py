@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.oci.descriptor import is_digest
 from auditor.oci.encoding import parse_json
-from auditor.registry.listing.interface import Entry, ParsedPage
+from auditor.registry.listing.interface import Entry, ListedTag, ParsedPage
 from auditor.util.text import safe_text
 from auditor.wire.response import Response, next_page, same_origin_page
 
@@ -99,6 +99,43 @@ def parse_page(
         next_url=next_url,
         unreadable=len(values) - len(parsed),
         total=total,
+    )
+
+
+def manifests_page(
+    entries: Sequence[Any],
+    key: str,
+    names: Callable[[dict[str, Any]], list[Any]],
+    listed: Callable[[str, str, dict[str, Any]], ListedTag],
+    *,
+    next_url: str | Failure | None,
+    untagged: bool,
+) -> ParsedPage[ListedTag]:
+    """A page of manifests, each with its digest at `key` and the tags that name it.
+
+    `names` returns the tags of an entry; `listed` gets a tag, the digest and the entry.
+    With `untagged`, an entry without tags is listed by its digest.
+    """
+    tags: list[ListedTag] = []
+    digests: list[str] = []
+    unreadable = 0
+    for entry in objects_of(entries):
+        found = digest(entry, key)
+        if found is None:
+            unreadable += 1
+            continue
+        digests.append(found)
+        for name in names(entry) or ([found] if untagged else []):
+            if isinstance(name, str):
+                tags.append(listed(name, found, entry))
+            else:
+                unreadable += 1
+    return ParsedPage(
+        entries=tags,
+        next_url=next_url,
+        unreadable=unreadable,
+        counted=digests,
+        has_untagged=untagged,
     )
 
 

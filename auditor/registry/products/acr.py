@@ -63,27 +63,13 @@ class AzureRegistry(Product):
 
         A manifest without a tag has no `tags`. The children of indexes are among them.
         """
-        tags: list[ListedTag] = []
-        digests: list[str] = []
-        unreadable = 0
-        entries = fields.entries_of(fields.document_of(response), "manifests")
-        for manifest in fields.objects_of(entries):
-            digest = fields.digest(manifest, "digest")
-            if digest is None:
-                unreadable += 1
-                continue
-            digests.append(digest)
-            for name in fields.array(manifest, "tags") or [digest]:
-                if isinstance(name, str):
-                    tags.append(_manifest_tag(name, digest, manifest))
-                else:
-                    unreadable += 1
-        return ParsedPage(
-            entries=tags,
+        return fields.manifests_page(
+            fields.entries_of(fields.document_of(response), "manifests"),
+            "digest",
+            lambda manifest: fields.array(manifest, "tags"),
+            _manifest_tag,
             next_url=fields.linked_page(response),
-            unreadable=unreadable,
-            counted=digests,
-            has_untagged=True,
+            untagged=True,
         )
 
 

@@ -76,33 +76,23 @@ class GitHub(Product):
 
 
 def _parse_versions(response: Response, *, untagged: bool) -> ParsedPage[ListedTag]:
-    tags: list[ListedTag] = []
-    versions: list[str] = []
-    unreadable = 0
-    entries = fields.entries_of(fields.document_of(response))
-    for version in fields.objects_of(entries):
-        digest = fields.digest(version, "name")
-        if digest is None:
-            unreadable += 1
-            continue
-        versions.append(digest)
-        container = fields.mapping(fields.mapping(version, "metadata"), "container")
-        pushed = fields.time(version, "updated_at")
-        names = fields.array(container, "tags")
-        if untagged and not names:
-            names = [digest]
-        for name in names:
-            if isinstance(name, str):
-                tags.append(ListedTag(name, digest=digest, pushed=pushed))
-            else:
-                unreadable += 1
-    return ParsedPage(
-        entries=tags,
+    return fields.manifests_page(
+        fields.entries_of(fields.document_of(response)),
+        "name",
+        _tags_of,
+        _tag,
         next_url=fields.linked_page(response),
-        unreadable=unreadable,
-        counted=versions,
-        has_untagged=untagged,
+        untagged=untagged,
     )
+
+
+def _tags_of(version: dict[str, Any]) -> list[Any]:
+    container = fields.mapping(fields.mapping(version, "metadata"), "container")
+    return fields.array(container, "tags")
+
+
+def _tag(name: str, digest: str, version: dict[str, Any]) -> ListedTag:
+    return ListedTag(name, digest=digest, pushed=fields.time(version, "updated_at"))
 
 
 def _packages(kind: str, prefix: str, size: int) -> str:
