@@ -44,8 +44,7 @@ from auditor.registry.transport.tls import (
 )
 from auditor.registry.transport.transport import ALLOW_REGISTRY, Transport
 from auditor.util.clock import Clock
-from auditor.util.known_secrets import KnownSecrets
-from auditor.util.secret import Secret
+from auditor.util.secret import KnownSecrets, Secret
 from auditor.wire.cloud_hosts import cloud_of_url
 from auditor.wire.host_concurrency import HostConcurrency
 from auditor.wire.proxy import InvalidProxy, proxies_from_environment

@@ -2,8 +2,8 @@
 
 Text and secrets: `text` formats text for people (terminal-safe, sizes, counts,
 durations), `secret` holds a password or token that does not print itself and masks
-credentials in other sentences, `known_secrets` masks the secrets of a run by their
-value, `time_span` reads `30d` or a date.
+credentials in other sentences, by their form or the secrets of a run by their value,
+`time_span` reads `30d` or a date.
 
 Concurrency: `tasks` merges concurrent requests for the same thing, maps a function over
 items with bounded concurrency, limits concurrent requests to a host, and calls blocking

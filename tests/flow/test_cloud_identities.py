@@ -21,8 +21,7 @@ from auditor.errors import Failure, FailureKind
 from auditor.registry.auth.clouds import aws_identity
 from auditor.registry.auth.clouds.cloud_logins import CloudLogins, NoIdentity
 from auditor.registry.auth.docker_config import FoundCredential
-from auditor.util.known_secrets import KnownSecrets
-from auditor.util.secret import Secret
+from auditor.util.secret import KnownSecrets, Secret
 from auditor.wire.cloud_hosts import cloud_host
 from auditor.wire.credential import Login
 from tests.certificates import Authority

@@ -35,8 +35,7 @@ from auditor.registry.auth.docker_config import (
     pull_secret_configs,
 )
 from auditor.util.clock import Clock, SystemClock
-from auditor.util.known_secrets import KnownSecrets
-from auditor.util.secret import Secret
+from auditor.util.secret import KnownSecrets, Secret
 from auditor.wire.cloud_hosts import Cloud, CloudHost
 from auditor.wire.credential import Login
 

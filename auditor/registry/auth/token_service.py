@@ -31,7 +31,7 @@ from auditor.registry.auth.authorization import (
 from auditor.registry.auth.docker_config import TOKEN_USER, FoundCredential
 from auditor.registry.request import RequestKind, RequestSender
 from auditor.util.clock import Clock
-from auditor.util.known_secrets import KnownSecrets
+from auditor.util.secret import KnownSecrets
 from auditor.util.text import safe_url
 from auditor.wire.challenge import parse_scope
 from auditor.wire.cloud_hosts import cloud_of_url

@@ -27,7 +27,7 @@ from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.name_lookup import NameLookups
 from auditor.registry.transport.ssrf_guard import SsrfGuard
 from auditor.registry.transport.tls import SYSTEM_TRUST, TlsFiles, tls_context
-from auditor.util.known_secrets import KnownSecrets
+from auditor.util.secret import KnownSecrets
 from auditor.util.text import safe_url
 from auditor.wire.proxy import NO_PROXIES, InvalidProxy, Proxies
 from auditor.wire.redirect import Redirects, follow_redirect

@@ -10,8 +10,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from auditor.util.known_secrets import MAX_SECRETS, KnownSecrets
-from auditor.util.secret import Secret
+from auditor.util.secret import MAX_SECRETS, KnownSecrets, Secret
 
 PASSWORDS = [
     "hunter",  # looks like a word

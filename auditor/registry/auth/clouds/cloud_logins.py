@@ -26,8 +26,7 @@ from auditor.registry.auth.clouds.machine_token import (
 )
 from auditor.registry.auth.docker_config import FoundCredential, MachineLogin
 from auditor.util.clock import Clock
-from auditor.util.known_secrets import KnownSecrets
-from auditor.util.secret import Secret
+from auditor.util.secret import KnownSecrets, Secret
 from auditor.util.tasks import SingleFlight
 from auditor.wire.cloud_hosts import Cloud, CloudHost
 from auditor.wire.credential import Credential, IdentityToken, Login

@@ -20,8 +20,7 @@ from auditor.registry.auth.clouds.cloud_logins import (
 )
 from auditor.registry.auth.clouds.machine_token import MachineToken
 from auditor.registry.auth.docker_config import FoundCredential
-from auditor.util.known_secrets import KnownSecrets
-from auditor.util.secret import Secret
+from auditor.util.secret import KnownSecrets, Secret
 from auditor.wire.cloud_hosts import cloud_host
 from tests.clock import FakeClock, ManualClock
 
