@@ -56,7 +56,7 @@ IMPURE = frozenset(
     }
 )  # fmt: skip
 SHORT_FILE_LINES = 40
-MAX_SHORT_FILES = 11
+MAX_SHORT_FILES = 10
 # One file of each family may have the family's name for such a file.
 SHARED_FILE_NAMES = frozenset({"__init__.py", "interface.py", "text.py"})
 
