@@ -118,6 +118,8 @@ class DemoTokenService:
     lifetime_s: int = 300
     clock: Callable[[], float] = time.time
     issued: list[dict[str, Any]] = field(default_factory=list)
+    # The claims of tokens whose signature was checked, by all that they depend on.
+    _verified: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
 
     def account(self, name: str, password: str) -> DemoAccount | None:
         """The account with this name and password."""
@@ -156,19 +158,26 @@ class DemoTokenService:
 
     def claims(self, token: str) -> dict[str, Any] | None:
         """The claims of a token that is valid now; None for any other."""
-        try:
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                self.key.private.public_key(),
-                algorithms=["ES256"],
-                audience=self.service,
-                issuer=self.issuer,
-                # Checked below, against this service's own clock.
-                options={"verify_exp": False, "verify_nbf": False, "verify_iat": False},
-            )
-        except jwt.InvalidTokenError:
-            return None
+        verified = (token, self.key.key_id, self.service, self.issuer)
+        if verified not in self._verified:
+            try:
+                self._verified[verified] = self._decode(token)
+            except jwt.InvalidTokenError:
+                return None
+        claims = self._verified[verified]
         return claims if claims["nbf"] <= self.clock() < claims["exp"] else None
+
+    def _decode(self, token: str) -> dict[str, Any]:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            self.key.private.public_key(),
+            algorithms=["ES256"],
+            audience=self.service,
+            issuer=self.issuer,
+            # Checked for each request, against this service's own clock.
+            options={"verify_exp": False, "verify_nbf": False, "verify_iat": False},
+        )
+        return claims
 
     def allows(self, token: str, scope: str) -> bool | None:
         """Whether a token grants every action of a scope; None for an invalid token."""
