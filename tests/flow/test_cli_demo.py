@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import functools
 import shlex
+import shutil
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import anyio
 import jsonschema
 import orjson
 import pytest
@@ -26,10 +29,17 @@ pytestmark = pytest.mark.anyio
 ARTICLE = "admin/java-hello-world"
 
 
-async def test_the_demo_audits_every_tag_for_two_nights(tmp_path: Path) -> None:
-    done = await auditor("demo", place=tmp_path)
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the demo was run."""
+    place = tmp_path_factory.mktemp("demo")
+    done = anyio.run(functools.partial(auditor, "demo", place=place))
     assert (done.code, done.stderr) == (0, [])
-    folder = tmp_path / "auditor-demo" / "nights"
+    return place
+
+
+async def test_the_demo_audits_every_tag_for_two_nights(place: Path) -> None:
+    folder = place / "auditor-demo" / "nights"
     first, second = sorted(
         (folder / "reports").iterdir(), key=lambda one: len(one.name)
     )
@@ -55,9 +65,9 @@ async def test_the_demo_audits_every_tag_for_two_nights(tmp_path: Path) -> None:
 
 
 async def test_the_demo_shows_what_changed_and_commands_that_work(
-    tmp_path: Path,
+    place: Path, tmp_path: Path
 ) -> None:
-    await auditor("demo", "--folder", "mine", place=tmp_path)
+    shutil.copytree(place / "auditor-demo", tmp_path / "mine", symlinks=True)
     done = await auditor("demo", "--folder", "mine", place=tmp_path)  # once more
     assert done.code == 0
     told = done.out.decode()

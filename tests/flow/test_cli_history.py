@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from auditor.analysis import history
 from auditor.cli.main import run
 from auditor.errors import FailureKind
 from auditor.model import Record
@@ -14,31 +16,52 @@ from tests.manifests import digest
 from tests.records import failure, image
 from tests.reports import write_report
 
+NIGHTS = {1: "a", 2: "a", 3: "b"}
+RUNS = ["20261101T020000Z", "20261102T020000Z", "20261103T020000Z"]
+
+
+def _reports(folder: Path) -> list[str]:
+    """Three nights; before the third, the tag moved."""
+    return [
+        write_report(
+            folder / f"{night}.jsonl",
+            [
+                image(
+                    digest=digest(digit),
+                    audited_at=f"2026-11-0{night}T02:00:00Z",
+                    size=100 * night,
+                )
+            ],
+        )
+        for night, digit in NIGHTS.items()
+    ]
+
+
+@pytest.fixture(scope="module")
+def three_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("three")
+    for report in _reports(folder):
+        history.add(folder / "runs", [report])
+    return folder / "runs"
+
 
 @pytest.fixture
-def dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    """Three runs; before the third, the tag moved."""
-    folder = str(tmp_path / "runs")
-    for night, digit in ((1, "a"), (2, "a"), (3, "b")):
-        at = f"2026-11-0{night}T02:00:00Z"
-        record = image(digest=digest(digit), audited_at=at, size=100 * night)
-        report = write_report(tmp_path / f"{night}.jsonl", [record])
-        assert run(["history", "add", folder, report]) == 0
-    printed = capsys.readouterr().out.splitlines()
-    assert [line.split("-")[0] for line in printed] == [
-        "20261101T020000Z",
-        "20261102T020000Z",
-        "20261103T020000Z",
-    ]
-    assert all(line.endswith(" added") for line in printed)
-    return folder
+def dataset(three_runs: Path, tmp_path: Path) -> str:
+    """A data set of the three nights, for one test."""
+    return str(shutil.copytree(three_runs, tmp_path / "runs"))
 
 
 def test_a_run_is_added_once(
-    dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["history", "add", dataset, str(tmp_path / "1.jsonl")]) == 0
-    assert capsys.readouterr().out.endswith(" is already in the history\n")
+    reports = _reports(tmp_path)
+    for report in (*reports, reports[0]):
+        assert run(["history", "add", str(tmp_path / "runs"), report]) == 0
+    *added, again = capsys.readouterr().out.splitlines()
+    assert [line.split("-")[0] for line in added] == RUNS
+    assert all(line.endswith(" added") for line in added)
+    assert again.startswith(RUNS[0])
+    assert again.endswith(" is already in the history")
 
 
 def test_show_prints_when_a_tag_moved(
