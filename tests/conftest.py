@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -15,6 +19,17 @@ settings.load_profile("quick")  # or --hypothesis-profile
 for _one in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
     if signal.getsignal(_one) is signal.SIG_IGN:
         signal.signal(_one, signal.SIG_DFL)
+
+
+# Thousands of small files, each written durably, are slow on a disk. Folders of tests
+# that passed are removed at once (tmp_path_retention_policy); `TMPDIR` chooses others.
+_MEMORY, _ROOM_BYTES = Path("/dev/shm"), 2 * 1024**3  # noqa: S108 - pytest's is in it
+if (
+    "TMPDIR" not in os.environ
+    and _MEMORY.is_dir()
+    and shutil.disk_usage(_MEMORY).free > _ROOM_BYTES
+):
+    tempfile.tempdir = str(_MEMORY)
 
 
 @pytest.fixture(autouse=True, scope="session")
