@@ -273,6 +273,7 @@ sbom = "sboms.jsonl.gz"
 plain_http = true
 [nightly]
 folder = "state"
+page = false
 """
 
 

