@@ -9,6 +9,7 @@ import subprocess
 import tarfile
 import tomllib
 import zipfile
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 import hatchling.build
@@ -115,6 +116,7 @@ def test_the_source_distribution_has_what_git_has(
     assert needed - in_sdist == set()
 
 
+@cache
 def _texts(path: Path) -> list[str]:
     """The string literals of a module that are no docstrings."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
