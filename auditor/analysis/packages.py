@@ -9,7 +9,9 @@ from contextlib import contextmanager
 
 import duckdb
 
+from auditor.analysis.completeness import check_not_empty
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
+from auditor.analysis.lines_file import LinesFile
 from auditor.analysis.package_uses import (
     STATES,
     PackageCondition,
@@ -122,8 +124,9 @@ def search_packages(
     If the reports have several lines of a reference, the last one counts. Raises
     `UsageError` for a file that is missing or is none of these.
     """
-    files = report_paths(sboms)
+    files = report_paths(sboms, kind=LinesFile.SBOMS)
     with open_reports(reports, schema="report", views=()) as connection:
+        check_not_empty(connection, "there are no images to look into")
         connection.execute("USE main")
         create_package_uses(
             connection, [condition], lines="report.lines", sbom_files=files

@@ -29,12 +29,12 @@ import duckdb
 
 from auditor.analysis.completeness import check_whole
 from auditor.analysis.duckdb_connection import quoted, work_database
+from auditor.analysis.lines_file import LinesFile, check_readable
 from auditor.analysis.platform_sql import normalized_names, platform_name
 from auditor.analysis.untagged_sql import IMAGES_OF_LINES, unused_untagged
 from auditor.errors import UsageError
 from auditor.model import SCHEMA, FailureRecord, ImageRecord
 from auditor.oci.attachments import DIGEST_TAG, END_OF_LIFE, LIFECYCLE_TYPE
-from auditor.util.compressed_file import ZSTD, is_complete_zstd
 from auditor.util.text import safe_text
 
 # The longest line allowed. An index of 10,000 platforms (the most that is followed) of
@@ -114,23 +114,26 @@ def add_views(
             connection.execute(f"CREATE VIEW {name} AS SELECT {report}{text}")
 
 
-def report_paths(paths: Sequence[str]) -> list[str]:
+def report_paths(
+    paths: Sequence[str], *, kind: LinesFile = LinesFile.REPORT
+) -> list[str]:
     """The files that paths and globs name, sorted, each file once.
 
-    Raises `UsageError` if a path names no file, or a file cannot be read to its end.
+    Raises `UsageError` if a path names no file, or a file cannot be read to its end, or
+    is obviously none of this kind.
     """
     files: dict[Path, str] = {}
     for path in paths:
         # Path.glob does not accept absolute patterns.
         matches = [path] if Path(path).exists() else glob.glob(path, recursive=True)  # noqa: PTH207
         if not matches and path == "-":
-            raise UsageError("-: a report cannot be standard input; name a file")
+            raise UsageError(f"-: {kind.noun} cannot be standard input; name a file")
         if not matches:
-            raise UsageError(f"{safe_text(path)}: no such report")
+            raise UsageError(f"{safe_text(path)}: no such {kind}")
         for match in matches:
             files.setdefault(Path(match).resolve(), match)
     for file in files.values():
-        _check_readable(file)
+        check_readable(file, kind)
     return sorted(files.values())
 
 
@@ -150,47 +153,6 @@ def check_output(output: str, inputs: Sequence[str]) -> None:
 def duckdb_pattern(file: str) -> str:
     """The name of one file, escaped for DuckDB, which reads every name as a glob."""
     return re.sub(r"[*?\[]", r"[\g<0>]", file)
-
-
-def _check_readable(file: str) -> None:
-    try:
-        with Path(file).open("rb") as opened:
-            if not opened.seekable():
-                raise UsageError(f"{safe_text(file)}: a report cannot be a pipe")
-            if other := _other_format(file, opened.read(_SNIFFED_BYTES)):
-                raise UsageError(f"{safe_text(file)}: {other}")
-            if file.endswith(ZSTD) and not is_complete_zstd(opened):
-                raise UsageError(
-                    f"{safe_text(file)}: the file is truncated or not a zstd file"
-                )
-    except OSError as error:
-        raise UsageError(f"{safe_text(file)}: {error.strerror or error}") from None
-
-
-_SNIFFED_BYTES = 1024
-_MAGIC_BYTES = {
-    b"PAR1": "a Parquet file",
-    b"SQLite format 3": "an SQLite database",
-    b"<": "a page or an XML file",
-}
-_COMPRESSIONS = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst"}
-
-
-def _other_format(file: str, start: bytes) -> str | None:
-    """What is wrong with a file that begins like one of another format."""
-    for magic, suffix in _COMPRESSIONS.items():
-        if start.startswith(magic) and not file.endswith((".gz", ".zst")):
-            return f"the file is compressed; its name must end in {suffix}"
-    found = next(
-        (_MAGIC_BYTES[one] for one in _MAGIC_BYTES if start.startswith(one)), ""
-    )
-    if start[8:12] == b"DUCK":
-        found = "a DuckDB database"
-    elif re.match(rb"[A-Za-z_\"]+,", start):
-        found = "a CSV file"
-    if not found:
-        return None
-    return f"not a report but {found}; a report is what auditor audit -o writes"
 
 
 # -- SQL expressions --
@@ -290,6 +252,11 @@ _KIND = f"""
                     ', written by a newer auditor; this one reads schema {SCHEMA}'))
          WHEN schema = {SCHEMA} AND kind = 'summary' THEN error(
              concat(filename, ': not a report but its summary (audit --summary)'))
+         WHEN schema = {SCHEMA} AND kind = 'sbom' THEN error(
+             concat(filename, ': not a report but an SBOM file; name it with --sbom'))
+         WHEN schema IS NULL AND kind IS NULL THEN error(
+             concat(filename, ': not a report: a line has neither schema nor kind;',
+                    ' a report is what auditor audit -o writes'))
          ELSE error(
              concat(filename, ': not a report of schema {SCHEMA}: a line of schema ',
                     coalesce(schema::VARCHAR, '(none)'),
@@ -485,7 +452,7 @@ def error_text(error: duckdb.Error) -> str:
         # DuckDB gives the number of the line that it would have read next.
         line = int(match["line"]) - 1
         reason = match["reason"]
-        if reason == "unexpected end of data":
+        if reason.startswith("unexpected end of data"):
             reason = "the line is truncated"
         message = f"{match['file']}: line {line}, byte {match['byte']}: {reason}"
     elif match := _TRANSFORM.search(text):

@@ -31,6 +31,9 @@ _KIND = f"""
          WHEN schema > {SCHEMA} AND kind = 'sbom' THEN error(
              concat(filename, ': SBOMs of schema ', schema,
                     ', written by a newer auditor; this one reads schema {SCHEMA}'))
+         WHEN kind IN ('image', 'failure', 'platform', 'layer') THEN error(
+             concat(filename, ': not an SBOM file but a report; an SBOM file is what',
+                    ' auditor audit --sbom writes'))
          ELSE error(
              concat(filename, ': not a file of auditor audit --sbom: a line of schema ',
                     coalesce(schema::VARCHAR, '(none)'),

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from auditor.analysis.base_names import canonical_base
+from auditor.analysis.completeness import check_not_empty
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
 from auditor.analysis.pinned_bases import resolve_pinned_bases
 from auditor.analysis.reports import keep_last_lines, open_reports
@@ -131,9 +132,11 @@ class BaseInventory:
 def open_base_inventory(paths: Sequence[str]) -> Iterator[BaseInventory]:
     """Load the bases of a report, given as files or globs.
 
-    If the report has several lines of a reference, the last one counts.
+    If the report has several lines of a reference, the last one counts. Raises
+    `UsageError` for a report that cannot be read, is empty or unfinished.
     """
     with open_reports(paths, schema="report", views=()) as connection:
+        check_not_empty(connection, "there are no images with bases")
         connection.execute("USE main")
         lines = resolve_pinned_bases(connection, lines="report.lines")
         connection.execute(_LOAD.replace("$lines", lines))

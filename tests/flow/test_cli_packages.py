@@ -118,9 +118,9 @@ def test_nothing_found_is_an_answer(
     [
         (["{report}", "openssl"], "--sbom FILE: name the file that auditor audit"),
         (["openssl", "--sbom", "{sboms}"], "name the report before the package"),
-        (["{report}", "a", "--sbom", "nothing"], "nothing: no such report"),
-        (["{report}", "a", "--sbom", "{report}"], "not a file of auditor audit --sbom"),
-        (["{sboms}", "a", "--sbom", "{sboms}"], "not a report of schema 1"),
+        (["{report}", "a", "--sbom", "nothing"], "nothing: no such SBOM file"),
+        (["{report}", "a", "--sbom", "{report}"], "not an SBOM file but a report"),
+        (["{sboms}", "a", "--sbom", "{sboms}"], "not a report but an SBOM file"),
         (
             ["{report}", "a", "--sbom", "{sboms}", "--version", "~1"],
             "--version ~1: not a range of versions",
@@ -213,5 +213,5 @@ def test_a_rule_about_packages_needs_the_sbom_file(
         " SBOMs; give the file of audit --sbom with --sbom FILE\n"
     )
     assert run([*arguments, "--sbom", files[0]]) == 2
-    assert "not a file of auditor audit --sbom" in capsys.readouterr().err
+    assert "not an SBOM file but a report" in capsys.readouterr().err
     assert run([*arguments, "--sbom", str(tmp_path / "none")]) == 2

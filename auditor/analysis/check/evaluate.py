@@ -23,6 +23,7 @@ from auditor.analysis.check.package_outcomes import create_package_outcomes
 from auditor.analysis.check.policy import Policy, PolicySection, Rule, Subject
 from auditor.analysis.completeness import check_not_empty
 from auditor.analysis.end_of_life import create_end_of_life
+from auditor.analysis.lines_file import LinesFile
 from auditor.analysis.package_uses import PackageCondition
 from auditor.analysis.pinned_bases import resolve_pinned_bases
 from auditor.analysis.platform_sql import platform_name
@@ -50,7 +51,8 @@ def check_reports(
 
     `earlier` are the reports of an earlier audit, `sboms` the files of `audit --sbom`;
     none of these means that what is in the SBOMs is unknown. `today` (UTC) decides
-    which waivers apply. Raises `UsageError` if a file cannot be read, if a rule needs
+    which waivers apply. Raises `UsageError` if a file cannot be read, if a
+    report is that of an unfinished audit, if a rule needs
     an earlier report and `earlier` names none or an empty one, or if a rule needs
     SBOMs and `sboms` is None.
     """
@@ -65,7 +67,7 @@ def check_reports(
                 f"{policy.file_name}:{rule.line}: {rule.id} needs the packages of the"
                 " SBOMs; give the file of audit --sbom with --sbom FILE"
             )
-    sbom_files = report_paths(sboms or ())
+    sbom_files = report_paths(sboms or (), kind=LinesFile.SBOMS)
     with open_reports(reports, views=()) as connection:
         _create_outcomes(connection, policy, earlier, sbom_files)
         _create_newer(connection, policy)

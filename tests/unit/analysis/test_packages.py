@@ -296,11 +296,13 @@ def test_the_same_package_in_two_sboms_of_a_platform_is_one_use(tmp_path: Path) 
     ("line", "reason"),
     [
         (
-            '{"schema":1,"kind":"image"}',
+            '{"schema":1,"kind":"summary"}',
             "not a file of auditor audit --sbom: a line of",
         ),
+        ('{"schema":1,"kind":"image"}', "not an SBOM file but a report"),
         ('{"schema":2,"kind":"sbom"}', "of schema 2, written by a newer auditor"),
-        ("{", "line 1"),
+        ('{"a', "line 1"),
+        ("{", "not an SBOM file but a JSON document of several lines"),
     ],
 )
 def test_a_file_that_is_none_is_refused(tmp_path: Path, line: str, reason: str) -> None:

@@ -213,14 +213,36 @@ def test_a_line_over_the_limit_is_an_error(
             "a", LINE + LINE.replace(b'"tag"', b'"tag":"0","tag"'),
             'line 2: Object * has duplicate key "tag"', id="a key twice",
         ),
-        pytest.param("a", b"[1]\n", "line 1: Expected OBJECT, but got ARRAY: [1]"),
+        pytest.param("a", b"[1]\n", "not a report but a JSON array; a report is *"),
+        pytest.param(
+            "a", LINE + b"[1]\n", "line 2: Expected OBJECT, but got ARRAY: [1]"
+        ),
+        pytest.param(
+            "a", b'{\n "a": 1\n}\n',
+            "not a report but a JSON document of several lines; a report is *",
+        ),
+        *(
+            pytest.param(
+                "a", content,
+                "not a report but another file: it does not begin with a JSON object;"
+                " a report is what auditor audit -o writes",
+            )
+            for content in (b"hello\n", b"[rules.a]\n", b"\n17\n", b"\x00\x01")
+        ),
+        pytest.param(
+            "a", b"\xff\xfe{\x00", "line 1, byte 1: UTF-16 encoding is not supported"
+        ),
         pytest.param(
             "a", LINE + b'{"kind":"image"}\n',
             "not a report of schema 1: a line of schema (none) and kind image",
         ),
         pytest.param(
             "a", LINE + b"null\n",
-            "not a report of schema 1: a line of schema (none) and kind (none)",
+            "not a report: a line has neither schema nor kind; a report is what *",
+        ),
+        pytest.param(
+            "a", b'{"schema":1,"kind":"sbom"}\n',
+            "not a report but an SBOM file; name it with --sbom",
         ),
         pytest.param(
             "a", LINE + LINE.replace(b'"schema":1', b'"schema":2'),
@@ -288,7 +310,7 @@ def test_a_missing_report_is_an_error() -> None:
 
 
 def test_a_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="Is a directory"):
+    with pytest.raises(UsageError, match=r": is a folder; name the files in it$"):
         report_paths([str(tmp_path)])
 
 
