@@ -183,10 +183,17 @@ def _listed(lists: Sequence[str]) -> Iterator[Selector]:
     from auditor.input.lists import read_list_file
 
     for name in lists:
+        is_empty = True
         for item in read_list_file(name):
+            is_empty = False
             if not isinstance(item, InputSelector):
-                raise UsageError(f"{item.place}: {item.failure.detail}")
+                raise UsageError(item.failure.detail)
             yield item.selector
+        if is_empty:
+            raise UsageError(
+                f"{safe_text(name)}: the list names no reference, so nothing would be"
+                " deleted; check the program that writes it"
+            )
 
 
 def _selector(text: str) -> Selector:
