@@ -159,18 +159,24 @@ _DOCUMENTS = f"""
         USING (attachment)"""
 
 _DISTRIBUTIONS = ", ".join(f"'{one}'" for one in sorted(DISTRIBUTION_TYPES))
-# The last part of a name with an owner, as of `@angular/core`, is enough.
-_HAS_NAME = f"""coalesce(
-    lower(p.name) GLOB c.name
-    OR p.type = 'pypi'
-       AND regexp_replace(lower(p.name), '[-_.]+', '-', 'g') GLOB c.pypi_name
-    OR coalesce(p.type NOT IN ({_DISTRIBUTIONS}), true)
-       AND regexp_extract(lower(p.name), '[^/:]*$') GLOB c.name, false)"""
-_HAS_SOURCE = "coalesce(lower(p.source) GLOB c.name, false)"
+# What is compared with conditions, once for each package. The last part of a name with
+# an owner, as of `@angular/core`, is enough.
+_NAMED = f"""
+    SELECT attachment, digest, p, lower(p.name) AS lower_name,
+           lower(p.source) AS lower_source, lower(p.purl) AS lower_url,
+           CASE WHEN coalesce(p.type NOT IN ({_DISTRIBUTIONS}), true)
+                THEN regexp_extract(lower(p.name), '[^/:]*$') END AS last_name,
+           CASE WHEN p.type = 'pypi'
+                THEN regexp_replace(lower(p.name), '[-_.]+', '-', 'g') END AS pypi_name
+    FROM (SELECT attachment, digest, unnest(packages) AS p
+          FROM sbom_lines WHERE kind = 'sbom')"""
+_HAS_NAME = """coalesce(
+    lower_name GLOB c.name OR last_name GLOB c.name
+    OR named.pypi_name GLOB c.pypi_name, false)"""
 _HAS_URL = """coalesce(
-    starts_with(lower(p.purl), c.url)
-    AND (ends_with(c.url, '/') OR length(p.purl) = length(c.url)
-         OR substr(p.purl, length(c.url) + 1, 1) IN ('@', '?', '#')), false)"""
+    starts_with(lower_url, c.url)
+    AND (ends_with(c.url, '/') OR length(lower_url) = length(c.url)
+         OR substr(lower_url, length(c.url) + 1, 1) IN ('@', '?', '#')), false)"""
 
 # A package that only the name of its source package found is compared by the version
 # of that.
@@ -179,13 +185,13 @@ _MATCHING = f"""
     SELECT c.condition, attachment, digest, p.*,
            CASE WHEN c.name IS NULL OR {_HAS_NAME} THEN p.version
                 ELSE coalesce(p.source_version, p.version) END AS compared_version
-    FROM (SELECT attachment, digest, unnest(packages) AS p
-          FROM sbom_lines WHERE kind = 'sbom')
+    FROM ({_NAMED}) AS named
          JOIN package_condition AS c
               ON (c.types IS NULL
                   OR list_contains(c.types, coalesce(p.type, 'unknown')))
                  AND (c.url IS NULL OR {_HAS_URL})
-                 AND (c.name IS NULL OR {_HAS_NAME} OR {_HAS_SOURCE})"""
+                 AND (c.name IS NULL OR {_HAS_NAME}
+                      OR coalesce(lower_source GLOB c.name, false))"""
 
 # A platform can have the same package in several SBOMs, as of cosign's tags.
 _USES = """
