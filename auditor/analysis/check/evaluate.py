@@ -1,5 +1,6 @@
 """Evaluates a policy in SQL: one pass over the lines of the report, then the waivers.
 
+Rules about the end of life, packages and stale bases read the lines once more each.
 The table `checked` has a row per reference with the `outcomes` of rules about single
 lines, `outcomes` a row per violated or unknown rule, and `judged` these with the waiver
 that applies. Values of the policy are parameters of the queries, never part of their
