@@ -286,6 +286,7 @@ class HostLimiters:
         self._budget = budget
         self._clock = clock
         self._remembered = remembered
+        self._is_shortage_told = False
         self.by_origin: dict[str, ConcurrencyLimiter] = {}
 
     def of(self, url: str, bounds: RequestsAtOnce) -> tuple[str, ConcurrencyLimiter]:
@@ -310,6 +311,7 @@ class HostLimiters:
     ) -> ConcurrencyLimiter:
         limiter = self.by_origin.get(key)
         if limiter is None:
+            self._tell_shortage(name, bounds)
             limiter = self.by_origin[key] = ConcurrencyLimiter(
                 bounds=bounds,
                 budget=self._budget,
@@ -319,6 +321,18 @@ class HostLimiters:
             )
         limiter.restrict(bounds)
         return limiter
+
+    def _tell_shortage(self, name: str, bounds: RequestsAtOnce) -> None:
+        """Say once that open files allow a host less than was asked for."""
+        most = self._budget.max_per_host
+        if bounds.most > most and not self._is_shortage_told:
+            self._is_shortage_told = True
+            log.log(
+                logging.INFO if bounds.is_default else logging.WARNING,
+                "%s: at most %s at once, not %d, as few open files are allowed"
+                " (ulimit -n)",
+                name, format_count(most, "request"), bounds.most,
+            )  # fmt: skip
 
 
 class Pacer:

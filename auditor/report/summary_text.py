@@ -286,13 +286,14 @@ def _rate_limits(rate_limits: Iterable[Json]) -> Iterator[str]:
 def _hosts(hosts: Iterable[Json]) -> Iterator[str]:
     """The hosts that got fewer requests at once because of distress.
 
-    Not those that were never connected to: the failures say that.
+    Not those that never answered: the failures say that.
     """
+    silent = {Move.CONNECTION, Move.TIMEOUT}
     shown = [
         one
         for one in hosts
         if (causes := DISTRESS & one["moves"].keys())
-        and (causes != {Move.CONNECTION} or one["round_trip_min_ms"] is not None)
+        and (not causes <= silent or one["round_trip_min_ms"] is not None)
     ]
     for one in shown[:MAX_HOSTS]:
         counts = ", ".join(

@@ -30,7 +30,7 @@ MOVE_TEXT = {
     Move.REMEMBERED: "it stood more in an earlier run",
     Move.FASTER: "more requests bring more answers",
     Move.QUEUE: "more requests only make answers slower",
-    Move.PROBE: "round trips without a queue were measured again",
+    Move.PROBE: "round trips without a queue are measured again",
     Move.CHANGED: "the host has become slower",
     Move.THROTTLED: "the host asked for fewer requests",
     Move.SERVER_ERROR: "the host reported an error",

@@ -11,7 +11,7 @@ import pytest
 from anyio.abc import TaskGroup
 
 from auditor.config import RateLimitPolicy
-from auditor.config.requests_at_once import RequestsAtOnce
+from auditor.config.requests_at_once import DEFAULT_REQUESTS_AT_ONCE, RequestsAtOnce
 from auditor.errors import Failure, FailureKind
 from auditor.registry.host_limits import (
     ConcurrencyLimiter,
@@ -293,6 +293,27 @@ def test_who_allows_fewer_requests_lowers_the_limit_of_the_host() -> None:
     limiters.of(url, RequestsAtOnce(1, 64))
     found = limiter.concurrency()
     assert (found.limit, found.most, found.lowest, found.highest) == (3, 3, 3, 32)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "levels"),
+    [
+        (RequestsAtOnce.fixed(8), ["WARNING"]),
+        (RequestsAtOnce(1, 64), ["WARNING"]),
+        (DEFAULT_REQUESTS_AT_ONCE, ["INFO"]),
+        (RequestsAtOnce.fixed(3), []),
+    ],
+)
+def test_it_is_told_once_if_open_files_allow_less_than_was_asked_for(
+    bounds: RequestsAtOnce, levels: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    limiters = HostLimiters(budget=ConnectionBudget(24), clock=ManualClock())
+    for name in "ab":
+        limiters.of(f"https://{name}.example.com/", bounds)
+    assert [one.levelname for one in caplog.records] == levels
+    for one in caplog.records:
+        assert one.getMessage().startswith("a.example.com: at most 3 requests at once,")
 
 
 def test_what_is_no_url_is_the_transports_business() -> None:

@@ -165,12 +165,13 @@ def test_a_host_that_got_fewer_requests_is_told() -> None:
     assert nothing.sentence() == "1 request at once: the start"
 
 
-def test_a_host_without_a_connection_is_told_by_its_failures_alone() -> None:
-    moves = {Move.CONNECTION: 2}
+@pytest.mark.parametrize("cause", [Move.CONNECTION, Move.TIMEOUT])
+def test_a_host_that_never_answered_is_told_by_its_failures_alone(cause: Move) -> None:
+    moves = {cause: 2}
     never = host(baseline_s=None, round_trip_s=None, moves=moves)
     assert "requests at once" not in text(summary(image(), hosts=[never]))
     lost = summary(image(), hosts=[host(moves=moves)])
-    assert "(lowered after: connection 2)" in text(lost)
+    assert f"(lowered after: {cause} 2)" in text(lost)
 
 
 def test_a_summary_has_a_bounded_number_of_hosts() -> None:
