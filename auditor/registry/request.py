@@ -227,6 +227,8 @@ class RequestSender:
                 self._observer(kind, outcome)
             if isinstance(outcome, Response):
                 health.has_responded = True
+                if outcome.url != url:
+                    self._keep_to_limit_of(outcome, concurrency)
                 self._limits.observe(outcome)
                 status = outcome.status
                 if status not in RETRYABLE_STATUSES:
@@ -286,6 +288,14 @@ class RequestSender:
         if host is None or not url.startswith(host[0]):
             host = self._host = self._limiters.of(url, self._bounds)
         return host[1]
+
+    def _keep_to_limit_of(
+        self, redirected: Response, concurrency: ConcurrencyLimiter
+    ) -> None:
+        """Send a name that redirects to a public registry as few requests as that."""
+        bounds = self._bounds.of_registry(origin_of(redirected.url).host)
+        if bounds.most < self._bounds.most:
+            concurrency.restrict(bounds)
 
     @property
     def limit(self) -> int:

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from auditor.config import RegistrySettings
-from auditor.config.requests_at_once import RequestsAtOnce
+from auditor.config.requests_at_once import DEFAULT_REQUESTS_AT_ONCE, RequestsAtOnce
 from auditor.errors import Failure, FailureKind
 from auditor.model import Access, AccessState
 from auditor.registry.auth.authorization import (
@@ -52,6 +52,7 @@ class _ScriptedHost:
         *script: Response | Failure,
         anonymous: bool = False,
         descriptors: int = 16,
+        bounds: RequestsAtOnce | None = None,
     ) -> None:
         self.clock = ManualClock(random=0.0)
         self.script = list(script)
@@ -68,12 +69,14 @@ class _ScriptedHost:
         self.anonymous = anonymous
         self.counts = RequestCounts()
         transport: Any = self
-        self.budget = ConnectionBudget(descriptors)
+        self.budget = ConnectionBudget(descriptors if bounds is None else 8000)
         limiters = HostLimiters(budget=self.budget, clock=self.clock)
-        self.concurrency = limiters.of(URL, RequestsAtOnce.fixed(2))[1]
+        at_once = 2 if bounds is None else bounds
+        settings = RegistrySettings(requests_at_once=at_once, tries=3)
+        self.concurrency = limiters.of(URL, settings.concurrency)[1]
         self.sender = RequestSender(
             "registry.example.com",
-            settings=RegistrySettings(requests_at_once=2, tries=3),
+            settings=settings,
             limiters=limiters,
             transport=transport,
             clock=self.clock,
@@ -286,6 +289,22 @@ def test_a_refused_anonymous_token_is_final() -> None:
     host.anonymous_token = "Bearer anonymous"
     assert isinstance(outcome(host), Failure)
     assert host.urls == [URL, OTHER]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "most"), [(DEFAULT_REQUESTS_AT_ONCE, 8), (RequestsAtOnce(1, 32), 32)]
+)
+def test_a_name_that_redirects_to_a_public_registry_gets_as_few_requests(
+    bounds: RequestsAtOnce, most: int
+) -> None:
+    def most_after(url: str) -> int:
+        host = _ScriptedHost(response(200, url=url), bounds=bounds)
+        anyio.run(host.send)
+        return host.concurrency.control.most
+
+    assert most_after("https://ghcr.io/v2/team/app/manifests/1") == most
+    assert most_after("https://cdn.example.com/layer") == bounds.most
+    assert most_after(URL) == bounds.most
 
 
 @pytest.mark.parametrize(
