@@ -27,7 +27,12 @@ from auditor.registry.auth.scope_auth import HostAuth
 from auditor.registry.auth.token_service import TokenService
 from auditor.registry.client import Registry
 from auditor.registry.concurrency_control import START
-from auditor.registry.host_limits import HostLimiters, RateLimiter, RequestQuota
+from auditor.registry.host_limits import (
+    ConcurrencyLimiter,
+    HostLimiters,
+    RateLimiter,
+    RequestQuota,
+)
 from auditor.registry.host_plan import HostPlan
 from auditor.registry.host_status import HostStatus
 from auditor.registry.listing.interface import ListedTag, Page
@@ -299,11 +304,15 @@ class Registries:
         Of several registries, each with the requests that it is sent at once.
         """
         with_limit = len(self._open) > 1
-        return [
-            status
-            for sender in self._senders
-            if (status := sender.status(with_limit=with_limit))
-        ]
+        found, told = [], set[ConcurrencyLimiter]()
+        for sender in self._senders:
+            limiter = sender.limiter
+            status = sender.status(with_limit=with_limit, is_host_told=limiter in told)
+            if status is not None:
+                found.append(status)
+            if limiter is not None:
+                told.add(limiter)
+        return found
 
     def workers_of(self, name: Hashable) -> int:
         """How many references of a registry to process concurrently now.

@@ -227,9 +227,7 @@ class RequestSender:
                 self._observer(kind, outcome)
             if isinstance(outcome, Response):
                 health.has_responded = True
-                if outcome.url != url:
-                    self._keep_to_limit_of(outcome, concurrency)
-                self._limits.observe(outcome)
+                self._observe_limits(outcome, url, concurrency)
                 status = outcome.status
                 if status not in RETRYABLE_STATUSES:
                     concurrency.answered(kind, outcome, request.sent_at)
@@ -289,13 +287,18 @@ class RequestSender:
             host = self._host = self._limiters.of(url, self._bounds)
         return host[1]
 
-    def _keep_to_limit_of(
-        self, redirected: Response, concurrency: ConcurrencyLimiter
+    def _observe_limits(
+        self, response: Response, url: str, concurrency: ConcurrencyLimiter
     ) -> None:
-        """Send a name that redirects to a public registry as few requests as that."""
-        bounds = self._bounds.of_registry(origin_of(redirected.url).host)
-        if bounds.most < self._bounds.most:
-            concurrency.restrict(bounds)
+        """Update the limits from a response to a request for `url`.
+
+        A name that redirects to a public registry gets as few requests as that.
+        """
+        self._limits.observe(response)
+        if response.url != url:
+            bounds = self._bounds.of_registry(origin_of(response.url).host)
+            if bounds.most < self._bounds.most:
+                concurrency.restrict(bounds)
 
     @property
     def limit(self) -> int:
@@ -310,10 +313,18 @@ class RequestSender:
         """The most requests that were allowed at once so far."""
         return 1 if self._host is None else self._host[1].control.highest
 
-    def status(self, *, with_limit: bool = False) -> HostStatus | None:
+    @property
+    def limiter(self) -> ConcurrencyLimiter | None:
+        """That of the host asked last."""
+        return None if self._host is None else self._host[1]
+
+    def status(
+        self, *, with_limit: bool = False, is_host_told: bool = False
+    ) -> HostStatus | None:
         """What requests to the service wait for; None while they do not.
 
         `with_limit`: how many are sent at once is said even if nothing keeps it low.
+        `is_host_told`: what holds for all services of the host is left out.
         """
         limiter = self._limits.rate_limiter
         found: tuple[str, float | None] | None = None
@@ -322,7 +333,7 @@ class RequestSender:
         if found is None and self._retrying is not None:
             found = self._retrying, None
         is_stopped = found is not None
-        concurrency = None if self._host is None else self._host[1]
+        concurrency = None if is_host_told else self.limiter
         if found is None and concurrency is not None and (pause := concurrency.pause):
             found = f"waiting for {pause[0]}", pause[1]
         if found is None and limiter is not None and (end := limiter.used_up_until):

@@ -7,10 +7,15 @@ from typing import Any
 
 import pytest
 
+from auditor.audit.run import AuditRun
 from auditor.cache.digest_cache import DigestCache
 from auditor.config.requests_at_once import RequestsAtOnce
 from auditor.demo.image_builder import image, index
+from auditor.input.lists import input_items
+from auditor.model import Record
 from auditor.registry.concurrency_control import ConcurrencyControl
+from auditor.registry.host_status import HostStatus
+from auditor.registry.registries import open_registries
 from auditor.wire.host_concurrency import Move
 from tests.flow.harness import MANIFESTS, lab, service, simple
 from tests.support.fault_actions import Answer, Gate, Hold
@@ -131,3 +136,48 @@ async def test_requests_that_differ_in_work_are_compared_with_their_own_kind(
         "blob",
     }
     assert classes == {401, 404, "token", "head"}
+
+
+async def test_progress_tells_the_limit_of_each_host_once() -> None:
+    """Not again for the token service at the same host."""
+    gate, found = Gate(), list[HostStatus]()
+
+    async def written(_: Record) -> None: ...
+
+    async with (
+        lab(simple(NAMES), tokens=service()) as first,
+        lab(simple(NAMES)) as second,
+    ):
+        for one in (first, second):
+            one.faults.on("GET", MANIFESTS, Hold(gate), forever=True)
+        settings = first.settings(
+            *map(first.ref, NAMES),
+            *map(second.ref, NAMES),
+            registries={second.host: second.login},
+        )
+        async with open_registries(settings, clock=first.clock) as registries:
+            run = AuditRun(
+                settings,
+                input_items(settings),
+                registries=registries,
+                clock=first.clock,
+                write=written,
+            )
+
+            def both_are_asked() -> bool:
+                return all(
+                    one.faults.count("GET", MANIFESTS) for one in (first, second)
+                )
+
+            def look() -> None:
+                if not found:
+                    found.extend(run.host_statuses())
+                    gate.open()
+
+            async with (
+                first.when(both_are_asked, look),
+                second.when(both_are_asked, look),
+            ):
+                await run.run()
+    assert sorted(one.name for one in found) == sorted([first.host, second.host])
+    assert all(one.text == "" and one.at_once is not None for one in found)
