@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 
 from auditor.analysis.duckdb_connection import MEMORY_LIMIT_BYTES, work_database
 from auditor.analysis.reports import (
+    VIEWS,
     add_reports,
     open_reports,
     report_paths,
@@ -43,7 +45,9 @@ def put(tmp_path: Path) -> Callable[..., str]:
 
 
 def rows(paths: str | list[str], select: str) -> list[tuple[Any, ...]]:
-    with open_reports([paths] if isinstance(paths, str) else paths) as connection:
+    files = [paths] if isinstance(paths, str) else paths
+    views = VIEWS.keys() & set(re.findall(r"\w+", select))
+    with open_reports(files, views=views) as connection:
         return connection.execute(select).fetchall()
 
 
