@@ -117,8 +117,8 @@ sbom: $(VENV)/.dev
 
 # wrk, skopeo and docker-registry come from the system, the rest is built by Go; missing programs
 # are named and skipped. See bench/README.md.
-bench: $(VENV)/.dev
-	$(BIN)/python -m bench.throughput --install
+bench: programs
+	$(BIN)/python -m bench.throughput
 
 clean:
 	rm -rf $(VENV) .venv-* .go dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -9,17 +9,16 @@ audits at the same time share the references, and do not know of each other.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from auditor.config.requests_at_once import DEFAULT_MOST
+from bench.adaptive.audits import FIXED, audit_all, best_fixed
 from bench.adaptive.hosts import KINDS, Kind
 from bench.adaptive.server import (
     Seen,
@@ -29,9 +28,6 @@ from bench.adaptive.server import (
     requests_for,
     simulated_host,
 )
-
-FIXED = (1, 2, 4, 8, 16, 32, 64, 128)
-DEFAULT_CEILING = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +62,7 @@ def main() -> None:
     )
     print(
         "| host | setting | references/s | share of the best fixed"
-        f" (1 to {DEFAULT_CEILING}) | refused | most at once | saturated by"
+        f" (1 to {DEFAULT_MOST}) | refused | most at once | saturated by"
         " | others wait, times idle |"
     )
     print("|---|---|---:|---:|---:|---:|---:|---:|")
@@ -109,72 +105,29 @@ def audit(
     options: argparse.Namespace,
 ) -> Audited:
     """Audit a new host of a kind, without anything known from earlier audits."""
-    refs, processes = options.refs, options.processes
+    refs = options.refs
     with tempfile.TemporaryDirectory(dir=folder) as name:
         host.begin(kind, requests_for(refs))
-        names = references(refs)
-        audits = [
-            _start(
-                host.name,
-                names[number::processes],
-                Path(name, str(number)),
-                flags,
-                options.deadline,
-            )
-            for number in range(processes)
-        ]
-        summaries = []
-        for number, process in enumerate(audits):
-            _, messages = process.communicate()
-            summary = Path(name, str(number), "summary")
-            if not summary.exists():
-                sys.exit(f"the audit failed: {messages[-2000:]}")
-            summaries.append(json.loads(summary.read_bytes()))
+        run = audit_all(
+            host.name,
+            references(refs),
+            Path(name),
+            flags,
+            deadline_s=options.deadline,
+            processes=options.processes,
+        )
         seen = host.end()
-    found = sum(told["references"]["audited"] for told in summaries)
     return Audited(
         setting=" ".join(flags),
-        found=found,
-        failed=refs - found,
-        seconds=max(told["duration_s"] for told in summaries),
+        found=run.found,
+        failed=refs - run.found,
+        seconds=run.seconds,
         seen=seen,
     )
 
 
-def _start(
-    host: str,
-    names: Sequence[str],
-    place: Path,
-    flags: Sequence[str],
-    deadline_s: int,
-) -> subprocess.Popen[str]:
-    place.mkdir()
-    (place / "names").write_text("".join(f"{host}/{one}\n" for one in names))
-    is_fixed = "--requests-at-once" in flags
-    # Slow settings are not the best ones, so they need not come to their end.
-    deadline = ("--deadline", f"{deadline_s}s") if is_fixed else ()
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "auditor", "audit", "-f", str(place / "names")),
-            *("--output", str(place / "report.jsonl")),
-            *("--summary", str(place / "summary")),
-            *flags,
-            *deadline,
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "XDG_CACHE_HOME": str(place), "HOME": str(place)},
-    )
-
-
 def _print(kind: Kind, audits: Sequence[Audited]) -> None:
-    fixed = [
-        one.rate
-        for one in audits
-        if one.setting.startswith("--requests-at-once")
-        and int(one.setting.split()[1]) <= DEFAULT_CEILING
-    ]
+    best = best_fixed((one.setting, one.rate) for one in audits)
     refs = audits[0].found + audits[0].failed
     idle = idle_latencies(kind, requests_for(refs))
     for one in audits:
@@ -190,7 +143,7 @@ def _print(kind: Kind, audits: Sequence[Audited]) -> None:
             kind.name,
             one.setting.removeprefix("--requests-at-once ") or "**the defaults**",
             f"{one.rate:.0f}" + ("" if one.is_complete else " (not finished)"),
-            f"{one.rate / max(fixed):.2f}" if fixed else "-",
+            "-" if best is None else f"{one.rate / best:.2f}",
             f"{one.seen.refused:.1%}" if kind.may_refuse else "-",
             str(one.seen.most_at_once),
             str(kind.saturated_by or "-"),

@@ -28,8 +28,6 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - a directory with a random name is made
 def main() -> None:
     """Measure and print."""
     options = _options()
-    if options.install:
-        programs.install()
     with ExitStack() as stack:
         memory = MEMORY if MEMORY.is_dir() else None
         place = Path(
@@ -66,9 +64,6 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--all", action="store_true", help="docker-registry 2.8 and distribution 3"
-    )
-    parser.add_argument(
-        "--install", action="store_true", help="go install what is missing first"
     )
     parser.add_argument(
         "--no-latency", dest="latency", action="store_false", help="no slow registry"

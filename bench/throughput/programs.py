@@ -7,46 +7,34 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.real import go_programs
+from tests.real.go_programs import GoProgram
+
 PULLER = Path(__file__).parent.parent / "puller"
 WORK = Path(__file__).parent.parent / ".work"
-_GO_BIN = Path.home() / "go" / "bin"
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program, and how to install it."""
+    """A program, and how to install it; `built` by Go if it is not a package's."""
 
     name: str
     get: str
+    built: GoProgram | None = None
 
     def path(self) -> str | None:
-        """Its path: on PATH, or where `go install` puts it."""
-        return shutil.which(self.name) or shutil.which(self.name, path=str(_GO_BIN))
+        """Its path: in the folder of `make programs`, or on PATH."""
+        path = None if self.built is None else self.built.path()
+        return path or shutil.which(self.name)
 
 
 WRK = Program("wrk", "apt-get install wrk")
 SKOPEO = Program("skopeo", "apt-get install skopeo")
-CRANE = Program(
-    "crane", "go install github.com/google/go-containerregistry/cmd/crane@latest"
-)
-REGCTL = Program(
-    "regctl", "go install github.com/regclient/regclient/cmd/regctl@latest"
-)
-DISTRIBUTION_3 = Program(
-    "registry", "go install github.com/distribution/distribution/v3/cmd/registry@latest"
-)
+CRANE = Program("crane", "make programs", go_programs.CRANE)
+REGCTL = Program("regctl", "make programs", go_programs.REGCTL)
+DISTRIBUTION_3 = Program("registry", "make programs", go_programs.DISTRIBUTION)
 DISTRIBUTION_2 = Program("docker-registry", "apt-get install docker-registry")
 GO = Program("go", "apt-get install golang")
-
-
-def install() -> None:
-    """Install missing programs with Go, if Go is installed."""
-    go = GO.path()
-    for program in (DISTRIBUTION_3, CRANE, REGCTL):
-        if program.path() is None and go is not None:
-            print(f"getting {program.name}: {program.get}")
-            _, *arguments = program.get.split()
-            subprocess.run([go, *arguments], check=False)
 
 
 def build_puller() -> str | None:

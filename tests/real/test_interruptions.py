@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import signal
-import socket
 import subprocess
 import threading
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,11 +16,10 @@ import pytest
 
 from auditor.config import ImageConfigMode, RegistrySettings
 from auditor.demo.image_builder import PlacedImage, image, index
-from tests.patience import HANG_S
-from tests.real.access_log import wait_until
 from tests.real.audits import Audited, audit
 from tests.real.go_programs import TOXIPROXY
 from tests.real.programs import built, required
+from tests.real.toxiproxy import behind_toxiproxy
 from tests.support.docker_registry import docker_registry
 from tests.support.store import write_store
 from tests.tcp_proxy import ConnectionFaults, tcp_proxy
@@ -165,44 +162,8 @@ def test_behind_toxiproxy_the_records_are_the_same(
     root: Path, undisturbed: list[str]
 ) -> None:
     program = built(TOXIPROXY)
-    with docker_registry(root) as url, _toxiproxy(program) as api:
-        proxy = {
-            "name": "registry",
-            "listen": "127.0.0.1:0",
-            "upstream": url.removeprefix("http://"),
-        }
-        host = _post(f"{api}/proxies", proxy)["listen"]
-        for toxic in TOXICS:
-            _post(f"{api}/proxies/registry/toxics", toxic)
+    with (
+        docker_registry(root) as url,
+        behind_toxiproxy(program, url.removeprefix("http://"), TOXICS) as host,
+    ):
         assert _comparable(_audited(host, tries=8), host) == undisturbed
-
-
-@contextmanager
-def _toxiproxy(program: str) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with subprocess.Popen(
-        [program, "-host", "127.0.0.1", "-port", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        try:
-            wait_until(lambda: _listens(port), "toxiproxy listens")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.kill()
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _post(url: str, document: dict[str, Any]) -> dict[str, Any]:
-    request = urllib.request.Request(  # noqa: S310
-        url, json.dumps(document).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=HANG_S) as answer:  # noqa: S310
-        found: dict[str, Any] = json.load(answer)
-    return found
