@@ -6,8 +6,10 @@ it: if half of the limit brings as many answers per second, the other half only 
 
 `HalfLimitTrial` counts answers while the limit stays where it is. When a trial is due,
 the caller sets the limit to `begin`, and asks `count` after each answer for the next
-limit. If the first half already brings clearly less, all is as before; it has cost
-about one round trip at full speed. The next trial is due after a much longer time then.
+limit. A count begins when requests meet the queue that the limit makes, not the one
+before: the answers of a growing queue come too fast, those of a shrinking one too slow.
+If the first half already brings clearly less, all is as before; it has cost about two
+round trips at full speed. The next trial is due after a much longer time then.
 """
 
 from __future__ import annotations
@@ -16,17 +18,25 @@ from auditor.fast_dataclass import dataclass
 
 # Limits below are not worth a trial.
 MIN_LIMIT = 16
-# A trial is due when a limit stood for so many answers per request in flight, and so
-# many seconds; then for a multiple of that, if there was a difference.
-ANSWERS_BEFORE = 3
-FIRST_S, FACTOR, MAX_S = 1.0, 4.0, 60.0
+# A trial needs so many answers per request in flight, and in all, to compare with.
+ANSWERS_BEFORE, MIN_BEFORE = 3, 192
+# Seconds before the first trial without a sign of a queue; after any trial, before the
+# next one: a multiple of that each time that half of the limit brought clearly less.
+FIRST_S, WAIT_S, FACTOR, MAX_WAIT_S = 10.0, 1.0, 4.0, 60.0
+# Requests meet the new queue once all that are in flight now were answered, and all
+# that are in flight then. One in so many, the slowest, is not waited for, and none
+# after so many answers for each.
+GENERATIONS, SLOWEST, MOST_AFTER = 2, 16, 8
 # Fewer answers, per request in flight and in all, are too few to compare.
 ROUNDS, MIN_ANSWERS = 2, 32
 # A limit that brought less than this multiple of its half's answers was no better:
 # the mix of requests varies.
 NO_GAIN = 1.4
-# The trial is over at once if it brought clearly more, else after so many answers.
-CLEAR_GAIN, MAX_ANSWERS = 1.75, 320
+# A count is over at once if the limit brought clearly more, or clearly not in so many
+# answers; else after `MAX_ANSWERS`.
+CLEAR_GAIN = 1.75
+CLEARLY_NO_GAIN, MIN_CLEAR = 1.2, 128
+MAX_ANSWERS = 320
 # Without an answer for so long, and so many round trips, nothing was asked.
 MIN_PAUSE_S, PAUSE = 0.2, 4.0
 
@@ -47,33 +57,45 @@ class HalfLimitTrial:
     """Counts the answers of one host, and compares those of a limit with its half."""
 
     __slots__ = (
-        "_answers", "_before", "_due_after_s", "_full_limit", "_idle", "_last_at",
-        "_last_gain", "_limit", "_rate", "_settling", "_since", "_tried_at",
-        "is_running",
+        "_answers", "_before", "_fewest", "_first_at", "_full_limit", "_generations",
+        "_idle", "_in_flight", "_last_at", "_limit", "_next_at", "_old", "_rate",
+        "_since", "_wait_s", "is_running",
     )  # fmt: skip
 
     def __init__(self, now: float) -> None:
         self.is_running = False
-        self._due_after_s = FIRST_S
-        self._tried_at = self._last_at = now
-        # Limit and answers per second before the trial, the limit before its last half,
-        # and how many times the answers of that the first one brought.
+        self._wait_s = WAIT_S
+        self._first_at, self._next_at, self._last_at = now + FIRST_S, now, now
+        # Limit and answers per second before the trial, and the limit before its last
+        # half.
         self._full_limit = self._limit = self._before = 0
-        self._rate, self._last_gain = 0.0, 1.0
-        self.restart(now)
+        self._rate = 0.0
+        self._fewest = MIN_ANSWERS
+        # The count, or the requests in flight that are still waited for.
+        self._generations = self._in_flight = self._old = 0
+        self._since, self._answers, self._idle = now, 0, 0
 
-    def restart(self, now: float) -> None:
-        """Count anew: the limit has moved. Ends a trial."""
+    def restart(self, now: float, in_flight: int) -> None:
+        """Count anew: the limit has moved, with so many in flight. Ends a trial."""
         self.is_running = False
-        self._start_count(now)
+        self._settle(now, in_flight)
 
     def count(
-        self, now: float, *, limit: int, is_full: bool, round_trip_s: float
+        self,
+        now: float,
+        *,
+        sent_at: float,
+        limit: int,
+        is_full: bool,
+        round_trip_s: float,
     ) -> TrialResult | None:
         """Count an answer; during a trial the result, once there is one.
 
         `is_full`: requests waited for the limit. `round_trip_s`: the usual one.
         """
+        if self._generations:
+            self._count_generation(now, sent_at, limit)
+            return None
         self._answers += 1
         self._idle += not is_full
         pause_s = now - self._last_at
@@ -82,59 +104,86 @@ class HalfLimitTrial:
         if is_pause or 2 * self._idle > self._answers:
             self._start_count(now)  # the limit was not what held requests back
         if not self.is_running:
-            if self._answers >= 2 * ANSWERS_BEFORE * limit:
+            if self._answers >= 2 * max(ANSWERS_BEFORE * limit, MIN_BEFORE):
                 self._start_count(now)  # the latest answers count
-            return None
-        if self._settling:
-            self._settling -= 1
-            if not self._settling:
-                self._start_count(now)
             return None
         took_s = now - self._since
         if (
-            self._answers < max(ROUNDS * self._limit, MIN_ANSWERS)
+            self._answers < max(ROUNDS * self._limit, self._fewest)
             or took_s < round_trip_s
         ):
             return None
         gain = self._rate * took_s / self._answers
-        if gain < CLEAR_GAIN and self._answers < MAX_ANSWERS:
+        is_clear = gain >= CLEAR_GAIN or (
+            gain <= CLEARLY_NO_GAIN and self._answers >= MIN_CLEAR
+        )
+        if not is_clear and self._answers < MAX_ANSWERS:
             return None
         return self._result(gain, now)
 
-    def is_due(self, now: float, limit: int) -> bool:
-        """Whether a trial can begin."""
+    def _count_generation(self, now: float, sent_at: float, limit: int) -> None:
+        self._last_at = now
+        self._answers += 1
+        if sent_at <= self._since:
+            self._old -= 1
+        left = max(1, self._in_flight // SLOWEST)
+        if self._old <= left or self._answers >= MOST_AFTER * self._in_flight:
+            self._generations -= 1
+            self._start_count(now)
+            self._in_flight = self._old = limit
+
+    def is_due(self, now: float, limit: int, *, is_urgent: bool = False) -> bool:
+        """Whether a trial can begin; without a sign of a queue, not so soon."""
         return (
-            limit >= MIN_LIMIT
-            and self._answers >= ANSWERS_BEFORE * limit
-            and now - self._tried_at >= self._due_after_s
+            self.is_allowed(now, limit)
+            and not self._generations
+            and self._answers >= max(ANSWERS_BEFORE * limit, MIN_BEFORE)
             and now > self._since
+            and (is_urgent or now >= self._first_at)
         )
 
-    def begin(self, now: float, limit: int) -> int:
-        """Begin a trial; returns half of the limit."""
+    def is_allowed(self, now: float, limit: int) -> bool:
+        """Whether the limit is worth a trial, and the last one was long ago."""
+        return limit >= MIN_LIMIT and now >= self._next_at
+
+    def begin(self, now: float, limit: int, *, is_urgent: bool = False) -> int:
+        """Begin a trial; returns half of the limit. A sign of a queue makes it long."""
         self.is_running = True
+        self._fewest = MIN_CLEAR if is_urgent else MIN_ANSWERS
         self._full_limit = self._limit = limit
         self._rate = self._answers / (now - self._since)
-        return self._next_half(1.0)
+        return self._next_half(now)
 
-    def _next_half(self, gain: float) -> int:
-        self._before, self._last_gain = self._limit, max(1.0, gain)
+    def _next_half(self, now: float) -> int:
+        self._before = self._limit
         self._limit = (self._limit + 1) // 2
-        # Until so many were answered, more are in flight than the limit allows.
-        self._settling = self._before - self._limit
+        self._settle(now, self._before)
         return self._limit
+
+    def _settle(self, now: float, in_flight: int) -> None:
+        """Wait until requests meet the queue that the limit makes, not the one before.
+
+        That is so once all that are in flight now were answered, and all that are in
+        flight then. The slowest are not waited for.
+        """
+        self._generations = GENERATIONS
+        self._in_flight = self._old = in_flight
+        self._start_count(now)
 
     def _result(self, gain: float, now: float) -> TrialResult:
         """What follows from the times the answers that all of the limit brought."""
-        self._tried_at = now
+        self._next_at = now + self._wait_s
         if gain <= NO_GAIN and self._limit > 1:
-            return TrialResult(self._next_half(gain), is_over=False, is_less=True)
+            return TrialResult(self._next_half(now), is_over=False, is_less=True)
         self.is_running = False
         self._start_count(now)
         if self._before == self._full_limit:
-            self._due_after_s = min(FACTOR * self._due_after_s, MAX_S)
+            if gain >= CLEAR_GAIN:
+                self._wait_s = min(FACTOR * self._wait_s, MAX_WAIT_S)
+            self._next_at = now + self._wait_s
             return TrialResult(self._full_limit, is_over=True, is_less=False)
-        useful = round(min(self._limit * gain, self._before * self._last_gain))
+        # Without a queue, so many times the requests bring so many times the answers.
+        useful = round(min(self._limit * gain, self._before * NO_GAIN))
         limit = min(self._full_limit, max(1, useful))
         return TrialResult(limit, is_over=True, is_less=True)
 

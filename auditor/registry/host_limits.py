@@ -252,8 +252,8 @@ class ConcurrencyLimiter:
             highest=control.highest,
             least=control.least,
             most=control.most,
-            baseline_s=control.baseline_s,
-            round_trip_s=control.round_trip_s,
+            baseline_s=control.baselines.baseline_s,
+            round_trip_s=control.baselines.round_trip_s,
             last_move=control.last_move,
             moves=dict(control.moves),
         )

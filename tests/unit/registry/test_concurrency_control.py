@@ -8,15 +8,15 @@ from collections.abc import Callable
 
 import pytest
 
-from auditor.registry.concurrency_control import (
-    HOLD_S,
-    START,
-    ConcurrencyControl,
-)
+from auditor.registry.concurrency_control import START, ConcurrencyControl
+from auditor.registry.refused_limits import HOLD_S
 from auditor.wire.host_concurrency import DISTRESS, Move
+from bench.adaptive.hosts import KINDS
+from bench.adaptive.simulation import simulate
 from tests.support.simulated_hosts import SimulatedHost, Trace, Work, run
 
 Host = Callable[[], SimulatedHost]
+KINDS_BY_NAME = {kind.name: kind for kind in KINDS}
 
 
 def steady(seconds: float) -> Work:
@@ -185,6 +185,27 @@ def test_a_host_that_becomes_slower_keeps_its_limit_after_a_while() -> None:
     assert trace.limits_after(6) == [64]
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_several_audits_of_a_narrow_host_keep_the_sum_polite(seed: int) -> None:
+    """They do not know of each other, and see one queue: for a long time, none of them
+    takes it for a host that has become slow."""
+    controls = [ConcurrencyControl(most=64) for _ in range(4)]
+    ran = simulate(KINDS_BY_NAME["narrow"], controls, 16_000, seed)
+    assert ran.most_at_once <= 32
+    after_start = [total for at, total in ran.limits if at > 2]
+    assert max(after_start) <= 24
+    assert ran.rate >= 0.9 * 6 / 0.015
+
+
+def test_several_audits_leave_a_host_that_becomes_narrow() -> None:
+    controls = [ConcurrencyControl(most=64) for _ in range(4)]
+    kind = KINDS_BY_NAME["distant, then narrow"]
+    ran = simulate(kind, controls, 8000, seed=0)
+    full_at = next(at for at, total in ran.limits if total == 256)
+    after = [total for at, total in ran.limits if at > full_at + 6]
+    assert max(after) <= 24
+
+
 def test_a_host_that_accepts_so_many_is_found_with_few_refusals() -> None:
     def host() -> SimulatedHost:
         return SimulatedHost(steady(0.02), 0.03, accepts=20)
@@ -350,10 +371,12 @@ def test_what_a_host_stood_before_is_no_truth() -> None:
 
 def test_what_people_see() -> None:
     control = ConcurrencyControl(most=64)
-    assert (control.last_move, control.baseline_s) == (Move.START, None)
+    assert (control.last_move, control.baselines.baseline_s) == (Move.START, None)
     run(SimulatedHost(steady(0.02), workers=6), control, requests=2000)
-    assert control.baseline_s == pytest.approx(0.02, rel=0.1)
-    assert control.round_trip_s == pytest.approx(control.limit / 6 * 0.02, rel=0.2)
+    assert control.baselines.baseline_s == pytest.approx(0.02, rel=0.1)
+    assert control.baselines.round_trip_s == pytest.approx(
+        control.limit / 6 * 0.02, rel=0.2
+    )
     assert control.lowest <= START
     assert control.highest > 6
     assert control.last_move in control.moves

@@ -256,7 +256,7 @@ def test_answers_that_differ_in_work_are_classes_of_their_own(
             host.slots.answered("manifest", small, host.clock.now)
         for _ in range(8):
             host.slots.answered(kind, other, host.clock.now)
-        assert host.slots.control.slowdown == pytest.approx(slowdown)
+        assert host.slots.control.baselines.slowdown == pytest.approx(slowdown)
 
     with_host(RequestsAtOnce(1, 64), test)
 
