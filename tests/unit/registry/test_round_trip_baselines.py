@@ -111,7 +111,7 @@ def test_outliers_that_get_longer_are_a_long_tail() -> None:
     ]
     found = []
     for times, _ in rounds:
-        assert measured(baselines, times) == pytest.approx(1.0)
+        assert measured(baselines, times) == pytest.approx(1.0, rel=0.05)
         found.append(baselines.has_long_tail)
     assert found == [is_long for _, is_long in rounds]
     baselines.forget_tails()
