@@ -54,15 +54,33 @@ def chromium() -> Iterator[Browser]:
 @contextmanager
 def opened(browser: Browser, file: Path, **context: Any) -> Iterator[Page]:
     """Open a file as a page; assert at the end that it logged and loaded nothing."""
+    with (
+        browser.new_context(reduced_motion="reduce", **context) as window,
+        opened_in(window.new_page(), file) as page,
+    ):
+        yield page
+
+
+@contextmanager
+def opened_in(tab: Page, file: Path) -> Iterator[Page]:
+    """As `opened`, in a tab that had other pages: a new one is a new process.
+
+    The page is loaded afresh, without what an earlier one stored.
+    """
     messages: list[str] = []
     requests: list[str] = []
-    with browser.new_context(reduced_motion="reduce", **context) as window:
-        page = window.new_page()
-        page.on("console", lambda message: messages.append(message.text))
-        page.on("pageerror", lambda error: messages.append(str(error)))
-        page.on("dialog", lambda dialog: messages.append(f"dialog: {dialog.message}"))
-        window.on("request", lambda request: requests.append(request.url))
-        page.goto(file.as_uri())
-        yield page
+    listeners: dict[Any, Any] = {
+        "console": lambda message: messages.append(message.text),
+        "pageerror": lambda error: messages.append(str(error)),
+        "dialog": lambda dialog: messages.append(f"dialog: {dialog.message}"),
+        "request": lambda request: requests.append(request.url),
+    }
+    for event, listener in listeners.items():
+        tab.on(event, listener)
+    tab.goto(file.as_uri())
+    yield tab
+    tab.goto("about:blank")  # what the page still does is heard before
+    for event, listener in listeners.items():
+        tab.remove_listener(event, listener)
     assert messages == []
     assert set(requests) == {file.as_uri()}

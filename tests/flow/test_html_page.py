@@ -14,7 +14,7 @@ import pytest
 from auditor.cli.main import run
 from auditor.errors import FailureKind
 from auditor.model import Record, Source, Warn, WarningCode
-from tests.flow.browser import chromium, opened
+from tests.flow.browser import chromium, opened, opened_in
 from tests.manifests import digest
 from tests.records import failure, image, layer, platform
 from tests.reports import write_report
@@ -125,9 +125,15 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return page
 
 
+@pytest.fixture(scope="module")
+def tab(browser: Browser) -> Iterator[Page]:
+    with browser.new_context(reduced_motion="reduce") as window:
+        yield window.new_page()
+
+
 @pytest.fixture
-def page(browser: Browser, file: Path) -> Iterator[Page]:
-    with opened(browser, file) as opening:
+def page(tab: Page, file: Path) -> Iterator[Page]:
+    with opened_in(tab, file) as opening:
         yield opening
 
 
