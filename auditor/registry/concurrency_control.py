@@ -220,7 +220,7 @@ class ConcurrencyControl:
         self._tried_limit = 0
         self.baselines.end_try(now, is_right=False)
         self._trial.restart(now, self.limit)
-        self._move(max(self.least, self.limit // 2), cause, now)
+        self._move(self.limit // 2, cause, now)
         self._start_round(now)
 
     # -- rounds ----------------------------------------------------------------
@@ -372,16 +372,24 @@ class ConcurrencyControl:
     # -- probes ----------------------------------------------------------------
 
     def _begin_probe(self, now: float) -> bool:
-        """Measure the baselines with half of the limit; false if it is the least."""
+        """Measure the baselines with half of the limit; false if nothing has changed.
+
+        The least limit has no half. If answers are slow with it, higher baselines are
+        tried in place of that, once these are old.
+        """
         self._before_cut = None
         if self.limit <= self.least:
-            return False
+            is_old = self.baselines.is_old(now)
+            if is_old:
+                self._try_baselines(self.limit, now)
+                self._note(Move.CHANGED, now)
+            return is_old
         self._halve(QueueProbe.begin(self.limit, self.baselines.slowdown), now)
         return True
 
     def _halve(self, probe: QueueProbe, now: float) -> None:
         self._probe = probe
-        self._move(max(self.least, (self.limit + 1) // 2), Move.PROBE, now)
+        self._move((self.limit + 1) // 2, Move.PROBE, now)
 
     def _end_probe(self, probe: QueueProbe, now: float) -> None:
         """Compare with the answers before the limit was halved."""
@@ -443,7 +451,7 @@ class ConcurrencyControl:
     # -- moves -----------------------------------------------------------------
 
     def _move(self, limit: int, cause: Move, now: float) -> None:
-        limit = min(limit, self.most)
+        limit = min(max(limit, self.least), self.most)
         if limit != self.limit:
             if not self._trial.is_running:
                 self._trial.restart(now, self.limit)

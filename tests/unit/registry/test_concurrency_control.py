@@ -248,6 +248,30 @@ def test_a_host_that_accepts_more_again_is_noticed() -> None:
     assert control.limit == 64
 
 
+@pytest.mark.parametrize("least", [1, 4])
+def test_a_host_that_becomes_slower_at_the_least_limit_is_noticed(least: int) -> None:
+    """There, no probe can use half of the limit."""
+
+    def slower(host: SimulatedHost) -> None:
+        host.accepts, host.distance_s = None, 0.1
+
+    host = SimulatedHost(steady(0.005), 0.01, accepts=least)
+    control = ConcurrencyControl(most=64, least=least)
+    trace = run(host, control, seconds=230, at={15.0: slower})
+    assert max(trace.limits_after(13)[:1]) == least
+    assert control.limit == 64
+
+
+@pytest.mark.parametrize("workers", [1, 6, None])
+def test_the_limit_keeps_to_its_lower_bound(workers: int | None) -> None:
+    host = SimulatedHost(steady(0.02), workers=workers)
+    control = ConcurrencyControl(most=64, least=32)
+    trace = run(
+        host, control, seconds=60, at={3.0: _narrow, 20.0: _wide, 30.0: _narrow}
+    )
+    assert min(limit for _, limit in trace.limits) == control.lowest == 32
+
+
 def test_a_limit_without_demand_does_not_grow() -> None:
     control = ConcurrencyControl(most=64)
     run(SimulatedHost(steady(0.01)), control, requests=1000, demand=3)
