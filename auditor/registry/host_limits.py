@@ -156,7 +156,8 @@ class ConcurrencyLimiter:
     def is_reduced(self) -> bool:
         """Whether the host stands fewer requests than it was sent before."""
         control = self.control
-        return control.limit < control.highest and control.is_in_distress
+        highest = min(control.highest, control.most)
+        return control.limit < highest and control.is_in_distress
 
     @property
     def in_flight(self) -> int:

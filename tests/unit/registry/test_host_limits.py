@@ -293,6 +293,13 @@ def test_who_allows_fewer_requests_lowers_the_limit_of_the_host() -> None:
     limiters.of(url, RequestsAtOnce(1, 64))
     found = limiter.concurrency()
     assert (found.limit, found.most, found.lowest, found.highest) == (3, 3, 3, 32)
+    limiter.failed(_TIMEOUT, limiter.control.moved_at + 1)
+    assert limiter.limit == 1
+    assert limiter.is_reduced
+    for _ in range(3):
+        limiter.control.answered("head", 0.1, sent_at=9999, now=9999, is_full=True)
+    assert limiter.control.limit == 3
+    assert not limiter.is_reduced
 
 
 @pytest.mark.parametrize(
