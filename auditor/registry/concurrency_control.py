@@ -149,7 +149,12 @@ class ConcurrencyControl:
         """
         if self.last_move in DISTRESS and self.last_move is not Move.THROTTLED:
             return None
-        limit = self.limit if self._probe is None else self._probe.limit
+        limit = self.limit
+        if self._trial.is_running:
+            limit = self._trial.full_limit
+        elif self._probe is not None:
+            limit = self._probe.limit
+        limit = min(limit, self.most)
         is_found = not self.moves.keys() <= {Move.FASTER, Move.REMEMBERED, Move.PROBE}
         is_higher = self.moves and limit // 2 >= self._remembered
         return limit if self._follows_latency and (is_found or is_higher) else None

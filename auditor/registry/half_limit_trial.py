@@ -54,12 +54,15 @@ class TrialResult:
 
 
 class HalfLimitTrial:
-    """Counts the answers of one host, and compares those of a limit with its half."""
+    """Counts the answers of one host, and compares those of a limit with its half.
+
+    `full_limit` is the limit before the last trial.
+    """
 
     __slots__ = (
-        "_answers", "_before", "_fewest", "_first_at", "_full_limit", "_generations",
-        "_idle", "_in_flight", "_last_at", "_limit", "_next_at", "_old", "_rate",
-        "_since", "_wait_s", "is_running",
+        "_answers", "_before", "_fewest", "_first_at", "_generations", "_idle",
+        "_in_flight", "_last_at", "_limit", "_next_at", "_old", "_rate", "_since",
+        "_wait_s", "full_limit", "is_running",
     )  # fmt: skip
 
     def __init__(self, now: float) -> None:
@@ -68,7 +71,7 @@ class HalfLimitTrial:
         self._first_at, self._next_at, self._last_at = now + FIRST_S, now, now
         # Limit and answers per second before the trial, and the limit before its last
         # half.
-        self._full_limit = self._limit = self._before = 0
+        self.full_limit = self._limit = self._before = 0
         self._rate = 0.0
         self._fewest = MIN_ANSWERS
         # The count, or the requests in flight that are still waited for.
@@ -150,7 +153,7 @@ class HalfLimitTrial:
         """Begin a trial; returns half of the limit. A sign of a queue makes it long."""
         self.is_running = True
         self._fewest = MIN_CLEAR if is_urgent else MIN_ANSWERS
-        self._full_limit = self._limit = limit
+        self.full_limit = self._limit = limit
         self._rate = self._answers / (now - self._since)
         return self._next_half(now)
 
@@ -177,14 +180,14 @@ class HalfLimitTrial:
             return TrialResult(self._next_half(now), is_over=False, is_less=True)
         self.is_running = False
         self._start_count(now)
-        if self._before == self._full_limit:
+        if self._before == self.full_limit:
             if gain >= CLEAR_GAIN:
                 self._wait_s = min(FACTOR * self._wait_s, MAX_WAIT_S)
             self._next_at = now + self._wait_s
-            return TrialResult(self._full_limit, is_over=True, is_less=False)
+            return TrialResult(self.full_limit, is_over=True, is_less=False)
         # Without a queue, so many times the requests bring so many times the answers.
         useful = round(min(self._limit * gain, self._before * NO_GAIN))
-        limit = min(self._full_limit, max(1, useful))
+        limit = min(self.full_limit, max(1, useful))
         return TrialResult(limit, is_over=True, is_less=True)
 
     def _start_count(self, now: float) -> None:

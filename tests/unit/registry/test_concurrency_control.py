@@ -418,6 +418,21 @@ def test_what_was_found_is_for_a_later_run() -> None:
     assert ConcurrencyControl(most=8, follows_latency=False).found is None
 
 
+def test_a_run_that_ends_in_a_trial_found_all_of_the_limit() -> None:
+    control = ConcurrencyControl(most=64)
+    now = 0.0
+    while control.limit < 64 or now < 9:
+        _answer(control, 2 * control.limit, now)
+        now += 0.1
+    while control.limit == 64:
+        _answer(control, 128, now)
+        now += 0.1
+    assert (control.limit, control.last_move) == (32, Move.PROBE)
+    assert control.found == 64
+    control.restrict(40)
+    assert control.found == 40
+
+
 @pytest.mark.parametrize("cause", sorted(DISTRESS - {Move.THROTTLED}))
 @pytest.mark.parametrize("answers", [0, 2000])
 def test_a_host_that_has_gone_down_does_not_show_what_it_stands(
