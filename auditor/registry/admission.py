@@ -2,8 +2,8 @@
 
 `Admission.admit` waits until the host is not known to be down (host_health.py), until
 its limits allow the request (host_limits.py), for the authorization (auth) and for a
-slot. The host, its limits or the login may have changed while the request waited for
-its slot: then it gives the slot back and begins again.
+slot (concurrency_limiter.py). The host, its limits or the login may have changed while
+the request waited for its slot: then it gives the slot back and begins again.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from enum import Enum
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
 from auditor.registry.auth.authorization import Authorization, Authorizer
+from auditor.registry.concurrency_limiter import ConcurrencyLimiter
 from auditor.registry.host_health import HostHealth
-from auditor.registry.host_limits import ConcurrencyLimiter, HostLimits
+from auditor.registry.host_limits import HostLimits
 
 
 @dataclass(slots=True)

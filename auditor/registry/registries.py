@@ -27,12 +27,8 @@ from auditor.registry.auth.scope_auth import HostAuth
 from auditor.registry.auth.token_service import TokenService
 from auditor.registry.client import Registry
 from auditor.registry.concurrency_control import START
-from auditor.registry.host_limits import (
-    ConcurrencyLimiter,
-    HostLimiters,
-    RateLimiter,
-    RequestQuota,
-)
+from auditor.registry.concurrency_limiter import ConcurrencyLimiter, HostLimiters
+from auditor.registry.host_limits import RateLimiter, RequestQuota
 from auditor.registry.host_plan import HostPlan
 from auditor.registry.host_status import HostStatus
 from auditor.registry.listing.interface import ListedTag, Page

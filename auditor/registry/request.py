@@ -29,6 +29,7 @@ from auditor.fast_dataclass import dataclass
 from auditor.registry.admission import Admission, PendingRequest
 from auditor.registry.auth.authorization import Authorizer, Elsewhere
 from auditor.registry.concurrency_control import START
+from auditor.registry.concurrency_limiter import ConcurrencyLimiter, HostLimiters
 from auditor.registry.host_health import (
     ABSENT_REASONS,
     DEAD_HOST_S,
@@ -36,14 +37,7 @@ from auditor.registry.host_health import (
     HostHealth,
     HostState,
 )
-from auditor.registry.host_limits import (
-    ConcurrencyLimiter,
-    HostLimiters,
-    HostLimits,
-    Pacer,
-    RateLimiter,
-    RequestQuota,
-)
+from auditor.registry.host_limits import HostLimits, Pacer, RateLimiter, RequestQuota
 from auditor.registry.host_status import HostStatus, cause_of, retrying
 from auditor.registry.transport.connection_budget import ConnectionBudget
 from auditor.registry.transport.transport import Transport

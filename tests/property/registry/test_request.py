@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from auditor.config import RateLimitPolicy, RegistrySettings
 from auditor.config.requests_at_once import RequestsAtOnce
 from auditor.errors import Failure, FailureKind
+from auditor.registry.concurrency_limiter import HostLimiters
 from auditor.registry.host_health import DEAD_HOST_S, PATIENCE_S
-from auditor.registry.host_limits import HostLimiters, RateLimiter, RequestQuota
+from auditor.registry.host_limits import RateLimiter, RequestQuota
 from auditor.registry.request import (
     RequestCounts,
     RequestKind,

@@ -19,8 +19,8 @@ from auditor.registry.auth.authorization import (
     CachedToken,
     TokenKey,
 )
+from auditor.registry.concurrency_limiter import HostLimiters
 from auditor.registry.host_health import PATIENCE_S
-from auditor.registry.host_limits import HostLimiters
 from auditor.registry.request import RequestCounts, RequestKind, RequestSender
 from auditor.registry.transport.connection_budget import ConnectionBudget
 from auditor.wire.challenge import Challenge

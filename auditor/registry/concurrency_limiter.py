@@ -1,0 +1,267 @@
+"""Slots for requests in flight to one host, whoever sends them.
+
+`ConcurrencyLimiter` gives them out, within the bounds of the setting
+`requests_at_once`. How many there are is found by `ConcurrencyControl`
+(concurrency_control.py). `HostLimiters` has one for each host.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+
+from auditor.config.requests_at_once import RequestsAtOnce
+from auditor.errors import Failure, FailureKind, ProtocolError
+from auditor.registry.concurrency_control import ConcurrencyControl
+from auditor.registry.transport.connection_budget import ConnectionBudget
+from auditor.util.clock import Clock
+from auditor.util.tasks import ResizableSemaphore
+from auditor.util.text import format_count
+from auditor.wire.host_concurrency import HostConcurrency, Move
+from auditor.wire.response import Response
+from auditor.wire.url_policy import origin_of
+
+log = logging.getLogger("auditor.registry")
+
+# Kinds of distress, by the kind of failure. 503 is how proxies say that there are too
+# many requests.
+_DISTRESS = {
+    FailureKind.RATE_LIMITED: Move.THROTTLED,
+    FailureKind.SERVER_ERROR: Move.SERVER_ERROR,
+    FailureKind.TIMEOUT: Move.TIMEOUT,
+    FailureKind.CONNECT: Move.CONNECTION,
+}
+_SERVICE_UNAVAILABLE = 503
+# Bodies of these sizes and more take longer than smaller ones: each is a class of
+# requests of its own. The first is some TCP windows at the start of a connection.
+_LARGE_BYTES, _HUGE_BYTES = 32 * 1024, 512 * 1024
+# Seconds between two messages about a limit that moves all the time.
+_LOG_INTERVAL_S = 10.0
+
+
+class ConcurrencyLimiter:
+    """Slots for requests in flight to one host, as many as its `control` finds.
+
+    All senders to the host share it, first come first served. Each slot comes with a
+    permit of `budget`, the connections that all hosts share. `hold_back` pauses the
+    whole host, as a Retry-After demands. `remembered` is the limit that the host stood
+    in an earlier run.
+    """
+
+    def __init__(
+        self,
+        *,
+        bounds: RequestsAtOnce,
+        budget: ConnectionBudget,
+        clock: Clock,
+        name: str = "",
+        remembered: int | None = None,
+    ) -> None:
+        self.name = name
+        self._clock = clock
+        self.control = ConcurrencyControl(
+            least=bounds.least,
+            most=min(bounds.most, budget.max_per_host),
+            follows_latency=not bounds.is_fixed,
+            remembered=remembered,
+            now=clock.monotonic(),
+        )
+        self._slots = ResizableSemaphore(self.control.limit)
+        self._permits = budget.requests
+        self._not_before = 0.0
+        self._held_for = ""
+        self._logged_at = -math.inf
+
+    def restrict(self, bounds: RequestsAtOnce) -> None:
+        """Keep to the upper one of these bounds, too."""
+        self.control.restrict(bounds.most)
+        self._slots.limit = self.control.limit
+
+    @property
+    def limit(self) -> int:
+        """The current number of slots."""
+        return self._slots.limit
+
+    @property
+    def is_reduced(self) -> bool:
+        """Whether the host stands fewer requests than it was sent before."""
+        control = self.control
+        highest = min(control.highest, control.most)
+        return control.limit < highest and control.is_in_distress
+
+    @property
+    def in_flight(self) -> int:
+        """The slots that are held."""
+        return self._slots.limit - self._slots.free
+
+    def try_acquire(self) -> float | None:
+        """Take a free slot and return the monotonic time; None if no slot is free."""
+        now = self._clock.monotonic()
+        if now < self._not_before or not self._slots.take():
+            return None
+        if self._permits.take():
+            return now
+        self._slots.release()
+        return None
+
+    async def acquire(self) -> float:
+        """Wait for a slot. Returns the monotonic time at which it was taken."""
+        while True:
+            wait_s = self._not_before - self._clock.monotonic()
+            if wait_s > 0:
+                await self._clock.sleep(wait_s)
+                continue
+            await self._slots.acquire()
+            try:
+                await self._permits.acquire()
+            except BaseException:
+                self._slots.release()
+                raise
+            now = self._clock.monotonic()
+            if now >= self._not_before:
+                return now
+            self.release()
+
+    def release(self) -> None:
+        """Give a slot back."""
+        self._permits.release()
+        self._slots.release()
+
+    @property
+    def pause(self) -> tuple[str, float] | None:
+        """Why no slot is granted and until when (monotonic), None if they are."""
+        is_paused = self._clock.monotonic() < self._not_before
+        return (self._held_for, self._not_before) if is_paused else None
+
+    def hold_back(self, seconds: float, cause: str = "") -> None:
+        """Grant no slot for this long, because of `cause`."""
+        self._held_for = cause
+        self._not_before = max(self._not_before, self._clock.monotonic() + seconds)
+
+    def answered(self, kind: str, response: Response, sent_at: float) -> None:
+        """Count a response, after its slot was given back.
+
+        `sent_at` is the time at which the slot was taken.
+        """
+        now, control = self._clock.monotonic(), self.control
+        took_s, status = response.round_trip_s, response.status
+        size = len(response.body)
+        name: object = kind
+        if status >= 300:
+            name = status
+        elif size >= _LARGE_BYTES:
+            name = kind, size >= _HUGE_BYTES
+        control.answered(
+            name,
+            now - sent_at if took_s is None else took_s,
+            sent_at=sent_at,
+            now=now,
+            is_full=self._slots.free < 1,
+            waited_s=response.waited_s,
+        )
+        if control.limit != self._slots.limit:
+            self._set_limit(now)
+
+    def failed(self, failure: Failure, sent_at: float) -> None:
+        """Count a failure: after some kinds, fewer requests are sent at once."""
+        cause = _DISTRESS.get(failure.kind)
+        if cause is not None:
+            if failure.status == _SERVICE_UNAVAILABLE:
+                cause = Move.THROTTLED
+            now = self._clock.monotonic()
+            self.control.distressed(cause, sent_at=sent_at, now=now)
+            if self.control.limit != self._slots.limit:
+                self._set_limit(now)
+
+    def concurrency(self) -> HostConcurrency:
+        """The limit and its history, for the summary."""
+        control = self.control
+        return HostConcurrency(
+            host=self.name,
+            limit=control.limit,
+            lowest=control.lowest,
+            highest=control.highest,
+            least=control.least,
+            most=control.most,
+            baseline_s=control.baselines.baseline_s,
+            round_trip_s=control.baselines.round_trip_s,
+            last_move=control.last_move,
+            moves=dict(control.moves),
+        )
+
+    def _set_limit(self, now: float) -> None:
+        self._slots.limit = self.control.limit
+        is_due = now - self._logged_at >= _LOG_INTERVAL_S
+        level = logging.INFO if is_due else logging.DEBUG
+        if log.isEnabledFor(level):
+            self._logged_at = now if is_due else self._logged_at
+            log.log(level, "%s: %s", self.name, self.concurrency().sentence())
+
+
+class HostLimiters:
+    """The `ConcurrencyLimiter` of each host of a run, by its origin.
+
+    All registries, token services and APIs at the same origin share one: the first that
+    asks decides on its bounds, and who allows fewer requests lowers the upper one.
+    `remembered` gives the limit that an origin stood in an
+    earlier run, None if it is unknown.
+    """
+
+    def __init__(
+        self,
+        *,
+        budget: ConnectionBudget,
+        clock: Clock,
+        remembered: Callable[[str], int | None] = lambda _: None,
+    ) -> None:
+        self._budget = budget
+        self._clock = clock
+        self._remembered = remembered
+        self._is_shortage_told = False
+        self.by_origin: dict[str, ConcurrencyLimiter] = {}
+
+    def of(self, url: str, bounds: RequestsAtOnce) -> tuple[str, ConcurrencyLimiter]:
+        """How the URLs of the host of `url` begin, and its limiter."""
+        try:
+            origin = origin_of(url)
+            key = str(origin)
+        except ProtocolError:  # the transport refuses it
+            return url, self._limiter("", "", bounds)
+        return f"{key}/", self._limiter(key, origin.name, bounds)
+
+    def found(self) -> list[tuple[str, int]]:
+        """The limits for `remembered` of a later run, by origin."""
+        return [
+            (origin, limit)
+            for origin, limiter in self.by_origin.items()
+            if origin and (limit := limiter.control.found) is not None
+        ]
+
+    def _limiter(
+        self, key: str, name: str, bounds: RequestsAtOnce
+    ) -> ConcurrencyLimiter:
+        limiter = self.by_origin.get(key)
+        if limiter is None:
+            self._tell_shortage(name, bounds)
+            limiter = self.by_origin[key] = ConcurrencyLimiter(
+                bounds=bounds,
+                budget=self._budget,
+                clock=self._clock,
+                name=name,
+                remembered=self._remembered(key),
+            )
+        limiter.restrict(bounds)
+        return limiter
+
+    def _tell_shortage(self, name: str, bounds: RequestsAtOnce) -> None:
+        """Say once that open files allow a host less than was asked for."""
+        most = self._budget.max_per_host
+        if bounds.most > most and not self._is_shortage_told:
+            self._is_shortage_told = True
+            log.log(
+                logging.INFO if bounds.is_default else logging.WARNING,
+                "%s: at most %s at once, not %d, as few open files are allowed"
+                " (ulimit -n)",
+                name, format_count(most, "request"), bounds.most,
+            )  # fmt: skip

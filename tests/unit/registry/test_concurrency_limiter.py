@@ -1,0 +1,339 @@
+"""Slots for requests in flight to one host."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import anyio
+import pytest
+from anyio.abc import TaskGroup
+
+from auditor.config.requests_at_once import DEFAULT_REQUESTS_AT_ONCE, RequestsAtOnce
+from auditor.errors import Failure, FailureKind
+from auditor.registry.concurrency_limiter import ConcurrencyLimiter, HostLimiters
+from auditor.registry.transport.connection_budget import ConnectionBudget
+from tests.clock import ManualClock, settle
+from tests.responses import response
+
+
+class _Host:
+    """Tasks that hold slots until `give_back`."""
+
+    def __init__(self, group: TaskGroup, bounds: RequestsAtOnce) -> None:
+        self.clock = ManualClock()
+        self.slots = ConcurrencyLimiter(
+            bounds=bounds, budget=ConnectionBudget(8000), clock=self.clock
+        )
+        self.had_at: list[float] = []
+        self._group = group
+        self._back: list[anyio.Event] = []
+
+    async def ask(self, count: int = 1) -> None:
+        for _ in range(count):
+            self._group.start_soon(self._hold)
+        await settle()
+
+    async def _hold(self) -> None:
+        self.had_at.append(await self.slots.acquire())
+        back = anyio.Event()
+        self._back.append(back)
+        await back.wait()
+        self.slots.release()
+
+    @property
+    def busy(self) -> int:
+        return len(self._back)
+
+    async def give_back(self, count: int | None = None) -> None:
+        count = self.busy if count is None else count
+        given, self._back = self._back[:count], self._back[count:]
+        for back in given:
+            back.set()
+        await settle()
+
+
+def with_host(
+    bounds: RequestsAtOnce | int, test: Callable[[_Host], Awaitable[None]]
+) -> None:
+    if isinstance(bounds, int):
+        bounds = RequestsAtOnce.fixed(bounds)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            await test(_Host(group, bounds))
+            group.cancel_scope.cancel()
+
+    anyio.run(main)
+
+
+def test_no_more_slots_than_the_limit_are_given_out() -> None:
+    async def test(host: _Host) -> None:
+        await host.ask(10)
+        assert host.busy == 4
+        await host.give_back(1)
+        assert host.busy == 4
+        assert len(host.had_at) == 5
+        for _ in range(3):
+            await host.give_back()
+        assert len(host.had_at) == 10
+
+    with_host(4, test)
+
+
+def test_acquire_returns_the_time_at_which_the_slot_was_taken() -> None:
+    async def test(host: _Host) -> None:
+        await host.ask(2)
+        await host.clock.advance(5)
+        await host.give_back(1)
+        assert host.had_at == [1000.0, 1005.0]
+
+    with_host(1, test)
+
+
+# -- holding back --------------------------------------------------------------
+
+
+def test_no_slot_is_given_out_while_the_host_is_held_back() -> None:
+    async def test(host: _Host) -> None:
+        host.slots.hold_back(30)
+        await host.ask(3)
+        assert host.busy == 0
+        await host.clock.advance(29.9)
+        assert host.busy == 0
+        await host.clock.advance(0.1)
+        assert host.busy == 3
+        assert host.had_at == [1030.0] * 3
+
+    with_host(4, test)
+
+
+def test_a_request_in_the_queue_is_held_back_too() -> None:
+    async def test(host: _Host) -> None:
+        await host.ask(2)
+        host.slots.hold_back(10)
+        await host.give_back()
+        assert host.busy == 0
+        await host.clock.advance(10)
+        assert host.busy == 1
+        assert host.had_at == [1000.0, 1010.0]
+
+    with_host(1, test)
+
+
+def test_requests_that_are_held_back_occupy_no_slot() -> None:
+    async def test(host: _Host) -> None:
+        await host.ask(1)
+        host.slots.hold_back(10)
+        await host.ask(5)
+        await host.clock.advance(10)
+        assert host.busy == 4
+
+    with_host(4, test)
+
+
+@pytest.mark.parametrize(("first", "second", "until"), [(30, 5, 30), (5, 30, 30)])
+def test_the_longest_hold_counts(first: float, second: float, until: float) -> None:
+    async def test(host: _Host) -> None:
+        host.slots.hold_back(first)
+        host.slots.hold_back(second)
+        await host.ask(1)
+        await host.clock.advance(until - 0.5)
+        assert host.busy == 0
+        await host.clock.advance(0.5)
+        assert host.busy == 1
+
+    with_host(4, test)
+
+
+def test_a_hold_extended_while_waiting_is_respected() -> None:
+    async def test(host: _Host) -> None:
+        host.slots.hold_back(10)
+        await host.ask(1)
+        await host.clock.advance(5)
+        host.slots.hold_back(10)
+        await host.clock.advance(5)
+        assert host.busy == 0
+        await host.clock.advance(5)
+        assert host.had_at == [1015.0]
+
+    with_host(4, test)
+
+
+def test_a_hold_of_zero_seconds_has_no_effect() -> None:
+    async def test(host: _Host) -> None:
+        host.slots.hold_back(0)
+        await host.ask(1)
+        assert host.busy == 1
+        assert host.clock.slept == []
+
+    with_host(4, test)
+
+
+# -- the limit -----------------------------------------------------------------
+
+_TIMEOUT = Failure(kind=FailureKind.TIMEOUT, detail="")
+
+
+def test_a_halved_limit_takes_effect_as_slots_come_back() -> None:
+    async def test(host: _Host) -> None:
+        await host.ask(20)
+        host.slots.failed(_TIMEOUT, host.clock.now)
+        assert host.busy == 8  # what is under way stays under way
+        await host.give_back(4)
+        assert host.busy == 4
+        await host.give_back(1)
+        assert host.busy == 4
+
+    with_host(8, test)
+
+
+@pytest.mark.parametrize(
+    ("failure", "cause"),
+    [
+        (Failure(kind=FailureKind.RATE_LIMITED, detail="", status=429), "throttled"),
+        (Failure(kind=FailureKind.SERVER_ERROR, detail="", status=503), "throttled"),
+        (Failure(kind=FailureKind.SERVER_ERROR, detail="", status=500), "server_error"),
+        (_TIMEOUT, "timeout"),
+        (Failure(kind=FailureKind.CONNECT, detail=""), "connection"),
+        (Failure(kind=FailureKind.DNS, detail=""), "start"),
+        (Failure(kind=FailureKind.NOT_FOUND, detail="", status=404), "start"),
+        (Failure(kind=FailureKind.INTERRUPTED, detail=""), "start"),
+    ],
+)
+def test_distress_is_told_from_other_failures(failure: Failure, cause: str) -> None:
+    async def test(host: _Host) -> None:
+        host.slots.failed(failure, host.clock.now)
+        assert host.slots.control.last_move == cause
+        assert host.slots.is_reduced == (cause != "start")
+        assert host.slots.limit == (8 if cause == "start" else 4)
+
+    with_host(8, test)
+
+
+def test_answers_in_full_use_raise_the_limit_and_give_out_slots() -> None:
+    async def test(host: _Host) -> None:
+        await host.ask(200)
+        for _ in range(12):  # those that were sent first, and a round
+            assert host.slots.limit == host.busy == 4
+            await host.clock.advance(0.05)
+            sent_at = host.clock.now - 0.05
+            await host.give_back(1)
+            answer = replace(response(200), round_trip_s=0.2)
+            host.slots.answered("manifest", answer, sent_at)
+        await settle()
+        assert host.slots.limit == host.busy == 7
+
+    with_host(RequestsAtOnce(1, 64), test)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "size", "slowdown"),
+    [
+        ("manifest", 200, 10, 20),
+        ("manifest", 200, 100_000, 1),
+        ("manifest", 200, 1_000_000, 1),
+        ("manifest", 404, 10, 1),
+        ("head", 200, 10, 1),
+    ],
+)
+def test_answers_that_differ_in_work_are_classes_of_their_own(
+    kind: str, status: int, size: int, slowdown: float
+) -> None:
+    async def test(host: _Host) -> None:
+        small = replace(response(200), round_trip_s=0.1)
+        other = replace(response(status, b"x" * size), round_trip_s=2.0)
+        for _ in range(20):
+            host.slots.answered("manifest", small, host.clock.now)
+        for _ in range(8):
+            host.slots.answered(kind, other, host.clock.now)
+        assert host.slots.control.baselines.slowdown == pytest.approx(slowdown)
+
+    with_host(RequestsAtOnce(1, 64), test)
+
+
+def test_hosts_are_told_by_their_origin() -> None:
+    limiters = HostLimiters(
+        budget=ConnectionBudget(8000),
+        clock=ManualClock(),
+        remembered={"https://a.example.com": 5}.get,
+    )
+    bounds = RequestsAtOnce(1, 64)
+    begin, limiter = limiters.of("https://a.example.com/v2/x/manifests/1", bounds)
+    assert begin == "https://a.example.com/"
+    assert limiter.limit == 2  # half of what it stood
+    same = limiters.of("https://A.example.com:443/token?service=x", bounds)
+    assert same[1] is limiter
+    for url in "http://a.example.com/", "https://a.example.com:444/", "https://b.ex/":
+        assert limiters.of(url, bounds)[1] is not limiter
+    assert [one.name for one in limiters.by_origin.values()] == [
+        "a.example.com", "a.example.com", "a.example.com:444", "b.ex"
+    ]  # fmt: skip
+
+
+def test_who_allows_fewer_requests_lowers_the_limit_of_the_host() -> None:
+    """As a registry that is also the token service of another one."""
+    limiters = HostLimiters(budget=ConnectionBudget(8000), clock=ManualClock())
+    url = "https://a.example.com/"
+    limiter = limiters.of(url, RequestsAtOnce.fixed(32))[1]
+    slots = [limiter.try_acquire() for _ in range(3)]
+    assert None not in slots
+    assert limiters.of(url, RequestsAtOnce(1, 64))[1].limit == 32
+    assert limiters.of(url, RequestsAtOnce.fixed(3))[1].limit == 3
+    assert limiter.try_acquire() is None
+    limiters.of(url, RequestsAtOnce(1, 64))
+    found = limiter.concurrency()
+    assert (found.limit, found.most, found.lowest, found.highest) == (3, 3, 3, 32)
+    limiter.failed(_TIMEOUT, limiter.control.moved_at + 1)
+    assert limiter.limit == 1
+    assert limiter.is_reduced
+    for _ in range(3):
+        limiter.control.answered("head", 0.1, sent_at=9999, now=9999, is_full=True)
+    assert limiter.control.limit == 3
+    assert not limiter.is_reduced
+
+
+@pytest.mark.parametrize(
+    ("bounds", "levels"),
+    [
+        (RequestsAtOnce.fixed(8), ["WARNING"]),
+        (RequestsAtOnce(1, 64), ["WARNING"]),
+        (DEFAULT_REQUESTS_AT_ONCE, ["INFO"]),
+        (RequestsAtOnce.fixed(3), []),
+    ],
+)
+def test_it_is_told_once_if_open_files_allow_less_than_was_asked_for(
+    bounds: RequestsAtOnce, levels: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    limiters = HostLimiters(budget=ConnectionBudget(24), clock=ManualClock())
+    for name in "ab":
+        limiters.of(f"https://{name}.example.com/", bounds)
+    assert [one.levelname for one in caplog.records] == levels
+    for one in caplog.records:
+        assert one.getMessage().startswith("a.example.com: at most 3 requests at once,")
+
+
+def test_what_is_no_url_is_the_transports_business() -> None:
+    limiters = HostLimiters(budget=ConnectionBudget(8000), clock=ManualClock())
+    assert limiters.of("nonsense", RequestsAtOnce.fixed(3))[1].limit == 3
+
+
+def test_a_request_cancelled_in_the_queue_loses_no_slot() -> None:
+    async def test(host: _Host) -> None:
+        await host.ask(1)
+        scope = anyio.CancelScope()
+
+        async def impatient() -> None:
+            with scope:
+                await host.slots.acquire()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(impatient)
+            await settle()
+            scope.cancel()
+        await host.give_back()
+        await host.ask(1)
+        assert host.busy == 1
+
+    with_host(1, test)
