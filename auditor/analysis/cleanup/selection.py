@@ -143,30 +143,24 @@ def reference_query(connection: duckdb.DuckDBPyConnection, query: str) -> str:
 
 # -- patterns as regular expressions of RE2 --
 
+_GLOB_PART = re.compile(r"\[(?P<negation>!?)(?P<members>[^]]+)\]|.")
+
 
 def glob_expression(pattern: str, any_char: str = ".") -> str:
-    """A pattern of a tag or of one component (`*`, `?`, `[a-z]`, `[!a]`)."""
-    result, position = "", 0
-    while position < len(pattern):
-        char = pattern[position]
-        position += 1
-        if char == "*":
-            result += f"{any_char}*"
-        elif char == "?":
-            result += any_char
-        elif char == "[":
-            # As in fnmatch: a bracket directly after the first one is a member.
-            start = position + (pattern[position : position + 1] == "!")
-            end = pattern.find("]", start + 1)
-            if end < 0:
-                result += r"\["
-                continue
-            excluded = "/" if any_char == "[^/]" else ""
-            is_negated = pattern[position] == "!"
-            result += _character_class(pattern[start:end], is_negated, excluded)
-            position = end + 1
+    """A pattern of a tag or of one component (`*`, `?`, `[a-z]`, `[!a]`).
+
+    It is as the grammar of references has it: classes are closed, and `!` and brackets
+    are no members.
+    """
+    excluded = "/" if any_char == "[^/]" else ""
+    result = ""
+    for part in _GLOB_PART.finditer(pattern):
+        if part["members"]:
+            is_negated = bool(part["negation"])
+            result += _character_class(part["members"], is_negated, excluded)
         else:
-            result += re.escape(char)
+            char = part[0]
+            result += {"*": f"{any_char}*", "?": any_char}.get(char, re.escape(char))
     return result
 
 

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,10 @@ from auditor.analysis.cleanup.selection import (
     path_expression,
 )
 from auditor.cli.main import run
+from auditor.errors import ProtocolError
 from auditor.model import Record, Source, Warn, WarningCode
-from auditor.oci.reference import parse_selector, path_matches
+from auditor.oci.reference import TagPattern, parse_selector, path_matches
+from auditor.oci.reference_grammar import TAG_PATTERN
 from tests.cleanup_bench import Bench, open_bench
 from tests.cleanup_stores import HOST, Made, Store, cosign_tag, digest, records
 from tests.examples import examples
@@ -613,15 +614,33 @@ def test_a_child_that_was_missing_when_its_index_was_read_is_protected(
 
 # -- patterns --
 
-_COMPONENT = st.text(alphabet="ab-", min_size=1, max_size=3)
-_GLOB = st.text(alphabet="ab-*?[!]", min_size=1, max_size=6)
+_COMPONENT = st.text(alphabet="abc-.", min_size=1, max_size=3)
+# Classes are those of the grammar, also with ranges that are reversed. Others are
+# refused wherever patterns are read; `fnmatch` reads the "!" of "[b-a!]" as "not".
+_CLASS = st.builds(
+    "[{}{}]".format,
+    st.sampled_from(["", "!"]),
+    st.text(alphabet="abc-.", min_size=1, max_size=6),
+)
+_GLOB = st.lists(st.sampled_from("ab-.*?") | _CLASS, min_size=1, max_size=5).map(
+    "".join
+)
 
 
 @examples(400)
 @given(pattern=_GLOB, text=_COMPONENT)
 def test_a_pattern_of_tags_matches_as_in_lists(pattern: str, text: str) -> None:
+    assert re.fullmatch(TAG_PATTERN, pattern)
+    in_lists = TagPattern(registry=HOST, repository="app", pattern=pattern)
     matches = re.fullmatch(glob_expression(pattern), text) is not None
-    assert matches == fnmatchcase(text, pattern)
+    assert matches == in_lists.matches(text)
+
+
+@pytest.mark.parametrize("members", ["[-?!", "b-a!", "a!", "a[", "[a"])
+def test_a_class_that_could_be_read_in_two_ways_is_refused(members: str) -> None:
+    for text in (f"{HOST}/app:[{members}]", f"{HOST}/[{members}]:*"):
+        with pytest.raises(ProtocolError, match="closed classes"):
+            parse_selector(text)
 
 
 @examples(400)
