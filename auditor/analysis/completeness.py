@@ -43,9 +43,19 @@ def check_whole(files: Sequence[str]) -> None:
             )
 
 
+def keep_whether_empty(
+    connection: duckdb.DuckDBPyConnection, schema: str, *, empty: bool
+) -> None:
+    """Remember for `is_empty` whether the reports of a schema have no record."""
+    connection.execute(f'SET VARIABLE "{schema}_is_empty" = {empty}')
+
+
 def is_empty(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether the reports of the connection have no record at all."""
-    return connection.execute("SELECT 1 FROM lines LIMIT 1").fetchone() is None
+    """Whether the reports of the schema in use have no record at all."""
+    found = connection.execute(
+        "SELECT getvariable(current_schema() || '_is_empty')"
+    ).fetchone()
+    return found != (False,)
 
 
 def check_not_empty(connection: duckdb.DuckDBPyConnection, purpose: str) -> None:

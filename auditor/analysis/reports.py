@@ -27,7 +27,7 @@ from typing import Any
 
 import duckdb
 
-from auditor.analysis.completeness import check_whole
+from auditor.analysis.completeness import check_whole, keep_whether_empty
 from auditor.analysis.duckdb_connection import quoted, work_database
 from auditor.analysis.lines_file import LinesFile, check_readable
 from auditor.analysis.platform_sql import normalized_names, platform_name
@@ -378,9 +378,10 @@ def _create_lines(
     types = {**duckdb_columns(FailureRecord), **duckdb_columns(ImageRecord)}
     # Reading all columns of the first line takes five times as long.
     first = {name: types[name] for name in ("schema", "kind", "reference")}
-    connection.execute(
+    line = connection.execute(
         f"SELECT {_KIND} FROM {_read_json(patterns, first)} LIMIT 1"
-    ).fetchall()
+    ).fetchone()
+    keep_whether_empty(connection, schema, empty=line is None)
     connection.execute(f"""
         CREATE VIEW lines AS
         SELECT * EXCLUDE (filename)
