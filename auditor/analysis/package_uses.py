@@ -220,12 +220,14 @@ _STATE = """
     WITH each_one AS (
         SELECT reference, coalesce(flatten(list(about) FILTER (is_read)), []) AS good,
                bool_or(NOT is_read) AS has_unread,
+               bool_or(is_sbom AND is_read IS NULL) AS has_missing,
                bool_or(is_read AND len(about) = 0) AS has_others,
                bool_or(is_sbom OR is_read IS NOT NULL) AS has_some
         FROM documents GROUP BY reference)
     SELECT reference, CASE
             WHEN kind <> 'image' THEN 'failures'
-            WHEN len(good) > 0 AND NOT coalesce(has_unread, false) AND (
+            WHEN len(good) > 0 AND NOT coalesce(has_unread, false)
+                 AND NOT coalesce(has_missing, false) AND (
                 list_contains(good, image_digest)
                 OR list_has_all(good, [p.digest FOR p IN platforms])) THEN 'searched'
             WHEN len(good) > 0 THEN 'partly'

@@ -56,10 +56,10 @@ class PackageTotals:
 
     `packages` counts uses, `images` the images that have them. Each image of the report
     counts once in `searched` (all its platforms have an SBOM that was read), `partly`
-    (some platforms), `unreadable` (its SBOMs could not be read), `only_of_others` (they
-    are about other images), `not_in_file` (they are not in the SBOM file),
-    `without_sbom`, or `unknown` (the audit did not look for attachments, or not
-    everywhere). `failures` are references that were not audited.
+    (some platforms, or only some of its SBOMs), `unreadable` (its SBOMs could not be
+    read), `only_of_others` (they are about other images), `not_in_file` (they are not
+    in the SBOM file), `without_sbom`, or `unknown` (the audit did not look for
+    attachments, or not everywhere). `failures` are references that were not audited.
     `cut_short` is the number of SBOMs with more packages than are kept, `of_others`
     that of SBOMs that are attached to an image but about another one: their packages
     are left out. `not_compared` are the uses whose version has no known order.

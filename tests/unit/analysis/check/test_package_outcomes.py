@@ -73,6 +73,16 @@ def test_a_violation_names_packages_and_platforms(tmp_path: Path) -> None:
     ]
 
 
+def test_an_sbom_that_is_not_in_the_file_leaves_packages_unknown(
+    tmp_path: Path,
+) -> None:
+    """As with the file of an earlier night: another SBOM does not answer for it."""
+    two = one("2", "2", attached("e3", "2"), attached("e4", "2"))
+    assert found(tmp_path, OLD, [two], sbom("e3", SCOPED)) == [
+        ("2", False, ("the packages of some of its platforms",))
+    ]
+
+
 def test_platforms_with_the_same_package_are_named_together(tmp_path: Path) -> None:
     documents = [sbom("e1", LIBSSL), sbom("e2", LIBSSL), sbom("e3", RPM)]
     assert found(tmp_path, OLD, [BOTH, WHOLE], *documents) == [
