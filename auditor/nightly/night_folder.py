@@ -34,7 +34,7 @@ from auditor.model import SCHEMA
 from auditor.report.locked_journal import lock_file, read_header
 from auditor.util.atomic_file import atomic_file, replace_durably, sync_directory
 from auditor.util.compressed_file import ZSTD, compress_file
-from auditor.util.text import safe_text
+from auditor.util.text import format_count, safe_text
 
 ReadT = TypeVar("ReadT")
 
@@ -88,6 +88,31 @@ class Night:
     def date(self) -> date:
         """The day on which it started, UTC."""
         return date.fromisoformat(self.started_at[:10])
+
+    def audited_as(self, summary: Mapping[str, Any]) -> Night:
+        """The night with the counts of this summary, and whether it is complete."""
+        references = summary["references"]
+        remark = None
+        if summary["interrupted"]:
+            remark = "its audit was interrupted"
+        elif summary["deadline_reached"]:
+            count = summary["failures"].get("interrupted", {}).get("count", 0)
+            remark = (
+                "its audit reached the deadline:"
+                f" {format_count(count, 'reference')} not audited"
+            )
+        elif not references["audited"]:
+            remark = f"no image could be audited ({references['failed']} failed)"
+        return replace(
+            self,
+            duration_s=summary["duration_s"],
+            complete=remark is None,
+            references=references["asked"],
+            audited=references["audited"],
+            failed=references["failed"],
+            sboms=summary.get("sboms"),
+            remark=remark,
+        )
 
 
 class NightFolder:

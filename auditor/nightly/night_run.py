@@ -166,7 +166,7 @@ class NightRun:
 
     def finish(self, night: Night, summary: Json) -> NightResult:
         """Do the steps after the audit; raises `AuditorError` if one is impossible."""
-        night = _with_summary(night, summary)
+        night = night.audited_as(summary)
         night = self._folder.keep_report(night)
         report = str(self._folder.report_of(night))
         if night.complete:
@@ -466,32 +466,6 @@ class NightRun:
 
     def _today(self) -> date:
         return datetime.fromtimestamp(self._now(), UTC).date()
-
-
-def _with_summary(night: Night, summary: Json) -> Night:
-    """The night with the counts of its audit, and whether it is complete."""
-    references = summary["references"]
-    remark = None
-    if summary["interrupted"]:
-        remark = "its audit was interrupted"
-    elif summary["deadline_reached"]:
-        count = summary["failures"].get("interrupted", {}).get("count", 0)
-        remark = (
-            "its audit reached the deadline:"
-            f" {format_count(count, 'reference')} not audited"
-        )
-    elif not references["audited"]:
-        remark = f"no image could be audited ({references['failed']} failed)"
-    return replace(
-        night,
-        duration_s=summary["duration_s"],
-        complete=remark is None,
-        references=references["asked"],
-        audited=references["audited"],
-        failed=references["failed"],
-        sboms=summary.get("sboms"),
-        remark=remark,
-    )
 
 
 def _without_earlier(policy: Policy) -> Policy:
