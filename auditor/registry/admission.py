@@ -17,6 +17,9 @@ from auditor.registry.auth.authorization import Authorization, Authorizer
 from auditor.registry.concurrency_limiter import ConcurrencyLimiter
 from auditor.registry.host_health import HostHealth
 from auditor.registry.host_limits import HostLimits
+from auditor.wire.response import Response
+from auditor.wire.retry_policy import MAX_REAUTHENTICATIONS, SentRequest
+from auditor.wire.url_policy import origin_of
 
 
 @dataclass(slots=True)
@@ -44,6 +47,33 @@ class PendingRequest:
     reauthentications: int = 0
     authorization: Authorization | None = None
     sent_at: float = 0.0
+
+    def described(self, outcome: Response | Failure) -> SentRequest:
+        """The authentication of the request, and whether another origin responded."""
+        url = outcome.url if isinstance(outcome, Response) else self.url
+        other_origin = self.is_elsewhere or (
+            url != self.url and origin_of(url) != origin_of(self.url)
+        )
+        server = self.server
+        if other_origin:
+            server = f"{origin_of(url).host}, to which {server} redirects,"
+        authorization = self.authorization
+        if authorization is None:
+            # Nothing can authenticate the request, so that a 401 is final.
+            return SentRequest(
+                reauthentications=MAX_REAUTHENTICATIONS,
+                other_origin=other_origin,
+                server=server,
+            )
+        found = authorization.found
+        return SentRequest(
+            server=server,
+            login=None if found is None else found.name,
+            login_location=None if found is None else found.location,
+            fixed=authorization.fixed,
+            reauthentications=self.reauthentications,
+            other_origin=other_origin,
+        )
 
 
 class _Obstacle(Enum):

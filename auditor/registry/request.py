@@ -46,14 +46,12 @@ from auditor.util.text import safe_url
 from auditor.wire.redirect import Redirects
 from auditor.wire.response import Response
 from auditor.wire.retry_policy import (
-    MAX_REAUTHENTICATIONS,
     REGISTRY,
     RETRYABLE_STATUSES,
     TOKEN_SERVICE,
     Authenticate,
     Decision,
     Fail,
-    SentRequest,
     Wait,
     decide,
     tries_after,
@@ -418,7 +416,7 @@ class RequestSender:
             outcome,
             attempt=request.attempts,
             tries=tries,
-            sent=_sent_request(request, outcome),
+            sent=request.described(outcome),
             now=self._clock.epoch(),
             random=self._clock.random(),
         )
@@ -481,31 +479,3 @@ class RequestSender:
 
 def _host_wide_wait_s(decision: Wait | Fail) -> float:
     return decision.seconds if isinstance(decision, Wait) and decision.host_wide else 0
-
-
-def _sent_request(request: PendingRequest, outcome: Response | Failure) -> SentRequest:
-    """The authentication of the request, and whether another origin responded."""
-    url = outcome.url if isinstance(outcome, Response) else request.url
-    other_origin = request.is_elsewhere or (
-        url != request.url and origin_of(url) != origin_of(request.url)
-    )
-    server = request.server
-    if other_origin:
-        server = f"{origin_of(url).host}, to which {server} redirects,"
-    authorization = request.authorization
-    if authorization is None:
-        # Nothing can authenticate the request, so that a 401 is final.
-        return SentRequest(
-            reauthentications=MAX_REAUTHENTICATIONS,
-            other_origin=other_origin,
-            server=server,
-        )
-    found = authorization.found
-    return SentRequest(
-        server=server,
-        login=None if found is None else found.name,
-        login_location=None if found is None else found.location,
-        fixed=authorization.fixed,
-        reauthentications=request.reauthentications,
-        other_origin=other_origin,
-    )
