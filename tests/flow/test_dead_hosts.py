@@ -14,9 +14,9 @@ from auditor.registry.host_health import (
     DEAD_HOST_S,
     FAILURES_IN_A_ROW,
     PATIENCE_S,
-    RETRY_EARNED,
     SILENCE_PATIENCE_S,
 )
+from auditor.registry.retry_budget import RETRY_EARNED
 from auditor.registry.transport.failures import failure_of
 from auditor.registry.transport.http1_parser import SilentError
 from auditor.registry.transport.http_defaults import Timeouts
