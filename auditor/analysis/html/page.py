@@ -12,6 +12,7 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from datetime import date
+from functools import cache
 from typing import Any
 from urllib.parse import quote
 
@@ -99,6 +100,28 @@ def make_page(
 
 def _render(**sections: Any) -> str:
     """The whole page."""
+    environment = _environment()
+    style, script = _asset(environment, "page.css"), _asset(environment, "page.js")
+    policy = "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src {csp_hash(script)}",
+            f"style-src {csp_hash(style)}",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        )
+    )
+    return environment.get_template("page.html.j2").render(
+        sections, style=style, script=script, policy=policy
+    )
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    """It keeps its templates, whose compilation takes longer than a small page."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("auditor.analysis.html", "assets"),
         autoescape=True,
@@ -116,22 +139,7 @@ def _render(**sections: Any) -> str:
         "px": lambda number: f"{number:.1f}".removesuffix(".0"),
     }
     environment.globals |= {"find": search_link, "period": _period}
-    style, script = _asset(environment, "page.css"), _asset(environment, "page.js")
-    policy = "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src {csp_hash(script)}",
-            f"style-src {csp_hash(style)}",
-            "img-src data:",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "require-trusted-types-for 'script'",
-            "trusted-types 'none'",
-        )
-    )
-    return environment.get_template("page.html.j2").render(
-        sections, style=style, script=script, policy=policy
-    )
+    return environment
 
 
 def csp_hash(text: str) -> str:
