@@ -50,6 +50,8 @@ from auditor.wire.host_concurrency import DISTRESS, Move
 START = 4
 # Answers of a round: as many as are in flight, but enough for a mean.
 MIN_ROUND, MIN_QUICK_ROUND, MAX_ROUND = 16, 8, 96
+# And enough seconds that a moment in which something else ran does not decide it.
+MIN_ROUND_S, MIN_QUICK_ROUND_S = 0.1, 0.02
 # Slow start takes smaller steps while a step would be a large part of what the host can
 # work on.
 SMALL, SMALL_FACTOR = 9, 1.75
@@ -63,8 +65,10 @@ CLIENT_BUSY = 1.0
 # With a fixed limit, one answer in this many is measured.
 MEASURED_ONE_IN = 8
 # Higher baselines are right if twice the requests, and at least so many, are not slower
-# in rounds of so many answers.
-MIN_TRIED, TRIED_ROUND = 5, 32
+# in a round of so many answers, by this part of what can be chance.
+MIN_TRIED, TRIED_ROUND, TRY_TOLERANCE = 5, 32, 0.5
+# If they were wrong, others are not tried for twice as long each time.
+TRY_WAIT_S, MAX_TRY_WAIT_S = 2.0, 600.0
 # Slow start ends if a second, longer round is so many times slower than the tolerance.
 QUEUE_SEEN = 1.15
 # Rounds in a row without a queue after which the limit doubles again.
@@ -127,6 +131,7 @@ class ConcurrencyControl:
         self._settled_limit = 0  # that of the last round
         self._probe: QueueProbe | None = None
         self._tried_limit = 0  # the one before higher baselines were tried
+        self._try_wait_s, self._next_try_at = TRY_WAIT_S, -math.inf
         # Limit and slowdown before the limit was first lowered because of a queue.
         self._before_cut: tuple[int, float] | None = None
         self._refused = RefusedLimits(now)
@@ -214,7 +219,9 @@ class ConcurrencyControl:
         self._client_s += waited_s
         is_clear = self._answers >= MIN_ROUND and self.baselines.is_far_slower
         if self._answers >= self._round_size or is_clear:
-            self._end_round(now)
+            least_s = MIN_QUICK_ROUND_S if self._in_slow_start else MIN_ROUND_S
+            if now - self._round_at >= least_s:
+                self._end_round(now)
 
     def distressed(self, cause: Move, *, sent_at: float, now: float) -> None:
         """Halve the limit, unless it was since this request was sent."""
@@ -274,7 +281,7 @@ class ConcurrencyControl:
         """Move the limit after a round without distress."""
         baselines = self.baselines
         before = baselines.slowdown
-        baselines.measure(now, learn=self._probe is None)
+        baselines.measure(now, learn=self._probe is None and not self._tried_limit)
         if self._probe is not None:
             self._end_probe(self._probe, now)
             return
@@ -287,7 +294,7 @@ class ConcurrencyControl:
         self._settled_limit = self.limit
         if self._is_try_wrong(now):
             return
-        if self._has_slowed_down():
+        if self._has_slowed_down() and now >= self._next_try_at:
             self._try_baselines(self.limit, now)
             self._note(Move.CHANGED, now)
         elif not self._doubts_queue(now):
@@ -353,6 +360,8 @@ class ConcurrencyControl:
             if self._was_probed:
                 factor, self._was_probed = PROBED_FACTOR, False
             raised = math.ceil(factor * limit / max(1.0, slowdown))
+            if self._tried_limit:
+                raised = min(raised, self._most_tried)
             if raised < self._remembered and not self.baselines.has_queue:
                 self._move(self._remembered, Move.REMEMBERED, now)
             else:
@@ -404,7 +413,7 @@ class ConcurrencyControl:
         if verdict is Verdict.QUEUE:
             self._halve(probe.next_step(limit, slowdown), now)
             return
-        if verdict is Verdict.SAME:
+        if verdict is Verdict.SAME and now >= self._next_try_at:
             self._try_baselines(probe.limit, now)
             self._was_probed = True
             self._move(probe.limit, Move.PROBE, now)
@@ -425,16 +434,26 @@ class ConcurrencyControl:
         self.baselines.try_round(now)
         self._in_slow_start = self._refused.may_double(self.limit, now)
 
+    @property
+    def _most_tried(self) -> int:
+        """How many requests show whether baselines that are tried are right."""
+        return min(max(2 * self._tried_limit, MIN_TRIED), self.most)
+
     def _is_try_wrong(self, now: float) -> bool:
         """Whether baselines that are tried are those of a queue, of others perhaps."""
-        tried = self._tried_limit
+        tried, baselines = self._tried_limit, self.baselines
         if not tried:
             return False
-        is_wrong = self.baselines.has_queue
-        if is_wrong or self.limit >= min(max(2 * tried, MIN_TRIED), self.most):
+        is_over = self.limit >= self._most_tried
+        doubt = TRY_TOLERANCE if is_over else 1.0
+        is_wrong = baselines.slowdown > 1 + doubt * (baselines.tolerance - 1)
+        if is_wrong or is_over:
             self._tried_limit = 0
-            self.baselines.end_try(now, is_right=not is_wrong)
+            baselines.end_try(now, is_right=not is_wrong)
+            wait_s = 2 * self._try_wait_s if is_wrong else TRY_WAIT_S
+            self._try_wait_s = min(wait_s, MAX_TRY_WAIT_S)
         if is_wrong:
+            self._next_try_at = now + self._try_wait_s
             self._in_slow_start = False
             self._move(min(self.limit, tried), Move.QUEUE, now)
         return is_wrong

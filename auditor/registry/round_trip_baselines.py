@@ -28,6 +28,9 @@ from auditor.fast_dataclass import dataclass
 MIN_SAMPLES = 3
 # A round trip counts for at most this multiple of its round's median.
 OUTLIER = 3.0
+# Shorter round trips count for as much: what a scheduler does to them is no queue, and
+# nobody notices it.
+FLOOR_S = 0.002
 # A slowdown up to this is no queue: timers and the client's own work are not exact.
 TOLERANCE = 1.1
 # How much of the spread of the answers is added to it, in standard errors.
@@ -182,7 +185,7 @@ class RoundTripBaselines:
             found.round_trips.append(round_trip_s)
             if (baseline := found.baseline) is not None:
                 self._took_s += round_trip_s
-                self._expected_s += baseline.times.mean
+                self._expected_s += max(baseline.times.mean, FLOOR_S)
 
     def measure(self, now: float, *, learn: bool) -> None:
         """Measure the round; if `learn`, answers without a queue join the baselines."""
@@ -194,8 +197,8 @@ class RoundTripBaselines:
             if baseline is None:
                 baseline = _Baseline(times, now)
             usual = baseline.times
-            took += count * times.mean
-            expected += count * usual.mean
+            took += count * max(times.mean, FLOOR_S)
+            expected += count * max(usual.mean, FLOOR_S)
             error = usual.spread * usual.mean
             variance += error**2 * count * (1 + count / usual.count)
             if learn and not is_new and times.mean <= TOLERANCE * usual.mean:
@@ -220,7 +223,7 @@ class RoundTripBaselines:
             if one.count >= MIN_SAMPLES:
                 one.update_usual()
                 took += one.total_s
-                expected += one.count * one.usual_s
+                expected += one.count * max(one.usual_s, FLOOR_S)
                 answers += one.count
         self.has_long_tail = answers >= MIN_TAIL and took > LONG_TAIL * expected
 

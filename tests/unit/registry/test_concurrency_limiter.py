@@ -244,8 +244,10 @@ def test_answers_that_differ_in_work_are_classes_of_their_own(
         small = replace(response(200), round_trip_s=0.1)
         other = replace(response(status, b"x" * size), round_trip_s=2.0)
         for _ in range(20):
+            await host.clock.advance(0.01)
             host.slots.answered("manifest", small, host.clock.now)
         for _ in range(8):
+            await host.clock.advance(0.01)
             host.slots.answered(kind, other, host.clock.now)
         assert host.slots.control.baselines.slowdown == pytest.approx(slowdown)
 
