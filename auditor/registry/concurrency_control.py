@@ -362,7 +362,8 @@ class ConcurrencyControl:
             raised = math.ceil(factor * limit / max(1.0, slowdown))
             if self._tried_limit:
                 raised = min(raised, self._most_tried)
-            if raised < self._remembered and not self.baselines.has_queue:
+                self._move(max(limit, raised), Move.FASTER, now)
+            elif raised < self._remembered and not self.baselines.has_queue:
                 self._move(self._remembered, Move.REMEMBERED, now)
             else:
                 self._move(max(limit, raised), Move.FASTER, now)
