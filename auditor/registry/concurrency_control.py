@@ -53,8 +53,9 @@ MIN_ROUND, MIN_QUICK_ROUND, MAX_ROUND = 16, 8, 96
 # And enough seconds that a moment in which something else ran does not decide it.
 MIN_ROUND_S, MIN_QUICK_ROUND_S = 0.1, 0.02
 # Slow start takes smaller steps while a step would be a large part of what the host can
-# work on.
-SMALL, SMALL_FACTOR = 9, 1.75
+# work on; and where the first answers after a step are much faster than the others, it
+# waits for those.
+SMALL, SMALL_FACTOR = 9, 1.7
 # So is the first one after a probe that has found no queue: where all answers come at
 # the same moments, it can be mistaken.
 PROBED_FACTOR = 1.5
@@ -255,7 +256,8 @@ class ConcurrencyControl:
             self._round_size = max(self.limit, MIN_SAMPLES)
         elif self._in_slow_start:
             fewest = MIN_QUICK_ROUND if not self._tried_limit else TRIED_ROUND
-            self._round_size = max(self.limit, fewest)
+            rounds = 2 if SMALL <= self.limit < 2 * SMALL else 1
+            self._round_size = max(rounds * self.limit, fewest)
         else:
             rounds = 1 if self._probe is not None else 2
             self._round_size = min(max(rounds * self.limit, MIN_ROUND), MAX_ROUND)

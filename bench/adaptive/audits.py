@@ -62,13 +62,13 @@ def audit_all(
 
 def best_fixed(rates: Iterable[tuple[str, float]]) -> float | None:
     """The best rate of `--requests-at-once N`, up to the default ceiling."""
-    fixed = [
-        rate
-        for setting, rate in rates
-        if setting.startswith("--requests-at-once")
-        and int(setting.split()[1]) <= DEFAULT_MOST
-    ]
-    return max(fixed, default=None)
+    return max((rate for name, rate in rates if is_up_to_default(name)), default=None)
+
+
+def is_up_to_default(setting: str) -> bool:
+    """Whether a setting is `--requests-at-once N` within the default ceiling."""
+    name, _, number = setting.partition(" ")
+    return name == "--requests-at-once" and int(number) <= DEFAULT_MOST
 
 
 def _start(

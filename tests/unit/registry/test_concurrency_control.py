@@ -286,7 +286,7 @@ def _answer(control: ConcurrencyControl, count: int, now: float) -> None:
         control.answered("head", 0.01, sent_at=now, now=now + 0.01, is_full=True)
 
 
-@pytest.mark.parametrize(("waited_s", "limit"), [(0.0, 64), (0.02, 64), (0.06, 13)])
+@pytest.mark.parametrize(("waited_s", "limit"), [(0.0, 64), (0.02, 64), (0.06, 12)])
 def test_a_client_that_has_no_time_for_answers_asks_for_no_more(
     waited_s: float, limit: int
 ) -> None:
