@@ -1,4 +1,4 @@
-"""python -m bench.adaptive.real [--refs N] [--fixed N ...] [--distance-ms N ...]
+"""python -m bench.adaptive.real [--registry NAME] [--refs N] [--fixed N ...]
 
 Audits real registries with the defaults and with fixed settings of --requests-at-once:
 distribution 3 and docker-registry, on the same machine and, behind toxiproxy, at a
@@ -83,6 +83,8 @@ def main() -> None:
         todo = _Todo(names=names, paths=images.paths, place=Path(folder))
         images.store(todo.place / "root")
         for name, program in REGISTRIES.items():
+            if options.registry not in name:
+                continue
             path = program.path()
             if path is None:
                 print(f"missing: {program.name} ({program.get})")
@@ -96,6 +98,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.adaptive.real")
+    parser.add_argument("--registry", default="", help="a part of its name")
     parser.add_argument("--refs", type=int, default=4000)
     parser.add_argument("--repositories", type=int, default=72)
     parser.add_argument("--fixed", nargs="*", type=int, default=FIXED)
