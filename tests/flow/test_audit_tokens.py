@@ -107,7 +107,9 @@ async def test_under_load_a_token_is_renewed_before_it_expires(workers: int) -> 
     async with lab(simple(names), tokens=service(lifetime_s=300)) as here:
         # Every image takes five seconds, so the run takes more than three lifetimes.
         here.faults.on("GET", MANIFESTS, Passes(here.clock, 5.0), forever=True)
-        outcome = await here.audit(*map(here.ref, names), workers=workers)
+        outcome = await here.audit(
+            *map(here.ref, names), workers=workers, requests_at_once=16
+        )
         assert here.answered(401) == ["GET /v2/"]
         asked = here.faults.count("GET", TOKENS)
         assert len(tokens_sent(here.faults.requests("GET", MANIFESTS))) == asked

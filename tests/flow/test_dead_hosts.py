@@ -125,12 +125,14 @@ async def test_a_dead_registry_is_tried_again_after_a_pause() -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", MANIFESTS, *[Close()] * 20, skip=10)
         here.faults.on("GET", "/v2/", *[Close()] * 15, skip=1)
-        outcome = await here.audit(*map(here.ref, NAMES), workers=2)
+        outcome = await here.audit(
+            *map(here.ref, NAMES), workers=2, requests_at_once=16
+        )
         # No request waits for those 30 s: they pass before the next audit.
         failed = outcome.kinds.count("connect")
         assert 0 < failed < 60
         here.clock.now += DEAD_HOST_S
-        again = await here.audit(*map(here.ref, NAMES))
+        again = await here.audit(*map(here.ref, NAMES), requests_at_once=16)
     assert again.kinds == ["image"] * 60
 
 

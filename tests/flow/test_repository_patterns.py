@@ -257,6 +257,8 @@ async def test_listings_run_ahead_of_the_workers_up_to_the_limit() -> None:
         async with here.when(
             lambda: here.faults.count("GET", TAGS) >= most and gate.waiting == 2, go_on
         ):
-            outcome = await here.audit(here.ref("r*:1"), window=4, workers=2)
+            outcome = await here.audit(
+                here.ref("r*:1"), window=4, workers=2, requests_at_once=16
+            )
     assert asked == [most]
     assert outcome.kinds == ["image"] * 60

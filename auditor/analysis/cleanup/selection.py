@@ -143,7 +143,7 @@ def reference_query(connection: duckdb.DuckDBPyConnection, query: str) -> str:
 
 # -- patterns as regular expressions of RE2 --
 
-_GLOB_PART = re.compile(r"\[(?P<negation>!?)(?P<members>[^]]+)\]|.")
+_GLOB_PART = re.compile(r"\[(?P<negation>!?)(?P<members>[^][]+)\]|.")
 
 
 def glob_expression(pattern: str, any_char: str = ".") -> str:
