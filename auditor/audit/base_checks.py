@@ -12,7 +12,7 @@ content decides, because an index moves whenever one of its platforms does:
 Steps 1 and 2 need the index and one manifest per platform, once: the digest cache keeps
 both. A base without a digest can only be found current by its layers.
 
-Whoever built the image chose the names. Their hosts are therefore checked like those in
+The builder of an image chooses these names. So their hosts are checked like those in
 answers of a registry (`Registries.named_by_image`). A failure is a warning.
 """
 

@@ -65,12 +65,14 @@ FULL = 0.75
 CLIENT_BUSY = 1.0
 # With a fixed limit, one answer in this many is measured.
 MEASURED_ONE_IN = 8
-# Higher baselines are right if twice the requests, and at least so many, are not slower
-# in a round of so many answers, by this part of what can be chance.
+# Higher baselines are tried with twice the requests, at least `MIN_TRIED`, in a round
+# of `TRIED_ROUND` answers. They are wrong if the answers are slower by more than this
+# part of the tolerance.
 MIN_TRIED, TRIED_ROUND, TRY_TOLERANCE = 5, 32, 0.5
-# If they were wrong, others are not tried for twice as long each time.
+# Seconds until others are tried, doubled each time that they were wrong.
 TRY_WAIT_S, MAX_TRY_WAIT_S = 2.0, 600.0
-# Slow start ends if a second, longer round is so many times slower than the tolerance.
+# Slow start ends if the slowdown of a second, longer round exceeds the tolerance by
+# this factor.
 QUEUE_SEEN = 1.15
 # Rounds in a row without a queue after which the limit doubles again.
 CALM_ROUNDS = 3
@@ -166,7 +168,7 @@ class ConcurrencyControl:
         return limit if self._follows_latency and (is_found or is_higher) else None
 
     def restrict(self, most: int) -> None:
-        """Allow at most so many from now on."""
+        """Lower the upper bound to `most`; a higher one changes nothing."""
         if most < self.most:
             self.most, self.least = most, min(self.least, most)
             self.limit = min(self.limit, most)

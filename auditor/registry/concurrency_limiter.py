@@ -1,4 +1,4 @@
-"""Slots for requests in flight to one host, whoever sends them.
+"""Slots for requests in flight to one host, shared by all that send requests to it.
 
 `ConcurrencyLimiter` gives them out, within the bounds of the setting
 `requests_at_once`. How many there are is found by `ConcurrencyControl`

@@ -18,14 +18,14 @@ from auditor.fast_dataclass import dataclass
 
 # Limits below are not worth a trial.
 MIN_LIMIT = 16
-# A trial needs so many answers per request in flight, and in all, to compare with.
+# The fewest answers to compare with: for each request in flight, and in all.
 ANSWERS_BEFORE, MIN_BEFORE = 3, 192
 # Seconds before the first trial without a sign of a queue; after any trial, before the
 # next one: a multiple of that each time that half of the limit brought clearly less.
 FIRST_S, WAIT_S, FACTOR, MAX_WAIT_S = 10.0, 1.0, 4.0, 60.0
-# Requests meet the new queue once all that are in flight now were answered, and all
-# that are in flight then. One in so many, the slowest, is not waited for, and none
-# after so many answers for each.
+# Requests meet the new queue after two generations: all that are in flight now are
+# answered, then all that are in flight at that moment. The slowest sixteenth is not
+# waited for, and the wait ends after eight answers for each request in flight.
 GENERATIONS, SLOWEST, MOST_AFTER = 2, 16, 8
 # Fewer answers, per request in flight and in all, are too few to compare.
 ROUNDS, MIN_ANSWERS = 2, 32
