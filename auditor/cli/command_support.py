@@ -191,7 +191,7 @@ def name_files(settings: Settings) -> Settings:
     now_s = SystemClock().epoch()
     values = placeholder_values(rfc3339(now_s), socket.gethostname())
     if settings.resume and has_placeholders(settings.output):
-        from auditor.cli.main import information
+        from auditor.cli.output import information
         from auditor.report.resume import resumed_values
 
         values = resumed_values(
@@ -281,10 +281,10 @@ EXTRAS = {
 
 
 @contextmanager
-def extras(what: str = "this command") -> Iterator[None]:
+def extras() -> Iterator[None]:
     """Turn the import error of a module in `EXTRAS` into a `UsageError`.
 
-    `what` is the feature that needs it. Any other missing module is a bug.
+    Any other missing module is a bug.
     """
     try:
         yield
@@ -293,7 +293,8 @@ def extras(what: str = "this command") -> Iterator[None]:
         if module not in EXTRAS:
             raise
         raise UsageError(
-            f"{what} needs {module}, which is not installed: {how_to_install(module)}"
+            f"this command needs {module}, which is not installed:"
+            f" {how_to_install(module)}"
         ) from None
 
 

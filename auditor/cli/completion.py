@@ -84,7 +84,7 @@ def register() -> None:
 
 
 def script(shell: str, command: click.Command) -> str:
-    """The completion script of a shell (`SHELLS`)."""
+    """The completion script of a shell, one of `SHELLS`."""
     classes: dict[str, type[ShellComplete]] = {
         "bash": _Bash,
         "zsh": ZshComplete,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from auditor.cli.completion import SHELLS, script
 from auditor.cli.help_text import help_command
 from auditor.cli.main import cli
 from auditor.cli.output import allow_broken_pipe
@@ -16,10 +17,8 @@ sent.
 
 
 @help_command("completion", epilog=_EPILOG)
-@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+@click.argument("shell", type=click.Choice(SHELLS))
 def command(*, shell: str) -> None:
     """Print the completion script of a shell."""
-    from auditor.cli.completion import script
-
     with allow_broken_pipe():
         click.echo(script(shell, cli), nl=False)
