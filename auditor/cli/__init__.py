@@ -5,7 +5,7 @@ which finds the command by name in `NAME_command.py` and turns errors into messa
 exit codes. A command takes options from the table in `auditor.config`, resolves the
 settings, and runs a coroutine, which also starts logging (logs.py); what all commands
 need for that is in command_support.py. Results go to standard output (output.py),
-messages to standard error (`main.print_message`).
+messages to standard error (`output.print_message`).
 
 `audit` handles signals itself (signals.py) and has a second form for several processes
 or machines (sharded_audit.py). The classes of the JSON that commands print

@@ -18,8 +18,7 @@ from auditor.cli.command_support import (
     settings_options,
 )
 from auditor.cli.help_text import help_command
-from auditor.cli.main import information, print_message, print_summary
-from auditor.cli.output import print_line
+from auditor.cli.output import information, print_line, print_message, print_summary
 from auditor.cli.side_outputs import check_file, check_side_outputs, write_side_outputs
 from auditor.config import (
     EngineName,

@@ -246,7 +246,7 @@ def protect_command(
     from auditor.analysis.cleanup.plan_text import protection_lines, protection_summary
     from auditor.analysis.cleanup.protection import open_protection
     from auditor.analysis.reports import check_output
-    from auditor.cli.main import print_message
+    from auditor.cli.output import print_message
     from auditor.util.terminal import PIPE, screen_of
 
     check_output(output, (*reports, *running))

@@ -9,8 +9,7 @@ import click
 
 from auditor.cli.command_support import format_option, reports_argument
 from auditor.cli.help_text import help_group
-from auditor.cli.main import print_message
-from auditor.cli.output import allow_broken_pipe
+from auditor.cli.output import allow_broken_pipe, print_message
 from auditor.errors import ExitCode, UsageError
 
 

@@ -8,8 +8,7 @@ import click
 
 from auditor.cli.command_support import reports_argument, sbom_option
 from auditor.cli.help_text import help_command
-from auditor.cli.main import print_message
-from auditor.cli.output import print_pieces
+from auditor.cli.output import print_message, print_pieces
 from auditor.util.text import safe_text
 
 

@@ -18,8 +18,13 @@ from auditor.cli.command_support import (
     settings_options,
 )
 from auditor.cli.help_text import complete_files, complete_references, help_command
-from auditor.cli.main import information, print_error, print_failure, print_message
-from auditor.cli.output import json_text
+from auditor.cli.output import (
+    information,
+    json_text,
+    print_error,
+    print_failure,
+    print_message,
+)
 from auditor.config import ImageConfigMode, OptionGroup, Settings
 from auditor.errors import ExitCode, Failure, UsageError
 from auditor.model import (

@@ -10,7 +10,7 @@ import logging
 import time
 from datetime import UTC, datetime
 
-from auditor.cli import main
+from auditor.cli.output import set_message_format
 from auditor.config import LogFormat, LogLevel, Settings
 from auditor.util.text import safe_text
 
@@ -71,7 +71,7 @@ def start_logging(settings: Settings) -> None:
     handler = logging.StreamHandler()
     if settings.log_format is LogFormat.JSON:
         handler.setFormatter(_Json())
-        main.set_message_format(lambda sentence: json_line(sentence, at_s=time.time()))
+        set_message_format(lambda sentence: json_line(sentence, at_s=time.time()))
     else:
         handler.setFormatter(_Text("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.ERROR, handlers=[handler])

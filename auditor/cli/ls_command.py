@@ -16,8 +16,13 @@ from auditor.cli.command_support import (
     settings_options,
 )
 from auditor.cli.help_text import complete_references, help_command
-from auditor.cli.main import information, print_error, print_message
-from auditor.cli.output import json_text, print_line
+from auditor.cli.output import (
+    information,
+    json_text,
+    print_error,
+    print_line,
+    print_message,
+)
 from auditor.config import OptionGroup, Settings
 from auditor.errors import ExitCode, FailureKind
 from auditor.fast_dataclass import dataclass

@@ -11,21 +11,27 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from auditor.cli import early_signals
 from auditor.cli.help_text import HelpGroup
-from auditor.cli.output import occupy_closed_streams, stdout_errors
+from auditor.cli.output import (
+    occupy_closed_streams,
+    plain_message,
+    print_error,
+    print_message,
+    set_message_format,
+    stdout_errors,
+)
 from auditor.errors import AuditorError, ExitCode
 from auditor.version import __version__
 
 if TYPE_CHECKING:
-    from auditor.config import Settings
-    from auditor.errors import Failure
+    pass
 
 # Each command with its line in the overview; it is in `NAME_command.py`.
 COMMANDS = {
@@ -172,7 +178,7 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit code; errors are printed on stderr."""
-    set_message_format(_plain)
+    set_message_format(plain_message)
     if _COMPLETE_VARIABLE in os.environ:
         from auditor.cli.completion import register
 
@@ -215,42 +221,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def print_error(sentence: str) -> None:
-    """Print one line about a failure, as `print_message`, its prefix in red."""
-    print_message(sentence, prefix_style="red")
-
-
-def print_failure(name: str, failure: Failure) -> None:
-    """Print what failed, why, and the command that says what to do."""
-    print_error(f"{name}: {failure.kind}: {failure.detail}")
-    print_message(f"what to do: auditor explain {failure.code}")
-
-
-def print_message(
-    sentence: str, style: str | None = None, *, prefix_style: str | None = None
-) -> None:
-    """Print one line for a person on stderr; ignore a closed or full stderr.
-
-    On a terminal, a long line is broken between words; `style` is the colour of the
-    line, `prefix_style` that of the name of the program before it.
-    """
-    text = _format_message(sentence)
-    with suppress(OSError):
-        if sys.stderr.isatty() and _format_message is _plain:
-            from auditor.util.terminal import screen_of, styled, wrapped
-
-            screen = screen_of(sys.stderr)
-            indent = _PREFIX_CHARS + len(sentence) - len(sentence.lstrip()) + 2
-            lines = wrapped(text, screen, indent=indent)
-            if style is not None:
-                lines = [styled(line, style, screen) for line in lines]
-            elif prefix_style is not None:
-                prefix, rest = lines[0][:_PREFIX_CHARS], lines[0][_PREFIX_CHARS:]
-                lines[0] = styled(prefix, prefix_style, screen) + rest
-            text = "\n".join(lines)
-        click.echo(_line_start + text, err=True)
-
-
 def _print_usage_error(error: click.ClickException) -> None:
     """Print how click says it; on a terminal wrapped, with `Error:` in red."""
     printed = io.StringIO()
@@ -268,49 +238,3 @@ def _print_usage_error(error: click.ClickException) -> None:
                 for line in lines
             ]
         click.echo("\n".join(lines), err=True)
-
-
-def information(settings: Settings) -> Callable[[str], None]:
-    """The function that prints what is neither a result nor an error."""
-    return (lambda _: None) if settings.quiet else print_message
-
-
-def print_summary(settings: Settings, lines: Sequence[str], *, failed: bool) -> None:
-    """Print the lines of a summary, the first in colour."""
-    if not settings.quiet:
-        colours = ["red" if failed else "green", *[None] * (len(lines) - 1)]
-        for line, colour in zip(lines, colours, strict=True):
-            print_message(line, colour)
-
-
-def set_message_format(format_message: Callable[[str], str]) -> None:
-    """Make `print_message` format each sentence with this function."""
-    global _format_message  # noqa: PLW0603  (one standard error, one format)
-    _format_message = format_message
-
-
-# Of "auditor: ".
-_PREFIX_CHARS = 9
-
-
-@contextmanager
-def messages_over_progress() -> Iterator[None]:
-    """Erase the line of progress before each message while the body runs."""
-    from auditor.util.terminal import ERASE_LINE
-
-    global _line_start  # noqa: PLW0603  (one standard error, one cursor)
-    _line_start = ERASE_LINE
-    try:
-        yield
-    finally:
-        _line_start = ""
-
-
-_line_start = ""
-
-
-def _plain(sentence: str) -> str:
-    return f"auditor: {sentence}"
-
-
-_format_message: Callable[[str], str] = _plain

@@ -22,8 +22,7 @@ from auditor.cli.command_support import (
     settings_from,
 )
 from auditor.cli.help_text import help_group
-from auditor.cli.main import print_message
-from auditor.cli.output import json_text, print_lines
+from auditor.cli.output import json_text, print_lines, print_message
 from auditor.config import (
     EngineName,
     NightlySettings,

@@ -1,4 +1,4 @@
-"""Standard streams, and printing: lines one at a time or in batches, text in pieces."""
+"""What commands print: results on standard output, messages on standard error."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import errno
 import itertools
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from auditor.errors import OutputError
 from auditor.util.atomic_file import atomic_file
+
+if TYPE_CHECKING:
+    from auditor.config import Settings
+    from auditor.errors import Failure
 
 # Lines per system call: about 100 KB.
 LINES_PER_BATCH = 500
@@ -121,3 +126,84 @@ def print_pieces(pieces: Iterable[str], output: str) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(f"{output}: cannot be written: {reason}") from None
+
+
+def print_error(sentence: str) -> None:
+    """Print one line about a failure, as `print_message`, its prefix in red."""
+    print_message(sentence, prefix_style="red")
+
+
+def print_failure(name: str, failure: Failure) -> None:
+    """Print what failed, why, and the command that says what to do."""
+    print_error(f"{name}: {failure.kind}: {failure.detail}")
+    print_message(f"what to do: auditor explain {failure.code}")
+
+
+def print_message(
+    sentence: str, style: str | None = None, *, prefix_style: str | None = None
+) -> None:
+    """Print one line for a person on stderr; ignore a closed or full stderr.
+
+    On a terminal, a long line is broken between words; `style` is the colour of the
+    line, `prefix_style` that of the name of the program before it.
+    """
+    text = _format_message(sentence)
+    with suppress(OSError):
+        if sys.stderr.isatty() and _format_message is plain_message:
+            from auditor.util.terminal import screen_of, styled, wrapped
+
+            screen = screen_of(sys.stderr)
+            indent = _PREFIX_CHARS + len(sentence) - len(sentence.lstrip()) + 2
+            lines = wrapped(text, screen, indent=indent)
+            if style is not None:
+                lines = [styled(line, style, screen) for line in lines]
+            elif prefix_style is not None:
+                prefix, rest = lines[0][:_PREFIX_CHARS], lines[0][_PREFIX_CHARS:]
+                lines[0] = styled(prefix, prefix_style, screen) + rest
+            text = "\n".join(lines)
+        click.echo(_line_start + text, err=True)
+
+
+def information(settings: Settings) -> Callable[[str], None]:
+    """The function that prints what is neither a result nor an error."""
+    return (lambda _: None) if settings.quiet else print_message
+
+
+def print_summary(settings: Settings, lines: Sequence[str], *, failed: bool) -> None:
+    """Print the lines of a summary, the first in colour."""
+    if not settings.quiet:
+        colours = ["red" if failed else "green", *[None] * (len(lines) - 1)]
+        for line, colour in zip(lines, colours, strict=True):
+            print_message(line, colour)
+
+
+def set_message_format(format_message: Callable[[str], str]) -> None:
+    """Make `print_message` format each sentence with this function."""
+    global _format_message  # noqa: PLW0603  (one standard error, one format)
+    _format_message = format_message
+
+
+@contextmanager
+def messages_over_progress() -> Iterator[None]:
+    """Erase the line of progress before each message while the body runs."""
+    from auditor.util.terminal import ERASE_LINE
+
+    global _line_start  # noqa: PLW0603  (one standard error, one cursor)
+    _line_start = ERASE_LINE
+    try:
+        yield
+    finally:
+        _line_start = ""
+
+
+_line_start = ""
+
+
+def plain_message(sentence: str) -> str:
+    """The format of messages, unless they are log lines."""
+    return f"auditor: {sentence}"
+
+
+_format_message: Callable[[str], str] = plain_message
+# Of "auditor: ".
+_PREFIX_CHARS = 9

@@ -13,8 +13,7 @@ from auditor.cli.command_support import (
     sbom_option,
 )
 from auditor.cli.help_text import complete_files, help_command
-from auditor.cli.main import print_message
-from auditor.cli.output import print_lines
+from auditor.cli.output import print_lines, print_message
 from auditor.errors import ExitCode, UsageError
 from auditor.util.text import safe_text
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from auditor.cli.main import messages_over_progress
+from auditor.cli.output import messages_over_progress
 from auditor.registry.host_status import RETRYING
 from auditor.report.summary import Tally
 from auditor.util.text import safe_text

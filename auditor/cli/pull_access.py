@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
-from auditor.cli.main import print_message
-from auditor.cli.output import json_text, print_line
+from auditor.cli.output import json_text, print_line, print_message
 from auditor.config import Settings
 from auditor.diagnose.token_check import PULL, PullAccess
 from auditor.errors import ExitCode, FailureKind

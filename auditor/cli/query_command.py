@@ -11,8 +11,7 @@ import click
 
 from auditor.cli.command_support import format_option, names_a_file, sbom_option
 from auditor.cli.help_text import help_command
-from auditor.cli.main import print_message
-from auditor.cli.output import allow_broken_pipe, print_lines
+from auditor.cli.output import allow_broken_pipe, print_lines, print_message
 from auditor.errors import ExitCode, UsageError
 from auditor.util.text import format_count, safe_text
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from auditor.cli import early_signals
-from auditor.cli.main import information, print_message, print_summary
+from auditor.cli.output import information, print_message, print_summary
 from auditor.cli.side_outputs import (
     SbomOutcome,
     check_sbom_settings,
@@ -120,7 +120,7 @@ async def _audit(
                 )
             elif interrupted is None:
                 action = "finishing the requests of the shards in flight"
-                print_message(interrupted_text(number, action, again="quit now"))
+                print_message(interrupted_text(number, action))
             interrupted = EXIT_CODES[number]
             run.stop(engine, number)
 
@@ -177,7 +177,7 @@ async def _read_sboms(
             if interrupted is not None:
                 os._exit(EXIT_CODES[number])
             interrupted = EXIT_CODES[number]
-            print_message(interrupted_text(number, NO_SBOMS, again="quit now"))
+            print_message(interrupted_text(number, NO_SBOMS))
             scope.cancel()
 
     with unwrap_exception_group():

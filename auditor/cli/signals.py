@@ -12,7 +12,7 @@ import anyio
 
 from auditor.audit.run import AuditRun
 from auditor.cli import early_signals
-from auditor.cli.main import print_message
+from auditor.cli.output import print_message
 from auditor.errors import ExitCode, unwrap_exception_group
 from auditor.report.writer import Report
 
@@ -47,11 +47,11 @@ def receive_signals() -> Iterator[AsyncIterator[signal.Signals]]:
             signal.signal(number, handlers[number])
 
 
-def interrupted_text(number: signal.Signals, action: str, *, again: str) -> str:
-    """`interrupted: ACTION; press Ctrl-C again to AGAIN`, or with the signal's name."""
+def interrupted_text(number: signal.Signals, action: str) -> str:
+    """What is printed about a signal, and about the next one."""
     if number is signal.SIGINT:
-        return f"interrupted: {action}; press Ctrl-C again to {again}"
-    return f"interrupted by {number.name}: {action}; send it again to {again}"
+        return f"interrupted: {action}; press Ctrl-C again to quit now"
+    return f"interrupted by {number.name}: {action}; send it again to quit now"
 
 
 class Interruption:
@@ -126,10 +126,10 @@ class Interruption:
         if self._step is not None:
             self.code = EXIT_CODES[number]
             self._step.cancel()
-            return interrupted_text(number, NO_SBOMS, again="quit now")
+            return interrupted_text(number, NO_SBOMS)
         if self._is_done:
             self._late_code = EXIT_CODES[number]
-            return interrupted_text(number, "writing the last lines", again="quit now")
+            return interrupted_text(number, "writing the last lines")
         self.code = code = EXIT_CODES[number]
         if self._run is None or self._report is None:
             self._preparation.cancel()
@@ -140,7 +140,7 @@ class Interruption:
                 target=self._end_unread, args=(self._report, code), daemon=True
             ).start()
         action = f"finishing requests in flight (up to {GRACE_S:g} s)"
-        return interrupted_text(number, action, again="quit now")
+        return interrupted_text(number, action)
 
     def _save(self) -> None:
         if self._run is not None and self._report is not None and not self._is_done:

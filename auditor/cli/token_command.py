@@ -17,8 +17,7 @@ from auditor.cli.command_support import (
     settings_options,
 )
 from auditor.cli.help_text import help_command
-from auditor.cli.main import information, print_failure, print_message
-from auditor.cli.output import json_text
+from auditor.cli.output import information, json_text, print_failure, print_message
 from auditor.config import OptionGroup, Settings
 from auditor.errors import ExitCode, Failure, ProtocolError, UsageError
 from auditor.model import AccessState

@@ -69,7 +69,7 @@ def command(
     """
     from auditor.analysis.unused import find_unused, parse_same_registries
     from auditor.analysis.unused_text import unused_lines, unused_summary
-    from auditor.cli.main import print_message
+    from auditor.cli.output import print_message
     from auditor.util.terminal import screen_of
 
     with find_unused(

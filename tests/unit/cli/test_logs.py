@@ -12,6 +12,7 @@ import pytest
 
 from auditor.cli import main
 from auditor.cli.logs import start_logging
+from auditor.cli.output import plain_message, print_message, set_message_format
 from auditor.cli.progress import LOG_INTERVAL_S, log_progress
 from auditor.config import LogFormat, LogLevel, Settings
 from auditor.report.summary import Tally
@@ -45,7 +46,7 @@ def output(
     ours = logging.getLogger("auditor")
     root, level = logging.getLogger().level, ours.level
     yield Output(monkeypatch, capsys)
-    main.set_message_format(main._plain)
+    set_message_format(plain_message)
     ours.setLevel(level)
     logging.getLogger().setLevel(root)
 
@@ -85,7 +86,7 @@ def test_a_json_line_has_the_same_fields(output: Output) -> None:
 
 def test_messages_are_json_lines_too(output: Output) -> None:
     output.start(LogFormat.JSON)
-    main.print_message("6 of 6 references audited")
+    print_message("6 of 6 references audited")
     main.run(["audit"])  # text is the format until the settings are read
     first, *usage = output.getvalue().splitlines()
     assert json.loads(first)["message"] == "6 of 6 references audited"

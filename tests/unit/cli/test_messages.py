@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from auditor.cli import main
-from auditor.cli.main import print_message, print_summary
+from auditor.cli import main, output
+from auditor.cli.output import print_message, print_summary
 from auditor.config import Settings
 from auditor.errors import Failure, FailureKind, FailureReason
 from auditor.util.terminal import ERASE_LINE
@@ -27,7 +27,7 @@ def _terminal(monkeypatch: pytest.MonkeyPatch) -> _Terminal:
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    main.set_message_format(main._plain)
+    output.set_message_format(output.plain_message)
     return stream
 
 
@@ -43,18 +43,18 @@ def test_a_long_message_is_wrapped_on_a_terminal(
 
 
 def test_a_message_is_one_line_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
-    main.set_message_format(main._plain)
+    output.set_message_format(output.plain_message)
     print_message(LONG, "red")
     assert capsys.readouterr().err == f"auditor: {LONG}\n"
 
 
 def test_a_json_message_is_never_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = _terminal(monkeypatch)
-    main.set_message_format(lambda sentence: f'{{"message":"{sentence}"}}')
+    output.set_message_format(lambda sentence: f'{{"message":"{sentence}"}}')
     try:
         print_message(LONG, "red")
     finally:
-        main.set_message_format(main._plain)
+        output.set_message_format(output.plain_message)
     assert terminal.getvalue() == f'{{"message":"{LONG}"}}\n'
 
 
@@ -93,11 +93,11 @@ def test_a_usage_error_keeps_to_the_width_and_has_a_colour(
 def test_a_failure_leads_to_the_explanation_of_its_reason(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    main.set_message_format(main._plain)
+    output.set_message_format(output.plain_message)
     failure = Failure(
         kind=FailureKind.TLS, detail="no trust", reason=FailureReason.UNTRUSTED_CA
     )
-    main.print_failure("r.example.com/app:1", failure)
+    output.print_failure("r.example.com/app:1", failure)
     assert capsys.readouterr().err.splitlines() == [
         "auditor: r.example.com/app:1: tls: no trust",
         "auditor: what to do: auditor explain untrusted_ca",
@@ -112,7 +112,7 @@ def test_a_quiet_run_has_no_summary(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_message_erases_the_line_of_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = _terminal(monkeypatch)
-    with main.messages_over_progress():
+    with output.messages_over_progress():
         print_message("interrupted")
     print_message("done")
     assert terminal.getvalue() == (f"{ERASE_LINE}auditor: interrupted\nauditor: done\n")
