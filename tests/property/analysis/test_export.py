@@ -13,8 +13,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.analysis.csv_formula_guard import escape_formula
-from auditor.analysis.csv_lines import csv_text
+from auditor.analysis.csv_lines import csv_text, escape_formula
 from auditor.analysis.export import ExportFormat, export
 from auditor.analysis.query import RowFormat, run_query, write_result
 from auditor.util.compressed_file import is_complete_zstd
