@@ -17,5 +17,5 @@ queries it:
 
 Reports are read as a stream and results are iterated; what must be sorted or joined
 spills to disk. Text of a report is escaped where it is printed (`text_tables`,
-`query`, `csv_formula_guard`, `html.page`).
+`query`, `csv_lines`, `html.page`).
 """

@@ -1,4 +1,10 @@
-"""CSV for spreadsheets: RFC 4180, without formulas and control characters."""
+"""CSV for spreadsheets: RFC 4180, without formulas and control characters.
+
+Excel, LibreOffice and Google Sheets run a cell as a formula that starts with one of
+some characters, also after spaces (OWASP, "CSV Injection"); an apostrophe in front
+makes it text. Names in a registry are chosen by anyone who can push. `export`, whose
+CSV DuckDB writes, uses `escape_formula_sql`.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +13,26 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from auditor.analysis.csv_formula_guard import escape_formula
 from auditor.util.text import safe_text
 
+# Spaces and control characters, then a sign, also a full-width one, which some locales
+# accept. The expression is valid for Python's re and for DuckDB's RE2.
+_FORMULA = "^[\\x00-\\x20\u00a0\u3000]*[=+@\uff1d\uff0b\uff0d\uff20-]|^[\\t\\r\\n]"
+_PATTERN = re.compile(_FORMULA)
 _SPECIAL = re.compile(r'[",\r\n]')
+
+
+def escape_formula(text: str) -> str:
+    """The text, with an apostrophe in front if it would be a formula."""
+    return f"'{text}" if _PATTERN.match(text) else text
+
+
+def escape_formula_sql(expression: str) -> str:
+    """`escape_formula` as an SQL expression; NULL stays NULL."""
+    return (
+        f"CASE WHEN regexp_matches({expression}, '{_FORMULA}')"
+        f" THEN '''' || {expression} ELSE {expression} END"
+    )
 
 
 def csv_line(cells: Iterable[str]) -> str:

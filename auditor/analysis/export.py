@@ -27,7 +27,7 @@ from pathlib import Path
 import duckdb
 
 from auditor.analysis.completeness import check_not_empty
-from auditor.analysis.csv_formula_guard import escape_formula_sql
+from auditor.analysis.csv_lines import escape_formula_sql
 from auditor.analysis.duckdb_connection import quoted
 from auditor.analysis.lines_file import LinesFile
 from auditor.analysis.reports import open_reports, report_paths

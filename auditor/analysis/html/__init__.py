@@ -5,12 +5,11 @@ are in memory, and renders them:
 
 1. `report_lines` loads the report into the table `line` (`ReportLines`) and answers
    totals, failures and warnings; `ReportSource` identifies the files by their digest.
-2. `image_sections` (architectures, attachments, ages), `reference_data` (the
-   searchable table of references) and `layer_data` (what a reference opens to) query
-   `ReportLines`.
+2. `image_sections` (architectures, attachments, ages) and `table_data` (the searchable
+   table of references, and what a row opens to) query `ReportLines`.
 3. `storage_section` reads the storage of repositories from `analysis.layers`.
-4. `optional_sections` runs `analysis.diff` against an earlier report and
-   `analysis.check` with a policy, where they are given.
+4. `optional_sections` runs `analysis.diff` against an earlier report,
+   `analysis.check` with a policy, and `analysis.end_of_life`, where there is one.
 5. `trend_section` draws the course of the nights; `verdict` finds the title.
 6. `page` renders these with Jinja (`assets/page.html.j2`).
 

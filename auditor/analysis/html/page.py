@@ -20,22 +20,25 @@ import jinja2
 from markupsafe import Markup
 
 from auditor.analysis.check.policy_file import load_policy
-from auditor.analysis.html.end_of_life_section import read_end_of_life
 from auditor.analysis.html.image_sections import (
     read_ages,
     read_attachments,
     read_platforms,
 )
-from auditor.analysis.html.layer_data import read_layers
-from auditor.analysis.html.optional_sections import read_changes, read_policy_findings
-from auditor.analysis.html.reference_data import (
-    MAX_TEXT_CHARS,
-    read_references,
-    script_json,
+from auditor.analysis.html.optional_sections import (
+    read_changes,
+    read_end_of_life,
+    read_policy_findings,
 )
 from auditor.analysis.html.report_lines import load_lines, read_source
-from auditor.analysis.html.source_data import read_uses
 from auditor.analysis.html.storage_section import NARROW, WIDE, read_storage
+from auditor.analysis.html.table_data import (
+    MAX_TEXT_CHARS,
+    read_layers,
+    read_references,
+    read_uses,
+    script_json,
+)
 from auditor.analysis.html.trend_section import TrendPoint, read_trend
 from auditor.analysis.html.verdict import find_worst
 from auditor.util.text import format_size, safe_text

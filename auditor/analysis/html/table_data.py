@@ -1,25 +1,38 @@
-"""All references of a report as JSON for the page's searchable table.
+"""The page's searchable table of references, and what a row opens to, as JSON.
 
-    {"repositories": [NAME...], "digests": [DIGEST...], "platforms": [[NAME...]...],
-     "rows": [[repository, tag, digest, platforms, size, created, state, known]...]}
+    references  {"repositories": [NAME...], "digests": [DIGEST...],
+                 "platforms": [[NAME...]...], "rows": [[repository, tag, digest,
+                 platforms, size, created, state, known]...]}
+    layers      {"layers": [[DIGEST, SIZE]...], "manifests": [[PLATFORM, DIGEST, SIZE,
+                 DATE, [LAYER...]]...], "images": {"POSITION": [MANIFEST...]}}
+    uses        {"texts": [TEXT...], "uses": {"POSITION": [TEXT...]}}
 
-`repository`, `digest` and `platforms` are indexes into the lists of these names, so
-that repeated values are stored once; -1 means none. `created` is a date; `state` is the
-kind of failure, or what a reference names that is no image, and the warnings; `known`
-has two bits each for signature, SBOM and provenance of an image: attached, and checked
-but not attached; then a bit for an image, and one for warnings.
+Repeated values are stored once: `repository`, `digest`, `platforms`, `LAYER`,
+`MANIFEST` and the texts of `uses` are indexes into the lists before; -1 means none.
+`POSITION` is the row in the table. What does not fit is missing from `images` and
+`uses`.
+
+`created` is a date; `state` is the kind of failure, or what a reference names that is
+no image, and the warnings; `known` has two bits each for signature, SBOM and provenance
+of an image: attached, and checked but not attached; then a bit for an image, and one
+for warnings. Sizes are null where unknown, layers are null where they were left out of
+the record. A use is a workload with its namespace and list, or a label of the input
+with its values.
 """
 
 # ruff: noqa: S608  (the SQL is made of constants)
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import orjson
 
 from auditor.analysis.html.report_lines import ReportLines
+from auditor.analysis.platform_sql import platform_name
+from auditor.analysis.reports import creation_time
 from auditor.util.text import safe_text
 
 # The longest reference has some 500 characters; it must not be truncated.
@@ -137,3 +150,100 @@ class Index:
             self.numbers[value] = len(self.numbers)
             self.size += len(script_json(value)) + 1
         return self.numbers[value]
+
+
+# With `MAX_DATA_BYTES` the page stays below 5 MB.
+MAX_LAYER_BYTES = 1_300_000
+# Its position and the numbers of its manifests.
+_BYTES_OF_AN_IMAGE = 40
+
+_MANIFESTS = f"""
+    WITH shown AS (
+        SELECT reference, row_number() OVER () - 1 AS position FROM ({SHOWN})),
+    one AS (
+        SELECT position, p.digest AS digest, p.size AS size, p.layers AS layers,
+               nullif({platform_name("p")}, '') AS platform,
+               strftime({creation_time("p")}, '%Y-%m-%d') AS created
+        FROM (SELECT position, annotations, unnest(platforms) AS p
+              FROM (SELECT position, annotations, platforms
+                    FROM report.lines JOIN shown USING (reference)
+                    WHERE kind = 'image'
+                    QUALIFY row_number() OVER
+                      (PARTITION BY reference ORDER BY audited_at DESC) = 1)))
+    SELECT * FROM one ORDER BY position"""
+
+
+def read_layers(lines: ReportLines, rows: int) -> dict[str, Any]:
+    """The manifests and layers of the first `rows` references of the table."""
+    layers, manifests = Index(), Index()
+    images: dict[str, list[int]] = {}
+    kept = 0, 0
+    for line in lines.rows(_MANIFESTS.format(limit=rows)):
+        position = str(line.position)
+        manifest = (
+            shown_text(line.platform or ""),
+            shown_text(line.digest or ""),
+            line.size,
+            line.created,
+            None if line.layers is None else tuple(
+                layers.number((shown_text(layer["digest"]), layer["size"]))
+                for layer in line.layers
+            ),
+        )  # fmt: skip
+        images.setdefault(position, []).append(manifests.number(manifest))
+        used = layers.size + manifests.size + _BYTES_OF_AN_IMAGE * len(images)
+        if used > MAX_LAYER_BYTES:
+            del images[position]  # all of its manifests or none
+            break
+        kept = len(layers.numbers), len(manifests.numbers)
+    return {
+        "layers": list(layers.numbers)[: kept[0]],
+        "manifests": list(manifests.numbers)[: kept[1]],
+        "images": images,
+    }
+
+
+# With the other data, the page stays below 5 MB.
+MAX_USE_BYTES = 500_000
+_BYTES_OF_A_REFERENCE = 20
+
+_USES = f"""
+    WITH shown AS (
+        SELECT reference, row_number() OVER () - 1 AS position FROM ({SHOWN}))
+    SELECT position, sources, sources_left_out, input_labels
+    FROM report.lines JOIN shown USING (reference)
+    WHERE len(sources) > 0
+    QUALIFY row_number() OVER (PARTITION BY reference ORDER BY audited_at DESC) = 1
+    ORDER BY position"""
+
+
+def read_uses(lines: ReportLines, rows: int) -> dict[str, Any]:
+    """The uses of the first `rows` references of the table."""
+    texts = Index()
+    uses: dict[str, list[int]] = {}
+    size = kept = 0
+    for line in lines.rows(_USES.format(limit=rows)):
+        numbers = [texts.number(shown_text(text)) for text in _texts(line)]
+        size += _BYTES_OF_A_REFERENCE + 6 * len(numbers)
+        if size + texts.size > MAX_USE_BYTES:
+            break
+        uses[str(line.position)] = numbers
+        kept = len(texts.numbers)
+    return {"texts": list(texts.numbers)[:kept], "uses": uses}
+
+
+def _texts(line: Any) -> Iterator[str]:
+    for source in line.sources:
+        yield _source_text(source)
+    if line.sources_left_out:
+        yield f"and {line.sources_left_out:,} more"
+    for name, values in (line.input_labels or {}).items():
+        yield f"{name}: {', '.join(values)}"
+
+
+def _source_text(source: dict[str, str | None]) -> str:
+    if source["workload"] is None:
+        return str(source["place"])
+    container = f", {source['container']}" if source["container"] else ""
+    namespace = f"{source['namespace']}/" if source["namespace"] else ""
+    return f"{namespace}{source['workload']}{container} ({source['place']})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import duckdb
 import pytest
 
-from auditor.analysis.csv_formula_guard import escape_formula, escape_formula_sql
+from auditor.analysis.csv_lines import escape_formula, escape_formula_sql
 
 # The starts that OWASP, "CSV Injection", lists, also after spaces.
 FORMULAS = [

@@ -16,18 +16,17 @@ import pytest
 
 from auditor.analysis.diff import Change
 from auditor.analysis.history import add
-from auditor.analysis.html import layer_data, reference_data, report_lines
+from auditor.analysis.html import report_lines, table_data
 from auditor.analysis.html.image_sections import (
     image_share,
     read_ages,
     read_attachments,
     read_platforms,
 )
-from auditor.analysis.html.layer_data import read_layers
 from auditor.analysis.html.page import csp_hash, make_page, search_link
-from auditor.analysis.html.reference_data import read_references, script_json
 from auditor.analysis.html.report_lines import load_lines, read_source
 from auditor.analysis.html.storage_section import read_storage
+from auditor.analysis.html.table_data import read_layers, read_references, script_json
 from auditor.analysis.html.trend_section import (
     TrendPoint,
     history_points,
@@ -295,7 +294,7 @@ def test_truncated_tables_say_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report_lines, "MAX_FAILURES", 3)
-    monkeypatch.setattr(reference_data, "MAX_ROWS", 4)
+    monkeypatch.setattr(table_data, "MAX_ROWS", 4)
     records = [failure(reference=f"r.example.com/a:{n}", tag=str(n)) for n in range(5)]
     page = page_of(tmp_path, *records, app("team/app", "1"))
     assert "showing 3 of 5 failures (ordered by cause)." in page
@@ -328,7 +327,7 @@ def test_long_hostile_names_do_not_exceed_the_limit(tmp_path: Path) -> None:
         references = read_references(lines)
     assert 0 < references.shown < references.total == 5000
     # One row may exceed it.
-    most = reference_data.MAX_DATA_BYTES + len(script_json(records[0].reference))
+    most = table_data.MAX_DATA_BYTES + len(script_json(records[0].reference))
     assert len(script_json(references.data)) <= most + 100
 
 
@@ -442,7 +441,7 @@ def test_layers_beyond_the_limit_are_left_out_with_their_image(
         )
         for number in range(4)
     ]
-    monkeypatch.setattr(layer_data, "MAX_LAYER_BYTES", 1000)
+    monkeypatch.setattr(table_data, "MAX_LAYER_BYTES", 1000)
     with load_lines([write_report(tmp_path / "r.jsonl", records)]) as lines:
         opened = read_layers(lines, 4)
     assert list(opened["images"]) == ["0", "1"]
