@@ -29,7 +29,7 @@ import duckdb
 from auditor.analysis.completeness import check_not_empty
 from auditor.analysis.csv_lines import escape_formula_sql
 from auditor.analysis.duckdb_connection import quoted
-from auditor.analysis.lines_file import LinesFile
+from auditor.analysis.file_kind import FileKind
 from auditor.analysis.reports import open_reports, report_paths
 from auditor.analysis.sbom_views import add_sbom_views
 from auditor.errors import OutputError, UsageError
@@ -95,7 +95,7 @@ def export(
         check_not_empty(connection, "there is nothing to export")
         if sboms:
             several = len(report_paths(reports)) > 1
-            sbom_files = report_paths(sboms, kind=LinesFile.SBOMS)
+            sbom_files = report_paths(sboms, kind=FileKind.SBOMS)
             add_sbom_views(connection, sbom_files, with_report=several)
         with atomic_files(files, force=force) as partials:
             _WRITERS[target](connection, tables, partials)

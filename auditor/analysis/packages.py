@@ -11,7 +11,7 @@ import duckdb
 
 from auditor.analysis.completeness import check_not_empty
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
-from auditor.analysis.lines_file import LinesFile
+from auditor.analysis.file_kind import FileKind
 from auditor.analysis.package_uses import (
     STATES,
     PackageCondition,
@@ -124,7 +124,7 @@ def search_packages(
     If the reports have several lines of a reference, the last one counts. Raises
     `UsageError` for a file that is missing or is none of these.
     """
-    files = report_paths(sboms, kind=LinesFile.SBOMS)
+    files = report_paths(sboms, kind=FileKind.SBOMS)
     with open_reports(reports, schema="report", views=()) as connection:
         check_not_empty(connection, "there are no images to look into")
         connection.execute("USE main")

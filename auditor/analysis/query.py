@@ -24,7 +24,7 @@ import orjson
 from auditor.analysis.completeness import is_empty
 from auditor.analysis.csv_lines import csv_line, csv_text
 from auditor.analysis.duckdb_connection import quoted
-from auditor.analysis.lines_file import LinesFile
+from auditor.analysis.file_kind import FileKind
 from auditor.analysis.query_errors import explained_error, is_query_error
 from auditor.analysis.reports import (
     READING_ERRORS,
@@ -273,7 +273,7 @@ def _add_sboms(
     connection: duckdb.DuckDBPyConnection, files: Sequence[str], sboms: Sequence[str]
 ) -> list[str]:
     """Add the views of SBOM files, given as files or globs; return the files."""
-    sbom_files = report_paths(sboms, kind=LinesFile.SBOMS)
+    sbom_files = report_paths(sboms, kind=FileKind.SBOMS)
     if sbom_files:
         add_sbom_views(connection, sbom_files, with_report=len(files) > 1)
     return sbom_files

@@ -29,7 +29,7 @@ import duckdb
 
 from auditor.analysis.completeness import check_whole, keep_whether_empty
 from auditor.analysis.duckdb_connection import quoted, work_database
-from auditor.analysis.lines_file import LinesFile, check_readable
+from auditor.analysis.file_kind import FileKind, check_readable
 from auditor.analysis.platform_sql import normalized_names, platform_name
 from auditor.analysis.untagged_sql import IMAGES_OF_LINES, unused_untagged
 from auditor.errors import UsageError
@@ -115,7 +115,7 @@ def add_views(
 
 
 def report_paths(
-    paths: Sequence[str], *, kind: LinesFile = LinesFile.REPORT
+    paths: Sequence[str], *, kind: FileKind = FileKind.REPORT
 ) -> list[str]:
     """The files that paths and globs name, sorted, each file once.
 

@@ -37,11 +37,11 @@ from auditor.model import (
     Warn,
     WarningCode,
 )
-from auditor.oci.encoding import cut_name
 from auditor.oci.manifest import ImageIndex, ImageManifest, Manifest
 from auditor.oci.platform import Platform, normalize, platform_text, same_platform
 from auditor.oci.reference import Reference, parse_reference
 from auditor.oci.schema1 import Schema1Manifest
+from auditor.oci.strict_json import cut_name
 from auditor.registry.client import Registry
 from auditor.registry.registries import Registries
 from auditor.util.lru import Lru

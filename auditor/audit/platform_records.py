@@ -27,11 +27,11 @@ from auditor.model import (
     WarningCode,
 )
 from auditor.oci.descriptor import MAX_SIZE, Descriptor, essence
-from auditor.oci.encoding import cut_name
 from auditor.oci.image_config import ImageConfig, layer_traits
 from auditor.oci.manifest import ImageManifest, VerifiedManifest
 from auditor.oci.platform import Platform, normalize, platform_text
 from auditor.oci.schema1 import Schema1Manifest
+from auditor.oci.strict_json import cut_name
 
 UNKNOWN_PLATFORM = Platform(os=None, architecture=None, variant=None, os_version=None)
 # OCI image-spec, annotations.md: the base image.

@@ -85,7 +85,7 @@ def full_name(context: click.Context) -> str:
 
 def examples_of(context: click.Context) -> tuple[tuple[str, str], ...]:
     """The examples of a command, each a command line and what it does."""
-    from auditor.cli.examples import EXAMPLES
+    from auditor.cli.command_examples import EXAMPLES
 
     return EXAMPLES.get(full_name(context), ())
 

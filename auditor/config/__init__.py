@@ -5,7 +5,7 @@ group, and where it may be set. `Settings` and `RegistrySettings` (settings.py) 
 values and all defaults; a flag, a key and a variable have the name of their option.
 
 `load_settings` (resolve_settings.py) reads the configuration file (toml_file.py), then
-each source into values by option name (sources.py), merges them in the order of
+each source into values by option name (option_sources.py), merges them in the order of
 precedence, reads logins from the sources that the file names, checks for conflicts
 between options (option_conflicts.py) and makes the settings. Errors of all steps are
 collected and raised as one `ConfigError` (validation_errors.py).

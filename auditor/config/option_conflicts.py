@@ -14,6 +14,7 @@ from posixpath import normpath
 from typing import Any
 
 from auditor.config.file_names import expand
+from auditor.config.option_sources import OptionValues, RegistrySection
 from auditor.config.option_table import OPTION_BY_NAME
 from auditor.config.settings import (
     AttachmentMode,
@@ -25,7 +26,6 @@ from auditor.config.settings import (
     RegistrySettings,
     Settings,
 )
-from auditor.config.sources import OptionValues, RegistrySection
 from auditor.config.validation_errors import KeyLocation, ValidationErrors
 from auditor.util.text import safe_text
 from auditor.wire.cloud_hosts import Cloud, cloud_host

@@ -21,16 +21,7 @@ from auditor.config.option_conflicts import (
     check_section,
     check_waiting,
 )
-from auditor.config.option_table import OPTION_BY_NAME, OPTIONS
-from auditor.config.settings import (
-    AttachmentMode,
-    ClusterSettings,
-    LoginProgram,
-    NightlySettings,
-    RegistrySettings,
-    Settings,
-)
-from auditor.config.sources import (
+from auditor.config.option_sources import (
     LOGIN_KEYS,
     PASSWORD_KEYS,
     VARIABLE_KEYS,
@@ -42,6 +33,15 @@ from auditor.config.sources import (
     read_document,
     read_environment,
     read_flags,
+)
+from auditor.config.option_table import OPTION_BY_NAME, OPTIONS
+from auditor.config.settings import (
+    AttachmentMode,
+    ClusterSettings,
+    LoginProgram,
+    NightlySettings,
+    RegistrySettings,
+    Settings,
 )
 from auditor.config.toml_file import read_password, read_toml
 from auditor.config.validation_errors import (

@@ -25,8 +25,8 @@ from auditor.demo.image_builder import (
 )
 from auditor.model import Layer
 from auditor.oci.descriptor import SCHEMA1, SIGNED_SCHEMA1, sha256_digest
-from auditor.oci.encoding import encode_base64url
 from auditor.oci.schema1 import EMPTY_LAYER
+from auditor.oci.strict_json import encode_base64url
 
 SIGNED_AT = "2016-02-02T00:33:24Z"
 _TAIL = b"\n}"

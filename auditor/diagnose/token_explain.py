@@ -20,7 +20,7 @@ import orjson
 from auditor.fast_dataclass import dataclass
 from auditor.model import Access
 from auditor.oci import jws
-from auditor.oci.encoding import decode_base64url
+from auditor.oci.strict_json import decode_base64url
 from auditor.util.lazy_regex import LazyPattern
 from auditor.util.text import format_expiry, format_time, safe_text
 from auditor.wire.token import Claims, Grant, claims_of

@@ -29,9 +29,9 @@ from auditor.oci.descriptor import (
     essence,
     is_digest,
 )
-from auditor.oci.encoding import cut_name
 from auditor.oci.manifest import ImageManifest, Manifest
 from auditor.oci.schema1 import Schema1Manifest
+from auditor.oci.strict_json import cut_name
 
 _SIGNATURES = (
     "application/vnd.dev.cosign.simplesigning.",

@@ -18,7 +18,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from auditor.errors import ProtocolError
-from auditor.oci.encoding import parse_json
 from auditor.oci.signature_verdict import (
     MAX_SIGNATURE_BYTES,
     InvalidSignatureError,
@@ -30,6 +29,7 @@ from auditor.oci.signature_verdict import (
     verified,
 )
 from auditor.oci.signing_keys import ImageSigningKey, is_signed_by
+from auditor.oci.strict_json import parse_json
 
 SIGNATURE = "dev.cosignproject.cosign/signature"
 CERTIFICATE = "dev.sigstore.cosign/certificate"

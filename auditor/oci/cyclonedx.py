@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from auditor.oci.encoding import string_or_none
 from auditor.oci.sbom_packages import PackageCollector, known
+from auditor.oci.strict_json import string_or_none
 
 # "component", property "type".
 _NO_PACKAGES = frozenset(

@@ -18,9 +18,9 @@ from typing import Any
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.oci.encoding import MAX_NAME_CHARS, check_key_case, name_or_none
 from auditor.oci.platform import Platform
 from auditor.oci.reference_grammar import ANY_DIGEST, DIGEST, MAX_DIGEST_CHARS
+from auditor.oci.strict_json import MAX_NAME_CHARS, check_key_case, name_or_none
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"

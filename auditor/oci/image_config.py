@@ -15,8 +15,8 @@ from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.model import LayerTrait
 from auditor.oci.descriptor import essence, parse_annotations
-from auditor.oci.encoding import name_or_none, parse_json_object, string_or_none
 from auditor.oci.platform import Platform
+from auditor.oci.strict_json import name_or_none, parse_json_object, string_or_none
 
 _ESTARGZ = "containerd.io/snapshot/stargz/toc.digest"
 _ZSTD_CHUNKED = (

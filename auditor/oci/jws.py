@@ -32,7 +32,7 @@ from jwt.algorithms import get_default_algorithms
 from jwt.exceptions import InvalidKeyError
 
 from auditor.fast_dataclass import dataclass
-from auditor.oci.encoding import decode_base64url, encode_base64url
+from auditor.oci.strict_json import decode_base64url, encode_base64url
 
 PublicKey = EllipticCurvePublicKey | RSAPublicKey | Ed25519PublicKey
 

@@ -39,8 +39,8 @@ from auditor.oci.descriptor import (
     parse_descriptors,
     sha256_digest,
 )
-from auditor.oci.encoding import check_key_case, name_or_none, parse_json_object
 from auditor.oci.schema1 import Schema1Manifest, parse_schema1
+from auditor.oci.strict_json import check_key_case, name_or_none, parse_json_object
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

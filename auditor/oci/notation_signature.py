@@ -31,7 +31,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.oci.encoding import decode_base64url, parse_json
 from auditor.oci.jws import (
     JwsError,
     PublicKey,
@@ -49,6 +48,7 @@ from auditor.oci.signature_verdict import (
     verified,
 )
 from auditor.oci.signing_keys import ImageSigningKey, Subject, subject_of
+from auditor.oci.strict_json import decode_base64url, parse_json
 from auditor.util.clock import rfc3339
 
 JWS_TYPE = "application/jose+json"

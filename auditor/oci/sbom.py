@@ -24,7 +24,6 @@ from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.oci.cyclonedx import is_cyclonedx, read_cyclonedx
 from auditor.oci.descriptor import is_digest
-from auditor.oci.encoding import duplicate_key, name_or_none, string_or_none
 from auditor.oci.sbom_packages import PackageCollector, SbomPackage
 from auditor.oci.spdx import (
     is_spdx,
@@ -35,6 +34,7 @@ from auditor.oci.spdx import (
     read_tag_value,
     spdx_version,
 )
+from auditor.oci.strict_json import duplicate_key, name_or_none, string_or_none
 from auditor.util.text import safe_text
 
 # SBOMs with every file of an image reach some tens of MB.

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import orjson
 
 from auditor.fast_dataclass import dataclass
-from auditor.oci.encoding import name_or_none
+from auditor.oci.strict_json import name_or_none
 
 # -- package URLs ----------------------------------------------------------------------
 

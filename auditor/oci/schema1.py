@@ -21,7 +21,7 @@ import orjson
 from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.oci.descriptor import is_digest
-from auditor.oci.encoding import (
+from auditor.oci.strict_json import (
     check_key_case,
     decode_base64url,
     encode_base64url,

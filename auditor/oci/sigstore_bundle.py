@@ -26,7 +26,6 @@ from auditor.oci.cosign_signature import (
     names_of_signers,
     other_digest,
 )
-from auditor.oci.encoding import parse_json
 from auditor.oci.signature_verdict import (
     MAX_SIGNATURE_BYTES,
     InvalidSignatureError,
@@ -37,6 +36,7 @@ from auditor.oci.signature_verdict import (
     verified,
 )
 from auditor.oci.signing_keys import ImageSigningKey, is_digest_signed_by
+from auditor.oci.strict_json import parse_json
 
 _MEDIA_TYPE = "application/vnd.dev.sigstore.bundle"
 _STATEMENT_TYPE = "application/vnd.in-toto+json"

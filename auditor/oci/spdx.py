@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from auditor.oci.encoding import string_or_none
 from auditor.oci.sbom_packages import PackageCollector, known
+from auditor.oci.strict_json import string_or_none
 
 # `SPDX-2.3`
 _VERSION = re.compile(r"SPDX-([0-9]{1,3}\.[0-9]{1,3})")

@@ -28,8 +28,8 @@ from auditor.model import (
     Shape,
     Source,
 )
-from auditor.oci.encoding import cut_name
 from auditor.oci.platform import platform_text
+from auditor.oci.strict_json import cut_name
 from auditor.util.json_schema import json_schema
 from auditor.util.lru import Lru
 from auditor.util.text import terminal_safe_json

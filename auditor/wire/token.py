@@ -19,7 +19,7 @@ import orjson
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.model import Access, AccessState, CredentialSource
-from auditor.oci.encoding import decode_base64url, string_or_none
+from auditor.oci.strict_json import decode_base64url, string_or_none
 from auditor.util.secret import Secret
 
 # The specification's default, which is also its minimum.

@@ -21,7 +21,6 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.oci.encoding import decode_base64url
 from auditor.oci.jws import (
     KEY_TYPES,
     JwsError,
@@ -36,6 +35,7 @@ from auditor.oci.jws import (
     supported_key,
     verify_signature,
 )
+from auditor.oci.strict_json import decode_base64url
 from auditor.wire.token import claims_of, read_jwt
 
 # Allowed difference between the clocks of token service and registry, in seconds; the

@@ -24,7 +24,7 @@ from auditor.analysis.check.package_outcomes import create_package_outcomes
 from auditor.analysis.check.policy import Policy, PolicySection, Rule, Subject
 from auditor.analysis.completeness import check_not_empty
 from auditor.analysis.end_of_life import create_end_of_life
-from auditor.analysis.lines_file import LinesFile
+from auditor.analysis.file_kind import FileKind
 from auditor.analysis.package_uses import PackageCondition
 from auditor.analysis.pinned_bases import resolve_pinned_bases
 from auditor.analysis.platform_sql import platform_name
@@ -68,7 +68,7 @@ def check_reports(
                 f"{policy.file_name}:{rule.line}: {rule.id} needs the packages of the"
                 " SBOMs; give the file of audit --sbom with --sbom FILE"
             )
-    sbom_files = report_paths(sboms or (), kind=LinesFile.SBOMS)
+    sbom_files = report_paths(sboms or (), kind=FileKind.SBOMS)
     with open_reports(reports, views=()) as connection:
         _create_outcomes(connection, policy, earlier, sbom_files)
         _create_newer(connection, policy)

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.oci.descriptor import is_digest
-from auditor.oci.encoding import parse_json
+from auditor.oci.strict_json import parse_json
 from auditor.registry.listing.interface import Entry, ListedTag, ParsedPage
 from auditor.util.text import safe_text
 from auditor.wire.response import Response, next_page, same_origin_page

@@ -21,7 +21,7 @@ from auditor.oci.reference import StoreKind
 from auditor.registry.auth.authorization import Authorization
 from auditor.registry.client import BlobStat, Registry
 from auditor.registry.listing.interface import ListedTag, Page
-from auditor.registry.stores.contents import (
+from auditor.registry.stores.store_contents import (
     Contents,
     DockerArchiveContents,
     LayoutContents,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from auditor.cli.examples import EXAMPLES
+from auditor.cli.command_examples import EXAMPLES
 from auditor.cli.help_text import EXPERT, GroupedOption
 from auditor.cli.main import COMMAND_SECTIONS, COMMANDS, cli, command_context, run
 from auditor.config import OPTIONS

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from auditor.registry.stores.contents import DockerArchiveContents, LayoutContents
+from auditor.registry.stores.store_contents import DockerArchiveContents, LayoutContents
 from auditor.registry.stores.store_files import ArchiveFiles, StoreError
 
 

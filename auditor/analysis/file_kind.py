@@ -11,7 +11,7 @@ from auditor.util.compressed_file import ZSTD, is_complete_zstd
 from auditor.util.text import safe_text
 
 
-class LinesFile(StrEnum):
+class FileKind(StrEnum):
     """What a file of JSON lines is."""
 
     REPORT = "report"
@@ -20,16 +20,16 @@ class LinesFile(StrEnum):
     @property
     def noun(self) -> str:
         """With an article."""
-        return f"a {self}" if self is LinesFile.REPORT else f"an {self}"
+        return f"a {self}" if self is FileKind.REPORT else f"an {self}"
 
     @property
     def origin(self) -> str:
         """What writes it."""
-        option = "-o" if self is LinesFile.REPORT else "--sbom"
+        option = "-o" if self is FileKind.REPORT else "--sbom"
         return f"auditor audit {option}"
 
 
-def check_readable(file: str, kind: LinesFile) -> None:
+def check_readable(file: str, kind: FileKind) -> None:
     """Raise `UsageError` if a file cannot be read, or is obviously not of this kind."""
     if Path(file).is_dir():
         raise UsageError(f"{safe_text(file)}: is a folder; name the files in it")
@@ -56,7 +56,7 @@ _MAGIC_BYTES = {
 _COMPRESSIONS = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst"}
 
 
-def _other_format(file: str, start: bytes, kind: LinesFile) -> str | None:
+def _other_format(file: str, start: bytes, kind: FileKind) -> str | None:
     """What is wrong with a file that begins like one of another format."""
     for magic, suffix in _COMPRESSIONS.items():
         if start.startswith(magic) and not file.endswith((".gz", ".zst")):

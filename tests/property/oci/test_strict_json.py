@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.oci.encoding import STRUCTURAL_KEYS, parse_json_object
+from auditor.oci.strict_json import STRUCTURAL_KEYS, parse_json_object
 from tests.examples import examples
 from tests.property.random_json import OBJECTS, outcome
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.oci import encoding
-from auditor.oci.encoding import (
+from auditor.oci import strict_json
+from auditor.oci.strict_json import (
     STRUCTURAL_KEYS,
     check_key_case,
     parse_json,
@@ -215,7 +215,7 @@ def test_a_listing_can_be_any_json() -> None:
     ],
 )
 def test_base64url_is_decoded(text: str, data: bytes) -> None:
-    assert encoding.decode_base64url(text) == data
+    assert strict_json.decode_base64url(text) == data
 
 
 @pytest.mark.parametrize(
@@ -233,8 +233,8 @@ def test_base64url_is_decoded(text: str, data: bytes) -> None:
 )
 def test_characters_outside_the_alphabet_are_refused(text: str, clause: str) -> None:
     with pytest.raises(ValueError, match=clause):
-        encoding.decode_base64url(text)
+        strict_json.decode_base64url(text)
 
 
 def test_base64url_is_encoded_without_padding() -> None:
-    assert encoding.encode_base64url(b"\n}") == "Cn0"
+    assert strict_json.encode_base64url(b"\n}") == "Cn0"

@@ -16,9 +16,9 @@ import orjson
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.oci.descriptor import OCI_INDEX, Descriptor, is_digest, sha256_digest
-from auditor.oci.encoding import parse_json
 from auditor.oci.manifest import ImageIndex, parse_manifest
 from auditor.oci.reference import parse_reference
+from auditor.oci.strict_json import parse_json
 from auditor.registry.stores.store_files import (
     ArchiveFiles,
     StoreError,
