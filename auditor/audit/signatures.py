@@ -237,7 +237,6 @@ class SignatureVerifier:
         from auditor.oci import (  # noqa: PLC0415
             cosign_signature,
             notation_signature,
-            sigstore_bundle,
         )
 
         match format_:
@@ -246,7 +245,7 @@ class SignatureVerifier:
                     raw, layer.annotations, digest=search.digest, keys=keys
                 )
             case SignatureFormat.BUNDLE:
-                return sigstore_bundle.verify_bundle(
+                return cosign_signature.verify_bundle(
                     raw, digest=search.digest, keys=keys
                 )
         target = notation_signature.SignedTarget(

@@ -33,7 +33,7 @@ from auditor.input.lists import read_list
 from auditor.input.skopeo import parse_constraint, parse_version
 from auditor.model import SignatureState
 from auditor.oci.attachments import attachment_from_manifest
-from auditor.oci.cosign_signature import verify_simple_signing
+from auditor.oci.cosign_signature import verify_bundle, verify_simple_signing
 from auditor.oci.descriptor import MANIFEST_TYPES, SIGNED_SCHEMA1
 from auditor.oci.image_config import parse_image_config
 from auditor.oci.manifest import parse_manifest, verify_manifest
@@ -55,7 +55,6 @@ from auditor.oci.signing_keys import (
     read_certificates,
     read_public_keys,
 )
-from auditor.oci.sigstore_bundle import verify_bundle
 from auditor.oci.tag_order import tag_order
 from auditor.registry.auth.credential_helper import parse_helper_output
 from auditor.registry.auth.docker_config import parse_docker_config

@@ -25,7 +25,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from jwt.algorithms import get_default_algorithms
 
 from auditor.model import SignatureState
-from auditor.oci.cosign_signature import CERTIFICATE, SIGNATURE, verify_simple_signing
+from auditor.oci.cosign_signature import (
+    CERTIFICATE,
+    SIGNATURE,
+    verify_bundle,
+    verify_simple_signing,
+)
 from auditor.oci.notation_signature import SignedTarget, verify_notation_jws
 from auditor.oci.signature_verdict import SignatureVerdict
 from auditor.oci.signing_keys import (
@@ -35,7 +40,6 @@ from auditor.oci.signing_keys import (
     read_certificates,
     read_public_keys,
 )
-from auditor.oci.sigstore_bundle import verify_bundle
 from tests.jose import NOON, NOW, b64, certificate, key_for, pem, x5c
 from tests.manifests import OCI_INDEX, digest
 
