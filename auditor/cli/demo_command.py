@@ -158,9 +158,9 @@ async def _night(settings: Settings, nightly: NightlySettings, title: str) -> Ex
     import anyio.to_thread
 
     from auditor.cli.audit_command import audit
-    from auditor.nightly.announcer import Announcer
     from auditor.nightly.night_folder import open_night_folder
     from auditor.nightly.night_run import NightRun
+    from auditor.nightly.notifications import Announcer
     from auditor.util.clock import SystemClock
 
     now = SystemClock().epoch

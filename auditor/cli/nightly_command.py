@@ -40,8 +40,8 @@ from auditor.errors import (
 )
 
 if TYPE_CHECKING:
-    from auditor.nightly.announcer import Announcer
     from auditor.nightly.night_folder import NightFolder
+    from auditor.nightly.notifications import Announcer
 
 _SIGNAL_CODES = {ExitCode.HANGUP, ExitCode.INTERRUPTED, ExitCode.TERMINATED}
 
@@ -111,7 +111,7 @@ def _now() -> float:
 
 
 def _announcer(nightly: NightlySettings, metrics: str | None) -> Announcer:
-    from auditor.nightly.announcer import Announcer
+    from auditor.nightly.notifications import Announcer
 
     return Announcer(nightly, metrics=metrics, environment=os.environ, now=_now)
 

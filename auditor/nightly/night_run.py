@@ -33,7 +33,6 @@ from auditor.config import FailOn, NightlySettings, Settings, record_settings
 from auditor.config.file_names import escaped
 from auditor.errors import ExitCode, OutputError, UsageError
 from auditor.fast_dataclass import dataclass
-from auditor.nightly.announcer import Announcer
 from auditor.nightly.night_folder import Night, NightFolder, write_bytes, writing
 from auditor.nightly.night_text import (
     MAX_LINES,
@@ -45,6 +44,7 @@ from auditor.nightly.night_text import (
     markdown_text,
     violation_lines,
 )
+from auditor.nightly.notifications import Announcer
 from auditor.nightly.retention import expired_nights
 from auditor.report.metrics import Metric, audit_metrics
 from auditor.util.clock import rfc3339

@@ -1,9 +1,11 @@
-"""What a night sends: notifications, the ping of a dead man's switch, a push, metrics.
+"""Tells others about a night: metrics, notifications, command, dead man's switch.
 
-Nothing here fails a night. Each function returns a sentence about what went wrong, or
-None. Notifications go through apprise, which knows a hundred services by their URLs.
+An `Announcer` needs no state folder: a night is announced also if its folder cannot be
+opened, or if only a part of the configuration could be read. Nothing here fails a
+night; what went wrong is added to `warnings`, or returned as a sentence.
 
-Metrics go to an OpenTelemetry collector, OTLP over HTTP. The library reads
+Notifications go through apprise, which knows a hundred services by their URLs. Metrics
+go to an OpenTelemetry collector, OTLP over HTTP. The library reads
 `OTEL_EXPORTER_OTLP_HEADERS` and the other variables of the OTLP exporter specification,
 such as those of certificates.
 """
@@ -15,20 +17,160 @@ import logging
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from auditor.config import NotifySettings
-from auditor.report.metrics import NAME_LABEL, Metric
+from auditor.analysis.diff import Change
+from auditor.config import NightlySettings, NotifyOn, NotifySettings
+from auditor.errors import ExitCode, OutputError
+from auditor.nightly.night_folder import Night, NightFolder, failed_start
+from auditor.nightly.night_text import failure_text, headline
+from auditor.nightly.run_after import run_command
+from auditor.report.metrics import (
+    NAME_LABEL,
+    Metric,
+    night_metrics,
+    render_textfile,
+    write_textfile,
+)
+from auditor.util.clock import rfc3339
 from auditor.util.text import format_count, how_to_install, safe_text, safe_url
 from auditor.version import __version__
 
+# Of a person at the keyboard, or of a machine that is shut down: the night goes on.
+_INTERRUPTED = {ExitCode.HANGUP, ExitCode.INTERRUPTED, ExitCode.TERMINATED}
 # A service that is asked at the end of a night has this long to answer, in seconds.
 TIMEOUT_S = 30.0
+# With the retries of the library, which tries again while a collector is unavailable.
+OTLP_TIMEOUT_S = 10.0
 
 
-def send_notification(
+class Announcer:
+    """Announces the start and the end of a night, as its settings ask for."""
+
+    def __init__(
+        self,
+        settings: NightlySettings,
+        *,
+        metrics: str | None,
+        environment: Mapping[str, str],
+        now: Callable[[], float],
+    ) -> None:
+        """`metrics` is the metrics file; `now` returns epoch seconds."""
+        self._settings = settings
+        self._metrics = metrics
+        self._environment = environment
+        self._now = now
+        self.warnings: list[str] = []
+
+    def started(self) -> None:
+        """Ping the dead man's switch: a night begins."""
+        self._ping("/start")
+
+    def write_metrics(self, night: Night, metrics: Sequence[Metric]) -> bool:
+        """Write the metrics file; False if that is impossible.
+
+        The file is outside of the folder: it must not hold up the nights to come.
+        """
+        if self._metrics is None:
+            return True
+        try:
+            write_textfile(self._metrics, [*metrics, *self._night_metrics(night)])
+        except OutputError as error:
+            self.warn(str(error))
+            return False
+        return True
+
+    def push(self, night: Night, metrics: Sequence[Metric]) -> None:
+        """Send the metrics of the night with its last exit code to the URLs."""
+        name, settings = "nightly", self._settings
+        if self._metrics is not None:
+            name = Path(self._metrics).name.removesuffix(".prom")
+        metrics = [*metrics, *self._night_metrics(night)]
+        if settings.push_url is not None:
+            text = render_textfile(metrics, name=name)
+            problem = _push_metrics(settings.push_url, text, job=f"auditor-{name}")
+            self.warn(problem)
+        if settings.otlp_url is not None:
+            problem = _export_metrics(settings.otlp_url, metrics, name=name)
+            if problem is not None:
+                self.warn(f"otlp_url: {_origin(settings.otlp_url)} {problem}")
+
+    def finished(self, night: Night, text: str) -> Night:
+        """Run the command, notify and ping; return the night with the outcome."""
+        if self._settings.run_after:
+            self.warn(
+                run_command(self._settings.run_after, night, self._settings.folder)
+            )
+        notify = self._settings.notify
+        if notify is not None and _is_news(night, notify.on):
+            problem = _send_notification(
+                notify,
+                title=f"auditor: {headline(night)}",
+                markdown=text,
+                environment=self._environment,
+            )
+            self.warn(problem)
+            night = replace(night, notified=problem is None)
+        event = "" if night.exit_code == ExitCode.OK else "/fail"
+        self._ping(event, headline(night))
+        return night
+
+    def failed(
+        self, code: int, sentence: str, folder: NightFolder | None
+    ) -> Sequence[str]:
+        """Announce that an exit code of 2 or more ended the night; return warnings.
+
+        It is recorded in the folder, if that could be opened. An interrupted night is
+        continued: no command is run for it, no notification sent.
+        """
+        del self.warnings[:]
+        night = failed_start(rfc3339(self._now()), code, sentence)
+        if folder is not None:
+            night = folder.record_failure(night)
+        # The error that ended the night is printed; this may be the same again.
+        self.write_metrics(night, ())
+        self.push(night, ())
+        if code in _INTERRUPTED:
+            self._ping("/fail", headline(night))
+        else:
+            self.finished(night, failure_text(night))
+        return self.warnings
+
+    def warn(self, problem: str | None) -> None:
+        """Add a warning, if there is a problem."""
+        if problem is not None:
+            self.warnings.append(f"warning: {problem}")
+
+    def _ping(self, event: str, sentence: str = "") -> None:
+        if self._settings.ping_url is not None:
+            body = sentence.encode()
+            self.warn(ping(self._settings.ping_url, event, body=body))
+
+    def _night_metrics(self, night: Night) -> list[Metric]:
+        return night_metrics(
+            exit_code=night.exit_code or 0,
+            finished_s=self._now(),
+            complete=night.complete,
+            changes={
+                change.value: (night.changes or {}).get(change.value, 0)
+                for change in Change
+                if change.is_difference
+            },
+        )
+
+
+def _is_news(night: Night, on: NotifyOn) -> bool:
+    if on is NotifyOn.ALWAYS:
+        return True
+    if night.exit_code != ExitCode.OK:
+        return True
+    return on is NotifyOn.CHANGE and bool(night.changes)
+
+
+def _send_notification(
     settings: NotifySettings,
     *,
     title: str,
@@ -110,7 +252,7 @@ def ping(url: str, event: str = "", *, body: bytes = b"") -> str | None:
     return _request(_below(url, event), "POST", body, what="ping_url")
 
 
-def push_metrics(url: str, textfile: bytes, *, job: str) -> str | None:
+def _push_metrics(url: str, textfile: bytes, *, job: str) -> str | None:
     """Replace the metrics of a job in a Prometheus Pushgateway."""
     target = _below(url, f"/metrics/job/{quote(job, safe='')}")
     return _request(target, "PUT", textfile, what="push_url")
@@ -134,26 +276,20 @@ def _request(url: str, method: str, body: bytes, *, what: str) -> str | None:
             return None
     except urllib.error.HTTPError as error:
         error.close()
-        return f"{what}: {origin(url)} answered {error.code}"
+        return f"{what}: {_origin(url)} answered {error.code}"
     except http.client.HTTPException:
-        return f"{what}: {origin(url)} does not answer in HTTP"
+        return f"{what}: {_origin(url)} does not answer in HTTP"
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
-        return f"{what}: {origin(url)} cannot be reached: {safe_text(str(reason))}"
+        return f"{what}: {_origin(url)} cannot be reached: {safe_text(str(reason))}"
 
 
-def origin(url: str) -> str:
+def _origin(url: str) -> str:
     """The part of a URL that is no secret: ping URLs contain the key in their path."""
     return "/".join(safe_url(url).split("/")[:3])
 
 
-# -- metrics ---------------------------------------------------------------------------
-
-# With the retries of the library, which tries again while a collector is unavailable.
-OTLP_TIMEOUT_S = 10.0
-
-
-def export_metrics(url: str, metrics: Iterable[Metric], *, name: str) -> str | None:
+def _export_metrics(url: str, metrics: Iterable[Metric], *, name: str) -> str | None:
     """Send gauges to a URL such as `http://collector:4318/v1/metrics`, once.
 
     Each has the attribute `audit=name`. Returns what went wrong, without the URL.

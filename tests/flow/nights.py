@@ -19,9 +19,9 @@ import zstandard
 from auditor.audit.job import AuditJob, open_job, run_with_checkpoints
 from auditor.config import NightlySettings, Settings
 from auditor.errors import AuditorError
-from auditor.nightly.announcer import Announcer
 from auditor.nightly.night_folder import Night, open_night_folder, read_nights
 from auditor.nightly.night_run import NightResult, NightRun
+from auditor.nightly.notifications import Announcer
 from auditor.report.summary import write_summary
 from tests.flow.harness import Lab
 

@@ -8,9 +8,9 @@ import pytest
 
 from auditor.analysis.history import show
 from auditor.demo.image_builder import image
-from auditor.nightly.announcer import Announcer
 from auditor.nightly.night_folder import read_nights
 from auditor.nightly.night_run import NightRun
+from auditor.nightly.notifications import Announcer
 from tests.flow.harness import lab, simple
 from tests.flow.nights import nights_of
 from tests.flow.test_nightly import _Killed, _killed

@@ -21,8 +21,8 @@ from auditor.demo.demo_tokens import DemoAccount
 from auditor.demo.image_builder import image
 from auditor.errors import LockedError, OutputError
 from auditor.nightly import night_folder, night_run, notifications
-from auditor.nightly.announcer import Announcer
 from auditor.nightly.night_folder import open_night_folder
+from auditor.nightly.notifications import Announcer
 from tests.flow.harness import MANIFESTS, Lab, lab, simple
 from tests.flow.http_sink import http_sink
 from tests.flow.nights import Nights, nights_of, read_report
