@@ -117,7 +117,7 @@ def explain_token(
         claims=None if payload is None else claims_of(payload.members),
         verification=None
         if keys is None
-        else verify_token(token, keys, audience=audience, issuer=None, now=now),
+        else verify_token(token, keys, audience=audience, now=now),
         intact=signature is not None
         and all(part is not None and part.error is None for part in (header, payload)),
     )

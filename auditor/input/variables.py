@@ -233,11 +233,11 @@ class _Expansion:
             self._at += 1
         if not name or operator not in _OPERATORS:
             if self._keeps_variables and name and operator in _PATTERN_OPERATORS:
-                self._word("}")
+                self._word()
                 return ""
             raise self._invalid(start)
         before = len(self._missing)
-        word = self._word("}")
+        word = self._word()
         if self._keeps_variables:
             return ""
         value = self._values.get(name)
@@ -251,13 +251,13 @@ class _Expansion:
             raise VariableError(f"the variable {safe_text(name, 40)} must be set")
         return self._value(name)
 
-    def _word(self, stop: str) -> str:
+    def _word(self) -> str:
         self._depth += 1
         if self._depth > MAX_NESTING:
             raise VariableError(
                 f"variables are nested more than {MAX_NESTING} levels deep"
             )
-        word = self._until(stop)
+        word = self._until("}")
         self._depth -= 1
         return word
 

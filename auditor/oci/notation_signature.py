@@ -51,7 +51,6 @@ from auditor.oci.signing_keys import ImageSigningKey, Subject, subject_of
 from auditor.oci.strict_json import decode_base64url, parse_json
 from auditor.util.clock import rfc3339
 
-JWS_TYPE = "application/jose+json"
 COSE_TYPE = "application/cose"
 COSE = "it is a COSE envelope, which auditor cannot verify; notation can also write JWS"
 

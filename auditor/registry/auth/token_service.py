@@ -310,9 +310,7 @@ class TokenService:
         from auditor.wire.token_keys import verify_token  # noqa: PLC0415
 
         now = self.clock.epoch()
-        return verify_token(
-            token, self.keys, audience=service, issuer=None, now=now
-        ).verified
+        return verify_token(token, self.keys, audience=service, now=now).verified
 
 
 def allowed_realm(
