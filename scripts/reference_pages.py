@@ -22,7 +22,7 @@ from auditor.cli.schema_command import SCHEMAS, _schema
 from auditor.config import toml_tables
 from auditor.config.option import Option, OptionGroup, OptionScope
 from auditor.config.option_table import OPTIONS
-from auditor.config.values import ValueType
+from auditor.config.value_types import ValueType
 from auditor.explanations import (
     EXIT_CODES,
     FAILURES,

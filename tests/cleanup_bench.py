@@ -26,7 +26,7 @@ from auditor.analysis.cleanup.plan_sql import (
 from auditor.analysis.cleanup.plan_text import plan_lines
 from auditor.analysis.cleanup.rehearsal import Semantics
 from auditor.analysis.cleanup.selection import DeletionChoice
-from auditor.analysis.reports import add_reports, open_reports
+from auditor.analysis.report_views import add_reports, open_reports
 from auditor.oci.reference import parse_selector
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from auditor.analysis.completeness import FAILED_LISTING, TAG_PATTERN, path_glob
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
 from auditor.analysis.platform_sql import platform_name
-from auditor.analysis.reports import (
+from auditor.analysis.report_views import (
     add_reports,
     keep_last_lines,
     open_reports,

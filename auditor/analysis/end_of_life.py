@@ -24,7 +24,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from auditor.analysis.base_names import canonical_base
-from auditor.analysis.reports import END_OF_LIFE_DATE, keep_last_lines
+from auditor.analysis.report_views import END_OF_LIFE_DATE, keep_last_lines
 
 if TYPE_CHECKING:
     import duckdb

@@ -30,7 +30,7 @@ from auditor.analysis.completeness import check_not_empty
 from auditor.analysis.csv_lines import escape_formula_sql
 from auditor.analysis.duckdb_connection import quoted
 from auditor.analysis.file_kind import FileKind
-from auditor.analysis.reports import open_reports, report_paths
+from auditor.analysis.report_views import open_reports, report_paths
 from auditor.analysis.sbom_views import add_sbom_views
 from auditor.errors import OutputError, UsageError
 from auditor.util.atomic_file import replace_durably

@@ -12,7 +12,7 @@ import duckdb
 
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
 from auditor.analysis.platform_sql import platform_name
-from auditor.analysis.reports import keep_last_lines, open_reports
+from auditor.analysis.report_views import keep_last_lines, open_reports
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA

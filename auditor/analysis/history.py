@@ -28,7 +28,7 @@ from auditor.analysis.duckdb_connection import quoted, work_database
 from auditor.analysis.export import PRIVATE_FOLDER, atomic_files, copy_parquet
 from auditor.analysis.manifest_graph import foreign_layers
 from auditor.analysis.query import QueryNames, QueryResult
-from auditor.analysis.reports import (
+from auditor.analysis.report_views import (
     READING_ERRORS,
     duckdb_pattern,
     error_text,

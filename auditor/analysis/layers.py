@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
 from auditor.analysis.manifest_graph import PLATFORM_MANIFESTS, content_tables
 from auditor.analysis.platform_sql import platform_name
-from auditor.analysis.reports import keep_last_lines, open_reports
+from auditor.analysis.report_views import keep_last_lines, open_reports
 from auditor.analysis.untagged_sql import RECORD, unused_untagged
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA

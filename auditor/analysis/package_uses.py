@@ -16,7 +16,7 @@ import duckdb
 
 from auditor.analysis.package_versions import VersionRange
 from auditor.analysis.platform_sql import platform_name
-from auditor.analysis.reports import keep_last_lines
+from auditor.analysis.report_views import keep_last_lines
 from auditor.analysis.sbom_views import about_list, add_sbom_views
 from auditor.fast_dataclass import dataclass
 from auditor.oci.attachments import sbom_condition

@@ -17,7 +17,7 @@ from auditor.analysis.package_uses import (
     PackageCondition,
     create_package_uses,
 )
-from auditor.analysis.reports import open_reports, report_paths
+from auditor.analysis.report_views import open_reports, report_paths
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
 

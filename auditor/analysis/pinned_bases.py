@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from auditor.analysis.platform_sql import platform_name
-from auditor.analysis.reports import keep_last_lines
+from auditor.analysis.report_views import keep_last_lines
 
 if TYPE_CHECKING:
     import duckdb

@@ -26,7 +26,7 @@ from auditor.analysis.csv_lines import csv_line, csv_text
 from auditor.analysis.duckdb_connection import quoted
 from auditor.analysis.file_kind import FileKind
 from auditor.analysis.query_errors import explained_error, is_query_error
-from auditor.analysis.reports import (
+from auditor.analysis.report_views import (
     READING_ERRORS,
     VIEWS,
     add_views,

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from auditor.analysis.reports import open_reports
+from auditor.analysis.report_views import open_reports
 from auditor.oci.attachments import sbom_condition
 
 # Registry, repository and location, as in a record.

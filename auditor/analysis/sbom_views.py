@@ -15,7 +15,7 @@ import duckdb
 
 from auditor.analysis.duckdb_connection import quoted
 from auditor.analysis.platform_sql import platform_name
-from auditor.analysis.reports import (
+from auditor.analysis.report_views import (
     MAX_LINE_BYTES,
     duckdb_columns,
     duckdb_pattern,

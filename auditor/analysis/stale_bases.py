@@ -20,7 +20,7 @@ from auditor.analysis.base_names import canonical_base
 from auditor.analysis.completeness import check_not_empty
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
 from auditor.analysis.pinned_bases import resolve_pinned_bases
-from auditor.analysis.reports import keep_last_lines, open_reports
+from auditor.analysis.report_views import keep_last_lines, open_reports
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
 

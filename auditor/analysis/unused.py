@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from auditor.analysis import unused_sql as sql
 from auditor.analysis.completeness import check_not_empty
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
-from auditor.analysis.reports import (
+from auditor.analysis.report_views import (
     add_reports,
     duckdb_pattern,
     open_reports,

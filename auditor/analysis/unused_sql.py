@@ -37,7 +37,7 @@ from auditor.analysis.manifest_graph import (
     content_tables,
     digest_of_tag,
 )
-from auditor.analysis.reports import keep_last_lines
+from auditor.analysis.report_views import keep_last_lines
 
 _PLACE = "registry, repository"
 _LINE = "reference, registry, repository, tag, digest, kind, content, failure, status"

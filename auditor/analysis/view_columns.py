@@ -1,7 +1,7 @@
 """What the views of a report and their columns mean, each in one line.
 
 `auditor query REPORT` prints them; a test holds them equal to the views of
-`analysis.reports` and to docs/guide/query.md.
+`analysis.report_views` and to docs/guide/query.md.
 """
 
 from __future__ import annotations

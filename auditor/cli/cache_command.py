@@ -11,7 +11,7 @@ import click
 from auditor.cli.command_support import json_option, settings_from
 from auditor.cli.help_text import help_group
 from auditor.cli.output import json_text
-from auditor.config.values import duration
+from auditor.config.value_types import duration
 from auditor.errors import ExitCode, UsageError
 from auditor.util.text import format_count
 

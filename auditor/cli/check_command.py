@@ -66,7 +66,7 @@ def command(
     from auditor.analysis.check.findings import findings_metrics
     from auditor.analysis.check.formats import output_formats
     from auditor.analysis.check.policy_file import load_policy
-    from auditor.analysis.reports import check_output
+    from auditor.analysis.report_views import check_output
     from auditor.util.terminal import PIPE, screen_of
 
     for file in (output, metrics or "-"):

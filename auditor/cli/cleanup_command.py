@@ -133,7 +133,7 @@ def plan_command(
     from auditor.analysis.cleanup.plan_text import plan_lines
     from auditor.analysis.cleanup.rehearsal import Collects, DeleteBy, Semantics
     from auditor.analysis.cleanup.selection import DeletionChoice
-    from auditor.analysis.reports import check_output
+    from auditor.analysis.report_views import check_output
     from auditor.util.terminal import PIPE, screen_of
 
     queries = [text for text in deletions if _QUERY.match(text)]
@@ -245,7 +245,7 @@ def protect_command(
     """
     from auditor.analysis.cleanup.plan_text import protection_lines, protection_summary
     from auditor.analysis.cleanup.protection import open_protection
-    from auditor.analysis.reports import check_output
+    from auditor.analysis.report_views import check_output
     from auditor.cli.output import print_message
     from auditor.util.terminal import PIPE, screen_of
 

@@ -24,7 +24,7 @@ from auditor.cli.help_text import (
     complete_words,
 )
 from auditor.config import Option, OptionGroup, Settings, load_settings, options_of
-from auditor.config.values import ValueType
+from auditor.config.value_types import ValueType
 from auditor.errors import ProtocolError, UsageError
 from auditor.util.text import how_to_install
 

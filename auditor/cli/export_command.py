@@ -65,7 +65,7 @@ def command(
     --sbom, there are the tables sboms and packages, too.
     """
     from auditor.analysis.export import ExportFormat, export
-    from auditor.analysis.reports import check_output
+    from auditor.analysis.report_views import check_output
 
     check_output(output, (*reports, *sboms))
     offered = [*_TABLES, *_SBOM_TABLES] if sboms else _TABLES

@@ -57,7 +57,7 @@ def command(
 
     from auditor.analysis.html.page import make_page
     from auditor.analysis.html.trend_section import history_points
-    from auditor.analysis.reports import check_output
+    from auditor.analysis.report_views import check_output
 
     inputs = [*reports, *previous, *sboms, *([policy] if policy else [])]
     check_output(output, inputs)

@@ -11,7 +11,7 @@ from dataclasses import MISSING, fields
 from enum import Enum, StrEnum
 
 from auditor.config.settings import RegistrySettings, Settings
-from auditor.config.values import ValueType
+from auditor.config.value_types import ValueType
 from auditor.fast_dataclass import dataclass
 
 ENVIRONMENT_PREFIX = "AUDITOR_"

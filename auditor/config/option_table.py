@@ -19,7 +19,7 @@ from auditor.config.settings import (
     ReportFormat,
     SourceMode,
 )
-from auditor.config.values import (
+from auditor.config.value_types import (
     BOOLEAN,
     FILE_NAME,
     HELPER,

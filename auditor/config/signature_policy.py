@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from auditor.config.toml_file import key_files, read_key_file, read_toml
 from auditor.config.toml_tables import read_table
 from auditor.config.validation_errors import KeyLocation, ValidationErrors, unknown
-from auditor.config.values import (
+from auditor.config.value_types import (
     BOOLEAN,
     TEXT,
     ValueType,

@@ -33,7 +33,7 @@ from auditor.config.settings import (
     NotifySettings,
 )
 from auditor.config.validation_errors import KeyLocation, ValidationErrors, unknown
-from auditor.config.values import (
+from auditor.config.value_types import (
     BOOLEAN,
     PATH,
     TEXT,

@@ -28,7 +28,7 @@ from auditor.analysis.duckdb_connection import remove_abandoned_work
 from auditor.analysis.history import add, remove_unfinished
 from auditor.analysis.html.page import make_page
 from auditor.analysis.html.trend_section import TrendPoint
-from auditor.analysis.reports import open_reports
+from auditor.analysis.report_views import open_reports
 from auditor.config import FailOn, NightlySettings, Settings, record_settings
 from auditor.config.file_names import escaped
 from auditor.errors import ExitCode, OutputError, UsageError

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from auditor.analysis.query_examples import EXAMPLES, QueryExample
-from auditor.analysis.reports import open_reports
+from auditor.analysis.report_views import open_reports
 from auditor.analysis.view_columns import VIEW_HELP
 from auditor.cli.main import run
 from tests.records import RECORDS

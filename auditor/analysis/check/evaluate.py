@@ -28,7 +28,7 @@ from auditor.analysis.file_kind import FileKind
 from auditor.analysis.package_uses import PackageCondition
 from auditor.analysis.pinned_bases import resolve_pinned_bases
 from auditor.analysis.platform_sql import platform_name
-from auditor.analysis.reports import (
+from auditor.analysis.report_views import (
     add_reports,
     creation_time,
     keep_last_lines,

@@ -7,7 +7,7 @@ from dataclasses import field
 from datetime import date
 from enum import StrEnum
 
-from auditor.config.values import ValueType
+from auditor.config.value_types import ValueType
 from auditor.fast_dataclass import dataclass
 
 

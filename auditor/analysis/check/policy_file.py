@@ -19,7 +19,7 @@ from auditor.analysis.check.rule_values import (
 from auditor.analysis.check.rules import RULES
 from auditor.config.toml_file import KeyPath, read_toml
 from auditor.config.validation_errors import ValidationErrors, toml_key, unknown
-from auditor.config.values import ValueType
+from auditor.config.value_types import ValueType
 from auditor.util.text import safe_text
 
 _TOP_KEYS = ("rules", "waivers", "end_of_life")

@@ -12,7 +12,7 @@ from auditor.analysis.check.policy import Severity, WhenUnknown
 from auditor.analysis.package_uses import PackageCondition
 from auditor.analysis.package_versions import VersionRange
 from auditor.config.validation_errors import unknown
-from auditor.config.values import (
+from auditor.config.value_types import (
     SentenceError,
     ValueType,
     checked_platform,

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING
 
 from auditor.analysis.completeness import UNEXAMINED
 from auditor.analysis.manifest_graph import MANIFESTS, RELATIONS, content_tables
-from auditor.analysis.reports import creation_time, keep_last_lines
+from auditor.analysis.report_views import creation_time, keep_last_lines
 
 if TYPE_CHECKING:
     import duckdb

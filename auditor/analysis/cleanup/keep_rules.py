@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from auditor.analysis.check.rule_values import AGE, COUNT, PATTERNS, TRUE
 from auditor.config.toml_file import KeyPath, read_toml
 from auditor.config.validation_errors import ValidationErrors, toml_key, unknown
-from auditor.config.values import ValueType, member_of
+from auditor.config.value_types import ValueType, member_of
 from auditor.fast_dataclass import dataclass
 from auditor.oci.attachments import DIGEST_TAG
 

@@ -35,7 +35,7 @@ from auditor.analysis.cleanup.selection import (
 from auditor.analysis.completeness import check_not_empty
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
 from auditor.analysis.query import lock_reports
-from auditor.analysis.reports import (
+from auditor.analysis.report_views import (
     add_reports,
     open_reports,
     report_paths,

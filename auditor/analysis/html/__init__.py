@@ -10,7 +10,7 @@ are in memory, and renders them:
 3. `storage_section` reads the storage of repositories from `analysis.layers`.
 4. `optional_sections` runs `analysis.diff` against an earlier report,
    `analysis.check` with a policy, and `analysis.end_of_life`, where there is one.
-5. `trend_section` draws the course of the nights; `verdict` finds the title.
+5. `trend_section` draws the course of the nights; `headline` finds the worst.
 6. `page` renders these with Jinja (`assets/page.html.j2`).
 
 Every table is truncated to a fixed number of rows, and the page says where it is. The

@@ -20,6 +20,7 @@ import jinja2
 from markupsafe import Markup
 
 from auditor.analysis.check.policy_file import load_policy
+from auditor.analysis.html.headline import find_worst
 from auditor.analysis.html.image_sections import (
     read_ages,
     read_attachments,
@@ -40,7 +41,6 @@ from auditor.analysis.html.table_data import (
     script_json,
 )
 from auditor.analysis.html.trend_section import TrendPoint, read_trend
-from auditor.analysis.html.verdict import find_worst
 from auditor.util.text import format_size, safe_text
 from auditor.version import __version__
 
@@ -87,7 +87,7 @@ def make_page(
     return _render(
         **sections,
         source=source,
-        verdict=find_worst(sections["totals"], changes, violations),
+        headline=find_worst(sections["totals"], changes, violations),
         space=read_storage(report),
         changes=changes,
         violations=violations,

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from auditor.analysis.duckdb_connection import stream_rows
-from auditor.analysis.reports import (
+from auditor.analysis.report_views import (
     creation_time,
     keep_last_lines,
     open_reports,

@@ -32,7 +32,7 @@ import orjson
 
 from auditor.analysis.html.report_lines import ReportLines
 from auditor.analysis.platform_sql import platform_name
-from auditor.analysis.reports import creation_time
+from auditor.analysis.report_views import creation_time
 from auditor.util.text import safe_text
 
 # The longest reference has some 500 characters; it must not be truncated.

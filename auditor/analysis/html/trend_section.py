@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from auditor.analysis.duckdb_connection import quoted, stream_rows, work_database
-from auditor.analysis.reports import reading_reports
+from auditor.analysis.report_views import reading_reports
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.util.text import format_size, safe_text

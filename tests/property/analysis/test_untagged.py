@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.analysis.layers import open_layer_inventory
-from auditor.analysis.reports import open_reports
+from auditor.analysis.report_views import open_reports
 from auditor.errors import FailureKind
 from auditor.model import (
     Attachment,

@@ -13,7 +13,7 @@ from auditor.analysis.cleanup.inventory import StorageScope, load_inventory
 from auditor.analysis.cleanup.keep_rules import apply_keep_rules, load_keep_rules
 from auditor.analysis.cleanup.plan import open_plan
 from auditor.analysis.cleanup.selection import create_selection
-from auditor.analysis.reports import open_reports
+from auditor.analysis.report_views import open_reports
 from auditor.errors import ConfigError
 from auditor.model import ImageRecord
 from tests.manifests import digest

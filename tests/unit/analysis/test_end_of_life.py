@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from auditor.analysis.end_of_life import create_end_of_life
-from auditor.analysis.reports import open_reports
+from auditor.analysis.report_views import open_reports
 from auditor.model import (
     Attachment,
     AttachmentKind,

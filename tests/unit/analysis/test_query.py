@@ -11,7 +11,7 @@ import pytest
 
 from auditor.analysis import query
 from auditor.analysis.query import QueryNames, RowFormat, run_query, write_result
-from auditor.analysis.reports import VIEWS
+from auditor.analysis.report_views import VIEWS
 from auditor.errors import UsageError
 from tests.records import EVERYTHING, RECORDS, failure, image
 from tests.reports import write_report

@@ -12,7 +12,7 @@ from auditor.cli.command_examples import EXAMPLES
 from auditor.cli.help_text import EXPERT, GroupedOption
 from auditor.cli.main import COMMAND_SECTIONS, COMMANDS, cli, command_context, run
 from auditor.config import OPTIONS
-from auditor.config.values import (
+from auditor.config.value_types import (
     byte_size,
     duration,
     format_short_duration,

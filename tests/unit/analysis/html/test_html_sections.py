@@ -17,6 +17,7 @@ import pytest
 from auditor.analysis.diff import Change
 from auditor.analysis.history import add
 from auditor.analysis.html import report_lines, table_data
+from auditor.analysis.html.headline import find_worst
 from auditor.analysis.html.image_sections import (
     image_share,
     read_ages,
@@ -32,7 +33,6 @@ from auditor.analysis.html.trend_section import (
     history_points,
     read_trend,
 )
-from auditor.analysis.html.verdict import find_worst
 from auditor.cli.main import run
 from auditor.cli.output import print_pieces
 from auditor.errors import ExitCode, OutputError
@@ -482,13 +482,13 @@ def test_the_worst_finding_is_the_title(
             old=SimpleNamespace(audited_to="2026-11-23T02:00:00Z"),
         )
     )
-    verdict = find_worst(
+    headline = find_worst(
         SimpleNamespace(**numbers(lines=3, failures=0, warned=0)),
         changes,
         SimpleNamespace(**numbers(errors=0, warnings=0)),
     )
-    assert (verdict.title, verdict.tone) == (title, tone)
-    assert title not in [finding.text for finding in verdict.findings]
+    assert (headline.title, headline.tone) == (title, tone)
+    assert title not in [finding.text for finding in headline.findings]
 
 
 def test_the_trend_has_a_bar_for_each_night_and_needs_two() -> None:

@@ -15,7 +15,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pytest
 
 from auditor.analysis.duckdb_connection import MEMORY_LIMIT_BYTES, work_database
-from auditor.analysis.reports import (
+from auditor.analysis.report_views import (
     VIEWS,
     add_reports,
     open_reports,
@@ -187,7 +187,7 @@ def test_a_long_line_is_read(put: Callable[..., str]) -> None:
 def test_a_line_over_the_limit_is_an_error(
     put: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("auditor.analysis.reports.MAX_LINE_BYTES", 16 * 1024**2)
+    monkeypatch.setattr("auditor.analysis.report_views.MAX_LINE_BYTES", 16 * 1024**2)
     long = ENCODE(image(annotations={"note": "x" * 40 * 1024**2}))
     path = put(LINE + long + LINE)
     with pytest.raises(UsageError) as caught:
