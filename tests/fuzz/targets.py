@@ -58,7 +58,8 @@ from auditor.oci.signing_keys import (
 from auditor.oci.tag_order import tag_order
 from auditor.registry.auth.credential_helper import parse_helper_output
 from auditor.registry.auth.docker_config import parse_docker_config
-from auditor.registry.listing.distribution import _parse_catalog, _parse_tags
+from auditor.registry.listing.distribution import _parse_tags
+from auditor.registry.listing.json_fields import catalog_page
 from auditor.registry.products.dtr import Dtr
 from auditor.registry.products.gitea import Gitea
 from auditor.registry.products.gitlab import GitLab
@@ -490,7 +491,7 @@ def header_fields(data: bytes) -> None:
 )
 def list_response(data: bytes) -> None:
     answer = _response(data, Link='</x?y>; rel="next"', X_Next_Page_Start="2")
-    readers: list[Callable[[Response], object]] = [_parse_tags, _parse_catalog]
+    readers: list[Callable[[Response], object]] = [_parse_tags, catalog_page]
     readers += [partial(_parse_tags, untagged=True)]
     readers += [one.parse_tags for one in PRODUCTS]
     readers += [one.parse_manifests for one in PRODUCTS]

@@ -79,7 +79,7 @@ class DistributionLister:
         catalog = self._listing("_catalog", self._catalog_auth)
         # Of more than n repositories, go-containerregistry's registry sends any n, in
         # any order and without a link; its page without n is larger.
-        return catalog.pages(_parse_catalog, "catalog", list_whole=catalog.whole)
+        return catalog.pages(fields.catalog_page, "catalog", list_whole=catalog.whole)
 
     async def tags_document(self, repository: str) -> dict[str, Any] | Failure:
         """The JSON of the first page of a repository's tags."""
@@ -194,13 +194,4 @@ def _parse_tags(response: Response, *, untagged: bool = False) -> ParsedPage[Lis
         next_url=fields.linked_page(response),
         unreadable=unreadable,
         has_untagged=has_digests and untagged,
-    )
-
-
-def _parse_catalog(response: Response) -> ParsedPage[str]:
-    names, unreadable = fields.names(fields.document_of(response), "repositories")
-    return ParsedPage(
-        entries=names,
-        next_url=fields.linked_page(response),
-        unreadable=unreadable,
     )

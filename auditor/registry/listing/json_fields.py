@@ -74,6 +74,14 @@ def names(document: Any, key: str) -> tuple[list[str], int]:
     return found, len(entries) - len(found) - nulls
 
 
+def catalog_page(response: Response) -> ParsedPage[str]:
+    """A page of `{"repositories": ["team/app"]}`, linked by `Link`."""
+    entries, unreadable = names(document_of(response), "repositories")
+    return ParsedPage(
+        entries=entries, next_url=linked_page(response), unreadable=unreadable
+    )
+
+
 def objects_of(entries: Sequence[Any]) -> Iterator[dict[str, Any]]:
     """The objects among the entries, and an empty one for each entry of another type.
 

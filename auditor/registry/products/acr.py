@@ -32,12 +32,7 @@ class AzureRegistry(Product):
 
     def parse_repositories(self, response: Response) -> ParsedPage[str]:
         """`{"repositories": ["team/app"]}`."""
-        names, unreadable = fields.names(fields.document_of(response), "repositories")
-        return ParsedPage(
-            entries=names,
-            next_url=fields.linked_page(response),
-            unreadable=unreadable,
-        )
+        return fields.catalog_page(response)
 
     def tags_path(self, repository: str, size: int) -> str | None:
         """The tags with their attributes."""
