@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import urlencode
 
 from auditor.registry.listing import json_fields as fields
@@ -43,15 +44,11 @@ class Artifactory(Product):
 
     def parse_repositories(self, response: Response) -> ParsedPage[str]:
         """`{"repositories": ["team/app"]}`."""
-        names, unreadable = fields.names(fields.document_of(response), "repositories")
-        if self._key is None:
-            path = response.url.partition("/api/docker/")[2]
-            names = [f"{path.partition('/')[0]}/{name}" for name in names]
-        return ParsedPage(
-            entries=names,
-            next_url=fields.linked_page(response),
-            unreadable=unreadable,
-        )
+        page = fields.catalog_page(response)
+        if self._key is not None:
+            return page
+        key = response.url.partition("/api/docker/")[2].partition("/")[0]
+        return replace(page, entries=[f"{key}/{name}" for name in page.entries])
 
 
 def split_artifactory_url(url: str) -> tuple[str, str | None]:
