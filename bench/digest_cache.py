@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from auditor.cache.digest_cache import DigestCache
-from auditor.demo.demo import official_images
+from auditor.demo.demo_images import official_images
 from auditor.demo.image_builder import PlacedImage
 
 HOST = "registry.example.com"

@@ -13,7 +13,7 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
-from auditor.demo.demo import official_images
+from auditor.demo.demo_images import official_images
 from auditor.demo.demo_registry import DemoContent
 from tests.support.registry import registry_app, serve_in_thread
 

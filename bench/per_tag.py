@@ -17,7 +17,7 @@ from pathlib import Path
 
 import orjson
 
-from auditor.demo.demo import official_images
+from auditor.demo.demo_images import official_images
 from auditor.demo.demo_registry import DemoContent
 from tests.support.registry import registry_app, serve_in_thread
 

@@ -18,7 +18,7 @@ from auditor.cli.command_support import (
     settings_options,
 )
 from auditor.cli.help_text import help_command
-from auditor.cli.output import information, print_line, print_message, print_summary
+from auditor.cli.output import notice_printer, print_line, print_message, print_summary
 from auditor.cli.side_outputs import check_file, check_side_outputs, write_side_outputs
 from auditor.config import (
     EngineName,
@@ -125,7 +125,7 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
     )
     from auditor.util.clock import SystemClock
 
-    say = information(settings)
+    say = notice_printer(settings)
     clock = SystemClock()
     started_s = clock.monotonic()
     cluster = await read_cluster(settings)

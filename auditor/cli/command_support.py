@@ -191,7 +191,7 @@ def name_files(settings: Settings) -> Settings:
     now_s = SystemClock().epoch()
     values = placeholder_values(rfc3339(now_s), socket.gethostname())
     if settings.resume and has_placeholders(settings.output):
-        from auditor.cli.output import information
+        from auditor.cli.output import notice_printer
         from auditor.report.resume import resumed_values
 
         values = resumed_values(
@@ -199,7 +199,7 @@ def name_files(settings: Settings) -> Settings:
             values,
             now_s=now_s,
             max_age_s=settings.resume_max_age_s,
-            notify=information(settings),
+            notify=notice_printer(settings),
         )
     return with_file_names(settings, values)
 

@@ -69,7 +69,7 @@ def command(*, folder: str, serve: bool, port: int | None) -> int:
 @asynccontextmanager
 async def _serving(content: DemoContent, port: int) -> AsyncIterator[str]:
     """Serve the demo's registry on a port; yield its base URL."""
-    from auditor.demo.demo import demo_app
+    from auditor.demo.demo_images import demo_app
     from auditor.demo.demo_registry import serve
 
     async with AsyncExitStack() as stack:
@@ -87,7 +87,7 @@ async def _serving(content: DemoContent, port: int) -> AsyncIterator[str]:
 async def _demo(settings: Settings, port: int, folder: Path) -> int:
     import anyio.to_thread
 
-    from auditor.demo.demo import (
+    from auditor.demo.demo_images import (
         ADMIN,
         ADMIN_PASSWORD,
         POLICY,
@@ -234,7 +234,7 @@ def _print_next_steps(folder: Path) -> None:
 async def _serve(settings: Settings, port: int) -> int:
     import anyio
 
-    from auditor.demo.demo import ADMIN, ADMIN_PASSWORD, demo_images
+    from auditor.demo.demo_images import ADMIN, ADMIN_PASSWORD, demo_images
     from auditor.demo.demo_registry import DemoContent
 
     del settings

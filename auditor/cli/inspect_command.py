@@ -19,8 +19,8 @@ from auditor.cli.command_support import (
 )
 from auditor.cli.help_text import complete_files, complete_references, help_command
 from auditor.cli.output import (
-    information,
     json_text,
+    notice_printer,
     print_error,
     print_failure,
     print_message,
@@ -117,7 +117,7 @@ async def _inspect(
     clock = SystemClock()
     async with (
         open_registries(
-            settings, clock=clock, tell=information(settings)
+            settings, clock=clock, tell=notice_printer(settings)
         ) as registries,
         # Show the image as it is now.
         open_cache(replace(settings, no_cache=True), now=clock.epoch) as cache,

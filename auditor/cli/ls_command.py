@@ -17,8 +17,8 @@ from auditor.cli.command_support import (
 )
 from auditor.cli.help_text import complete_references, help_command
 from auditor.cli.output import (
-    information,
     json_text,
+    notice_printer,
     print_error,
     print_line,
     print_message,
@@ -98,7 +98,7 @@ async def _ls(
         return is_read
 
     async with open_registries(
-        settings, clock=clock, tell=information(settings)
+        settings, clock=clock, tell=notice_printer(settings)
     ) as registries:
         counts = await list_target(
             target, registries=registries, selection=selection, put=put

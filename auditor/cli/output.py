@@ -164,8 +164,8 @@ def print_message(
         click.echo(_line_start + text, err=True)
 
 
-def information(settings: Settings) -> Callable[[str], None]:
-    """The function that prints what is neither a result nor an error."""
+def notice_printer(settings: Settings) -> Callable[[str], None]:
+    """The function that prints notices; with `--quiet` it prints nothing."""
     return (lambda _: None) if settings.quiet else print_message
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from auditor.cli import early_signals
-from auditor.cli.output import information, print_message, print_summary
+from auditor.cli.output import notice_printer, print_message, print_summary
 from auditor.cli.side_outputs import (
     SbomOutcome,
     check_sbom_settings,
@@ -131,7 +131,7 @@ async def _audit(
             group.cancel_scope.cancel()
     output.is_complete = summary is not None
     totals = run.unfinished_summary() if summary is None else summary
-    say = information(run.settings)
+    say = notice_printer(run.settings)
     failed = totals["references"]["failed"] > 0
     # The table has shown the failures.
     has_table = run.table is not None and summary is not None
@@ -195,7 +195,7 @@ async def _read_sboms(
                         late_at_s=late_at_s,
                     )
             group.cancel_scope.cancel()
-    (print_message if outcome.failed else information(settings))(outcome.line)
+    (print_message if outcome.failed else notice_printer(settings))(outcome.line)
     return outcome, interrupted
 
 
@@ -272,7 +272,7 @@ def _with_processes(
         shard_dir.clear()
     run = _make_run(settings, shard_dir, settings.processes, 1)
     if run.plan.at_once < settings.processes:
-        information(settings)(
+        notice_printer(settings)(
             f"using {run.plan.at_once} processes instead of {settings.processes}, to"
             " keep to --requests-at-once and --max-requests"
         )

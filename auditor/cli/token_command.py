@@ -17,7 +17,7 @@ from auditor.cli.command_support import (
     settings_options,
 )
 from auditor.cli.help_text import help_command
-from auditor.cli.output import information, json_text, print_failure, print_message
+from auditor.cli.output import json_text, notice_printer, print_failure, print_message
 from auditor.config import OptionGroup, Settings
 from auditor.errors import ExitCode, Failure, ProtocolError, UsageError
 from auditor.model import AccessState
@@ -170,7 +170,7 @@ async def _token(settings: Settings, text: str, as_json: bool, raw: bool) -> int
         reference = parse_reference(text)
     clock = SystemClock()
     async with open_registries(
-        settings, clock=clock, tell=information(settings)
+        settings, clock=clock, tell=notice_printer(settings)
     ) as registries:
         place = registries.location(reference.registry, reference.repository)
         check: TokenCheck | Failure

@@ -1,6 +1,6 @@
 """Conflicts between options that are valid by themselves.
 
-`check_options` and `check_waiting` are about the options of a run, `check_section`
+`check_options` and `check_spread` are about the options of a run, `check_section`
 about the section of a registry, `check_scale_flags` about flags without an effect. Each
 adds its sentences to the errors of the configuration. `with_file_names` checks the
 names of files again, once their placeholders have values.
@@ -123,7 +123,7 @@ def _check_files(values: OptionValues, errors: ValidationErrors) -> None:
             written[file] = flag
 
 
-def check_waiting(
+def check_spread(
     values: OptionValues,
     registries: Iterable[RegistrySettings],
     errors: ValidationErrors,

@@ -19,7 +19,7 @@ from auditor.config.option_conflicts import (
     check_options,
     check_scale_flags,
     check_section,
-    check_waiting,
+    check_spread,
 )
 from auditor.config.option_sources import (
     LOGIN_KEYS,
@@ -89,7 +89,7 @@ def load_valid_nightly(
 ) -> tuple[NightlySettings | None, str | None]:
     """What is valid of `[nightly]` in a configuration with errors, and `metrics`.
 
-    For those who have to be told about the errors. `folder` is "" if it is missing.
+    A night that cannot begin is announced with them. `folder` is "" if it is missing.
     """
     errors = ValidationErrors()
     given = config or environment.get(OPTION_BY_NAME["config"].variable or "")
@@ -155,7 +155,7 @@ def resolve_settings(
         name: _registry(section, values, overrides, logins)
         for name, section in document.registries.items()
     }
-    check_waiting(values, registries.values(), errors)
+    check_spread(values, registries.values(), errors)
     check_client_key(_registry_values(values), "--key-file", errors)
     namespaces = {
         name: login

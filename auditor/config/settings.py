@@ -275,7 +275,7 @@ class RegistrySettings:
 
     @property
     def concurrency(self) -> RequestsAtOnce:
-        """The bounds of concurrent requests to a registry that nobody hosts."""
+        """The bounds of concurrent requests to a registry that is not a public one."""
         bounds = self.requests_at_once
         return RequestsAtOnce.fixed(bounds) if isinstance(bounds, int) else bounds
 

@@ -229,7 +229,7 @@ class _Reading:
                     )
 
     def _name_other_resources(self) -> None:
-        """Say which custom resources the cluster has that nobody looks into."""
+        """Log which custom resources of the cluster are not read."""
         known = {
             (one.api.partition("/")[0], one.resource)
             for one in self._settings.resources

@@ -216,7 +216,7 @@ class KubernetesApi:
         return response.status, response.headers, body
 
     def _token(self) -> str:
-        """The token, read anew: the kubelet renews it every hour."""
+        """The token, read each time: the kubelet renews it every hour."""
         try:
             text = self._server.token_file.read_text("ascii").strip()
         except (OSError, UnicodeDecodeError) as error:

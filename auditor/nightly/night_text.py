@@ -33,7 +33,7 @@ _LINE_CHARS = 10_000
 # Rows of each table in the Markdown text.
 _TABLE_ROWS = 20
 
-# Changes that somebody may have to act on, the worst first.
+# Changes that may need an action, the worst first.
 _CHANGES_SHOWN = (Change.FAILING, Change.REMOVED, Change.MOVED, Change.ALTERED)
 
 Json = Mapping[str, Any]

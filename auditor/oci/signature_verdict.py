@@ -1,4 +1,4 @@
-"""What verification found about one signature, and how it is said."""
+"""The verdict on one signature: its state, the keys, and the reason."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ from auditor.util.compressed_file import compressing, is_compressed
 
 # Lines are written in pieces of this size: one system call for some dozen records.
 PIECE_BYTES = 64 * 1024
-# How long a program that is told to quit now waits for the reader of its output.
+# How long a program that must quit now waits for the reader of its output.
 LAST_LINES_S = 0.5
 
 

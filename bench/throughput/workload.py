@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from auditor.demo.demo import official_images, official_repositories
+from auditor.demo.demo_images import official_images, official_repositories
 from auditor.demo.image_builder import PlacedImage
 from tests.support.store import write_store
 

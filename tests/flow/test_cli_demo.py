@@ -17,7 +17,7 @@ import jsonschema
 import orjson
 import pytest
 
-from auditor.demo.demo import ADMIN, ADMIN_PASSWORD, demo_images
+from auditor.demo.demo_images import ADMIN, ADMIN_PASSWORD, demo_images
 from auditor.demo.image_builder import Family
 from auditor.oci.descriptor import SCHEMA1, SIGNED_SCHEMA1
 from auditor.report.shapes import report_schema

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from auditor.demo.demo import demo_app, demo_images
+from auditor.demo.demo_images import demo_app, demo_images
 from auditor.demo.demo_registry import DemoContent
 from tests.flow.shell_program import shell_program
 from tests.real.programs import required

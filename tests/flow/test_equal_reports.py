@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from auditor.demo.demo import ADMIN, ADMIN_PASSWORD, demo_images, demo_tokens
+from auditor.demo.demo_images import ADMIN, ADMIN_PASSWORD, demo_images, demo_tokens
 from auditor.demo.demo_registry import DemoContent
 from auditor.demo.demo_tokens import DemoAccount
 from auditor.scale.merge_shards import merge_shards

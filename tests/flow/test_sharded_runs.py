@@ -22,7 +22,7 @@ from aiohttp import web
 
 from auditor.audit.run import AuditRun
 from auditor.config import Settings, sharded_run_settings
-from auditor.demo.demo import demo_images, demo_tokens
+from auditor.demo.demo_images import demo_images, demo_tokens
 from auditor.demo.demo_registry import DemoContent
 from auditor.demo.demo_tokens import DemoAccount
 from auditor.demo.image_builder import image

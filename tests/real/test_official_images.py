@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 import pytest
 
-from auditor.demo.demo import official_images, official_repositories
+from auditor.demo.demo_images import official_images, official_repositories
 from auditor.demo.image_builder import ImageContent, PlacedImage
 from tests.examples import thorough
 from tests.real.access_log import Logged

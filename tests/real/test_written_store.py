@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from auditor.demo.artifact_builder import helm_chart
-from auditor.demo.demo import official_images
+from auditor.demo.demo_images import official_images
 from auditor.demo.demo_registry import serve
 from auditor.demo.demo_tokens import DemoAccount
 from auditor.demo.image_builder import Family, PlacedImage, image, index

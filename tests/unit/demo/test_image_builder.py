@@ -12,7 +12,7 @@ import jwt
 import pytest
 
 from auditor.demo.artifact_builder import HELM_CONFIG, SPDX, artifact, helm_chart
-from auditor.demo.demo import (
+from auditor.demo.demo_images import (
     OFFICIAL,
     demo_images,
     official_images,

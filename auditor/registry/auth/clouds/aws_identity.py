@@ -18,8 +18,8 @@ from typing import Any
 from auditor.errors import FailureKind, ProtocolError
 from auditor.registry.auth.clouds.machine_token import (
     MachineToken,
-    imported,
-    refused,
+    identity_error,
+    import_library,
 )
 from auditor.util.secret import Secret
 from auditor.wire.cloud_hosts import Cloud, CloudHost
@@ -83,7 +83,7 @@ class AwsIdentity:
         try:
             pair = base64.b64decode(entry["authorizationToken"], validate=True).decode()
         except (binascii.Error, ValueError, KeyError):
-            raise refused(f"{service} returned no authorization token") from None
+            raise identity_error(f"{service} returned no authorization token") from None
         username, _, password = pair.partition(":")
         return MachineToken(
             username=username,
@@ -115,16 +115,16 @@ class AwsIdentity:
             raise self._client_error(host, error) from None
         except exceptions.ParamValidationError as error:
             # A name that no repository can have.
-            raise refused("not in ECR", error, FailureKind.NOT_FOUND) from None
+            raise identity_error("not in ECR", error, FailureKind.NOT_FOUND) from None
         except exceptions.BotoCoreError as error:
             sentence = f"the AWS API of {host.region} failed"
-            raise refused(sentence, error, _kind(error)) from None
+            raise identity_error(sentence, error, _kind(error)) from None
 
     def _found_credentials(self, host: CloudHost) -> Any:
         """The frozen credentials, renewed by boto3 before they expire."""
         if self._is_none:
             return None
-        boto3 = imported(Cloud.AWS, _boto3)
+        boto3 = import_library(Cloud.AWS, _boto3)
         from botocore import exceptions  # noqa: PLC0415  (an extra)
 
         try:
@@ -149,7 +149,7 @@ class AwsIdentity:
             # A profile that does not exist, an SSO session that has ended, a metadata
             # service that refuses.
             sentence = "the AWS identity cannot be used"
-            raise refused(sentence, error, _kind(error)) from None
+            raise identity_error(sentence, error, _kind(error)) from None
 
     def _assumed(self, session: Boto, source: Boto, host: CloudHost) -> Any:
         """Credentials of the role, renewed by botocore with those of `source`."""
@@ -229,9 +229,11 @@ class AwsIdentity:
         where = f"{action} in {host.region}{account}"
         if code in {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}:
             name = self._name or self._role_arn or "the identity of this machine"
-            return refused(f"AWS denies {name} {where}; allow it this action", message)
+            return identity_error(
+                f"AWS denies {name} {where}; allow it this action", message
+            )
         if code in {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}:
-            return refused(
+            return identity_error(
                 f"AWS refused {where}: the credentials have expired; log in again"
                 " (aws sso login), or replace them"
             )
@@ -244,7 +246,7 @@ class AwsIdentity:
             kind = FailureKind.RATE_LIMITED
         elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             kind = FailureKind.SERVER_ERROR
-        return refused(sentence, message, kind)
+        return identity_error(sentence, message, kind)
 
 
 def _boto3() -> Boto:

@@ -25,8 +25,8 @@ from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.registry.auth.clouds.machine_token import (
     MachineToken,
     NoIdentityError,
-    imported,
-    refused,
+    identity_error,
+    import_library,
 )
 from auditor.registry.request import RequestKind, RequestSender
 from auditor.util.secret import Secret
@@ -84,7 +84,7 @@ class AzureIdentity:
             return found
 
     def _token(self) -> MachineToken | None:
-        library = imported(Cloud.AZURE, _library)
+        library = import_library(Cloud.AZURE, _library)
         from azure.core import exceptions  # noqa: PLC0415  (an extra)
 
         candidates = (
@@ -104,7 +104,7 @@ class AzureIdentity:
                 kind = _kind(error)
                 if kind is FailureKind.DENIED:
                     sentence += "; check the identity and its federation"
-                raise refused(sentence, error, kind) from None
+                raise identity_error(sentence, error, kind) from None
             self._found, self._method = credential, method
             return MachineToken(
                 secret=Secret(token.token),
@@ -113,7 +113,7 @@ class AzureIdentity:
                 method=method,
             )
         if self._found is not None:
-            raise refused(f"Azure gave this machine no token ({self._method})")
+            raise identity_error(f"Azure gave this machine no token ({self._method})")
         self._is_none = True
         return None
 
@@ -135,7 +135,7 @@ class AzureIdentity:
             try:
                 workload = library.WorkloadIdentityCredential(**options)
             except ValueError as error:
-                raise refused("Azure's workload identity", error) from None
+                raise identity_error("Azure's workload identity", error) from None
             yield "workload identity", workload
         options.pop("authority", None)
         options.pop("disable_instance_discovery", None)

@@ -22,7 +22,7 @@ from auditor.registry.auth.clouds.machine_token import (
     MissingExtraError,
     NoIdentityError,
     call_library,
-    refused,
+    identity_error,
 )
 from auditor.registry.auth.docker_config import FoundCredential, MachineLogin
 from auditor.util.clock import Clock
@@ -143,7 +143,9 @@ class CloudLogins:
         except MissingExtraError as error:
             return NoIdentity(detail=str(error))
         except NoIdentityError as error:
-            return NoIdentity(detail=refused(_no_identity(host.cloud), error).detail)
+            return NoIdentity(
+                detail=identity_error(_no_identity(host.cloud), error).detail
+            )
         except TimeoutError:
             limit = f"within {self._timeout_s:g} s"
             detail = f"no answer about this machine's {cloud} identity {limit}"

@@ -21,8 +21,8 @@ from typing import Any, cast
 from auditor.errors import FailureKind
 from auditor.registry.auth.clouds.machine_token import (
     MachineToken,
-    imported,
-    refused,
+    identity_error,
+    import_library,
 )
 from auditor.util.secret import Secret
 from auditor.wire.cloud_hosts import Cloud
@@ -55,7 +55,7 @@ class GoogleIdentity:
 
     def token(self) -> MachineToken | None:
         """A new access token; None if there is no Google identity."""
-        transport = imported(Cloud.GOOGLE, _transport)
+        transport = import_library(Cloud.GOOGLE, _transport)
         from google.auth import exceptions  # noqa: PLC0415  (an extra)
 
         request = _Request(transport.Request(), exceptions)
@@ -72,7 +72,7 @@ class GoogleIdentity:
             if kind is FailureKind.DENIED:
                 advice = _ADVICE.get(_method(credentials), "check its configuration")
                 sentence += f"; {advice}"
-            raise refused(sentence, _message(error), kind) from None
+            raise identity_error(sentence, _message(error), kind) from None
         expiry = credentials.expiry
         return MachineToken(
             username=_USERNAME,
@@ -108,11 +108,11 @@ def _default_credentials(request: _Request, exceptions: Any) -> Any:
     except exceptions.DefaultCredentialsError as error:
         if os.environ.get(_FILE_VARIABLE):
             sentence = f"the file in {_FILE_VARIABLE} cannot be used"
-            raise refused(sentence, _message(error)) from None
+            raise identity_error(sentence, _message(error)) from None
         return None
     except exceptions.GoogleAuthError as error:
         sentence = "the Google identity cannot be used"
-        raise refused(sentence, _message(error), _kind(error)) from None
+        raise identity_error(sentence, _message(error), _kind(error)) from None
 
 
 class _Request:

@@ -66,7 +66,7 @@ class MissingExtraError(Exception):
         )
 
 
-def imported(cloud: Cloud, load: Callable[[], Library]) -> Library:
+def import_library(cloud: Cloud, load: Callable[[], Library]) -> Library:
     """What `load` imports. Raises `MissingExtraError`."""
     try:
         return load()
@@ -74,7 +74,7 @@ def imported(cloud: Cloud, load: Callable[[], Library]) -> Library:
         raise MissingExtraError(cloud) from None
 
 
-def refused(
+def identity_error(
     sentence: str, reason: object = None, kind: FailureKind = FailureKind.DENIED
 ) -> ProtocolError:
     """The error of an identity that cannot be used; `reason` is the library's."""
@@ -107,6 +107,8 @@ async def call_library(
             reason = str(error)
         except Exception as error:  # noqa: BLE001  (another library's)
             reason = f"{type(error).__name__}: {error}"
-        raise refused(f"the {cloud.display_name} identity cannot be used", reason)
+        raise identity_error(
+            f"the {cloud.display_name} identity cannot be used", reason
+        )
 
     return await call_in_thread(checked, timeout_s=timeout_s)
