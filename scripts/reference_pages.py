@@ -17,13 +17,7 @@ from typing import Any
 import click
 
 from auditor.analysis.check.rules import RULES
-from auditor.cli.main import COMMANDS, cli
-from auditor.cli.schema_command import SCHEMAS, _schema
-from auditor.config import toml_tables
-from auditor.config.option import Option, OptionGroup, OptionScope
-from auditor.config.option_table import OPTIONS
-from auditor.config.value_types import ValueType
-from auditor.explanations import (
+from auditor.cli.explanations import (
     EXIT_CODES,
     FAILURES,
     REASONS,
@@ -31,6 +25,12 @@ from auditor.explanations import (
     WHO,
     Explanation,
 )
+from auditor.cli.main import COMMANDS, cli
+from auditor.cli.schema_command import SCHEMAS, _schema
+from auditor.config import toml_tables
+from auditor.config.option import Option, OptionGroup, OptionScope
+from auditor.config.option_table import OPTIONS
+from auditor.config.value_types import ValueType
 from auditor.report import metrics
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"

@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
-from auditor.cli.help_text import help_command
-from auditor.cli.output import print_lines
-from auditor.errors import ExitCode, UsageError
-from auditor.explanations import (
+from auditor.cli.explanations import (
     EXIT_CODES,
     FAILURES,
     REASONS,
@@ -22,10 +19,13 @@ from auditor.explanations import (
     WARNINGS,
     WHO,
 )
+from auditor.cli.help_text import help_command
+from auditor.cli.output import print_lines
+from auditor.errors import ExitCode, UsageError
 from auditor.util.text import safe_text
 
 if TYPE_CHECKING:
-    from auditor.explanations import Explanation
+    from auditor.cli.explanations import Explanation
 
 _MAX_WIDTH = 100
 _RULE_STEPS = (
@@ -37,7 +37,7 @@ _RULE_STEPS = (
 def explanations() -> dict[str, dict[str, Explanation]]:
     """The explanations of every code, by the title of its group."""
     from auditor.analysis.check.rules import RULES
-    from auditor.explanations import Explanation
+    from auditor.cli.explanations import Explanation
 
     rules = {}
     for name, rule in RULES.items():

@@ -27,7 +27,6 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "errors": ("fast_dataclass",),
     "util": ("fast_dataclass", "errors"),
     "model": ("fast_dataclass", "errors", "util"),
-    "explanations": ("fast_dataclass", "errors", "util", "model"),
     "oci": BASE,
     "wire": (*BASE, "oci"),
     "config": PURE,
@@ -44,7 +43,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "api": (*READS, "registry", "cache", "input", "report", "audit"),
     "cli": (
         *READS, "registry", "cache", "input", "report", "audit", "analysis",
-        "diagnose", "scale", "nightly", "demo", "explanations",
+        "diagnose", "scale", "nightly", "demo",
     ),
     "__main__": ("cli",),
     "__init__": ("api", *READS),
