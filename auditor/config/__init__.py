@@ -18,7 +18,7 @@ The files that a run writes may have placeholders in their names (file_names.py)
 
 from __future__ import annotations
 
-from auditor.config.option import Option, OptionGroup, OptionScope
+from auditor.config.option import Option, OptionGroup
 from auditor.config.option_conflicts import with_file_names
 from auditor.config.option_table import OPTIONS, options_of
 from auditor.config.record_settings import (
@@ -40,7 +40,6 @@ from auditor.config.settings import (
     KeepRules,
     ListerName,
     LogFormat,
-    LoginProgram,
     LogLevel,
     NightlySettings,
     NotifyOn,
@@ -65,13 +64,11 @@ __all__ = [
     "ListerName",
     "LogFormat",
     "LogLevel",
-    "LoginProgram",
     "NightlySettings",
     "NotifyOn",
     "NotifySettings",
     "Option",
     "OptionGroup",
-    "OptionScope",
     "ProgressMode",
     "RateLimitPolicy",
     "RegistrySettings",

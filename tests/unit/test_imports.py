@@ -55,7 +55,7 @@ IMPURE = frozenset(
     }
 )  # fmt: skip
 SHORT_FILE_LINES = 40
-MAX_SHORT_FILES = 10
+MAX_SHORT_FILES = 9
 # One file of each family may have the family's name for such a file.
 SHARED_FILE_NAMES = frozenset({"__init__.py", "interface.py", "text.py"})
 

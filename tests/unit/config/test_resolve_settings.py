@@ -12,10 +12,8 @@ import pytest
 from auditor.config import (
     OPTIONS,
     CloudLogin,
-    LoginProgram,
     Option,
     OptionGroup,
-    OptionScope,
     RegistrySettings,
     Settings,
     load_settings,
@@ -24,8 +22,10 @@ from auditor.config import (
     record_settings,
     resolve_settings,
 )
+from auditor.config.option import OptionScope
 from auditor.config.option_table import OPTION_BY_NAME
 from auditor.config.requests_at_once import DEFAULT_REQUESTS_AT_ONCE
+from auditor.config.settings import LoginProgram
 from auditor.errors import ConfigError
 from auditor.model import Order, Shape
 from auditor.util.secret import Secret

@@ -11,7 +11,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from auditor.config import LoginProgram, RegistrySettings, Settings
+from auditor.config import RegistrySettings, Settings
+from auditor.config.settings import LoginProgram
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.model import CredentialSource
 from auditor.registry.auth.credential_helper import HelperRunner
