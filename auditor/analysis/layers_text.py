@@ -17,12 +17,12 @@ from auditor.analysis.text_tables import (
     size_column,
     text_column,
 )
-from auditor.util.terminal import PIPE, Screen
+from auditor.util.terminal import Screen
 from auditor.util.text import format_size, pluralize
 
 
 def inventory_lines(
-    inventory: LayerInventory, form: str, limit: int, screen: Screen = PIPE
+    inventory: LayerInventory, form: str, limit: int, screen: Screen
 ) -> Iterator[str]:
     """The lines of `--format text|jsonl|markdown|csv`.
 
@@ -43,7 +43,7 @@ def inventory_lines(
 
 
 def digest_use_lines(
-    search: DigestSearch, form: str, limit: int, screen: Screen = PIPE
+    search: DigestSearch, form: str, limit: int, screen: Screen
 ) -> Iterator[str]:
     """The lines of `layers --digest`, in the formats of `inventory_lines`."""
     digests = search.digests

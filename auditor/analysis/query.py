@@ -280,7 +280,7 @@ def _add_sboms(
 
 
 def view_columns(
-    paths: Sequence[str], sboms: Sequence[str] = ()
+    paths: Sequence[str], sboms: Sequence[str]
 ) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
     """Each view of reports, what its rows are, and its columns.
 

@@ -105,7 +105,7 @@ def result_lines(
     summary: Iterable[str],
     tables: Iterable[TitledTable],
     documents: Iterable[object],
-    screen: Screen = PIPE,
+    screen: Screen,
 ) -> Iterator[str]:
     """A result as `text`, `markdown` (both a summary and tables) or `jsonl`.
 

@@ -137,7 +137,7 @@ class RepositoryDataCollector:
         repository: str,
         metadata: ImageMetadata,
         *,
-        find_signatures: bool = False,
+        find_signatures: bool,
     ) -> RepositoryData:
         """The data of one image; `find_signatures`: those of the image itself.
 

@@ -94,9 +94,9 @@ def _ordered(statuses: Sequence[HostStatus]) -> list[HostStatus]:
 def terminal_progress(
     tally: Tally,
     known_references: Callable[[], tuple[int, bool]],
-    host_statuses: Callable[[], Sequence[HostStatus]] = tuple,
+    host_statuses: Callable[[], Sequence[HostStatus]],
     *,
-    expected: int | None = None,
+    expected: int | None,
 ) -> Iterator[None]:
     """Show the progress of a run on stderr while the body runs.
 

@@ -81,7 +81,7 @@ def _artifact(
     artifact_type: str,
     members: Mapping[str, object],
     subject: BuiltManifest | None = None,
-    annotations: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None,
 ) -> BuiltImage:
     document = {
         **members,

@@ -115,7 +115,7 @@ class DemoContent:
 def registry_app(
     registry: DemoRegistry,
     *,
-    access: AccessControl | None = None,
+    access: AccessControl | None,
     routes: Iterable[web.AbstractRouteDef] = (),
     middlewares: Iterable[Middleware] = (),
 ) -> web.Application:

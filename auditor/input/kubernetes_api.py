@@ -64,7 +64,7 @@ class ApiServer:
 def find_api_server(
     settings: ClusterSettings,
     environment: Mapping[str, str],
-    folder: Path = SERVICE_ACCOUNT,
+    folder: Path,
 ) -> ApiServer:
     """The API server of the settings, else of the pod.
 
@@ -238,8 +238,8 @@ class _TooLargeError(ClusterError):
     """A page that would take too much memory."""
 
 
-def api_path(group_version: str, resource: str, namespace: str | None = None) -> str:
-    """The path of a list: `api_path("apps/v1", "deployments")`."""
+def api_path(group_version: str, resource: str, namespace: str | None) -> str:
+    """The path of a list: `api_path("apps/v1", "deployments", None)`."""
     root = "/apis" if "/" in group_version else "/api"
     middle = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
     return f"{root}/{quote(group_version)}{middle}/{quote(resource, safe='')}"

@@ -284,7 +284,7 @@ class SourceTable:
 _NO_ORIGIN = InputOrigin()
 
 
-def merge_rows(rows: Iterable[_Row], more: int = 0) -> RecordedSources:
+def merge_rows(rows: Iterable[_Row], more: int) -> RecordedSources:
     """The sources and labels of rows, the first ones within the limits.
 
     `more` is the number of rows that are left out.

@@ -275,9 +275,9 @@ def _attachment(
     recorded: Mapping[str, str],
     attested: bool,
     has_manifest: bool = False,
-    size: int | None = None,
+    size: int | None,
     blobs: tuple[Layer, ...] | None = None,
-    tag: str | None = None,
+    tag: str | None,
 ) -> Attachment:
     kept, left_out = _bounded_annotations(recorded)
     predicate_types = {

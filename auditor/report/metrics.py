@@ -199,15 +199,15 @@ def night_metrics(
     *,
     exit_code: int,
     finished_s: float,
-    complete: bool = False,
-    changes: Mapping[str, int] | None = None,
+    complete: bool,
+    changes: Mapping[str, int],
 ) -> list[Metric]:
     """The metrics of a whole night; `finished_s` is in epoch seconds."""
     return [
         _one("auditor_night_finished_timestamp_seconds", finished_s),
         _one("auditor_night_exit_code", exit_code),
         _one("auditor_night_complete", complete),
-        _counts("auditor_night_changes", "change", changes or {}),
+        _counts("auditor_night_changes", "change", changes),
     ]
 
 

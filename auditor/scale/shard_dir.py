@@ -249,7 +249,7 @@ class RemoteShardDir(ShardDir):
             self._files.mv(temporary, target)
 
     def put_lists(
-        self, lists: Iterable[str], *, stdin: Path | None = None
+        self, lists: Iterable[str], *, stdin: Path | None
     ) -> tuple[tuple[str, str], ...]:
         """Upload copies of input lists; `stdin` is the file of standard input.
 

@@ -316,7 +316,7 @@ def _folded(cell: str, style: str, screen: Screen, width: int | None) -> Iterato
 
 
 def rendered(
-    renderable: RenderableType, screen: Screen, *, width: int | None = None
+    renderable: RenderableType, screen: Screen, *, width: int | None
 ) -> Iterator[str]:
     """What rich draws for the screen, as lines without trailing blanks."""
     console = screen_console(screen, width=width)
@@ -343,7 +343,7 @@ def _without_trailing_blanks(line: str) -> str:
 _ANY_WIDTH = 100_000
 
 
-def screen_console(screen: Screen, *, width: int | None = None) -> Console:
+def screen_console(screen: Screen, *, width: int | None) -> Console:
     """A console of rich that interprets no markup and colours no words by itself."""
     from rich.console import Console
 

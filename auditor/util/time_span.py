@@ -57,7 +57,7 @@ def parse_image_time(text: str | None) -> datetime | None:
 
 
 def is_older_than(
-    since: datetime, *, created: datetime | None, pushed: datetime | None = None
+    since: datetime, *, created: datetime | None, pushed: datetime | None
 ) -> bool | None:
     """Whether an image was built before `since`; None if that is unknown.
 

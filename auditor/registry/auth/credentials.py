@@ -211,7 +211,7 @@ class CredentialStore:
         """Why the registry of a cloud is asked without a login; None elsewhere."""
         return self._no_identity.get(registry)
 
-    def location_of(self, registry: str, namespace: str = "") -> str | None:
+    def location_of(self, registry: str, namespace: str) -> str | None:
         """Where a login for a namespace of a registry is configured, or None.
 
         Runs no helper: a helper that is named for this registry counts as a login, one

@@ -63,7 +63,7 @@ def choose_lister(
     sender: RequestSender,
     make_sender: Callable[..., RequestSender],
     auth: HostAuth,
-    untagged: bool = False,
+    untagged: bool,
 ) -> Lister:
     """The lister of the registry `name`.
 
