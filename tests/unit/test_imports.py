@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -16,6 +17,7 @@ import pytest
 import auditor
 
 ROOT = Path(auditor.__file__).parent
+REPO = Path(__file__).parent.parent.parent
 # What each package (or file at the top of the package) may import of the others. This
 # is the table of docs/development/architecture.md.
 BASE = ("version", "fast_dataclass", "errors", "util", "model")
@@ -156,6 +158,18 @@ def test_file_names_are_unique() -> None:
     counts = Counter(path.name for path in _files())
     repeated = {name for name, count in counts.items() if count > 1}
     assert repeated - SHARED_FILE_NAMES == set()
+
+
+def test_every_file_named_in_a_docstring_or_comment_exists() -> None:
+    folders = ("auditor", "bench", "scripts", "tests")
+    names = {one.name for folder in folders for one in (REPO / folder).rglob("*.py")}
+    named = {
+        (_name(path), name)
+        for path in _files()
+        for name in re.findall(r"\b[a-z0-9_]+\.py\b", path.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 100
+    assert [one for one in named if one[1] not in names] == []
 
 
 def test_few_files_are_short() -> None:
