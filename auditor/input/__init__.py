@@ -6,10 +6,12 @@ read far ahead of the workers, and the order of the input is kept.
 
 - `ListReader` (list_reader.py) decodes the bytes of a list. `read_list` (lists.py)
   finds its format in the first line: an item on each line (text, JSON lines, CSV) or
-  one document (documents.py: kubernetes.py with custom_resources.py, compose.py and
-  dockerfile.py with variables.py, skopeo.py). An
+  one document (document_format.py, documents.py: kubernetes.py with
+  custom_resources.py, compose.py and dockerfile.py with variables.py, skopeo.py). An
   `InputItem` (input_items.py) is an `InputSelector` or, for a malformed line, a
   `RejectedEntry`.
+- `read_cluster` (cluster.py) makes items of the objects of a running cluster
+  (cluster_objects.py, kubernetes_api.py).
 - `LookAhead` (expand.py) takes the items, which are read in a thread, and starts the
   listings of tag and repository patterns a few ahead of the workers. `ListingCache`
   lets two patterns share a listing.
