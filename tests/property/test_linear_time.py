@@ -112,8 +112,8 @@ def _growth(source: str, flags: int, method: str) -> tuple[float, int, str]:
 # Messages of DuckDB, which contain one line of a report at most in part, or the query
 # that the user wrote.
 NOT_FROM_OUTSIDE = (
-    "analysis.reports._MALFORMED.search",
-    "analysis.reports._TRANSFORM.search",
+    "analysis.report_views._MALFORMED.search",
+    "analysis.report_views._TRANSFORM.search",
     "analysis.query_errors.",
 )
 
