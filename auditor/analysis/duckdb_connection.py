@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import signal
 import socket
@@ -23,7 +24,8 @@ from typing import Any
 
 import duckdb
 
-from auditor.errors import ExitCode
+from auditor.errors import ExitCode, OutputError
+from auditor.util.text import safe_text
 
 # DuckDB's memory limit, without its buffers for reading lines; beyond it, DuckDB
 # spills to disk. It fits a machine of 4 GiB; on a smaller one DuckDB's own limit, 80 %
@@ -48,9 +50,10 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 def work_database() -> Iterator[duckdb.DuckDBPyConnection]:
     """An empty database in a temporary folder (in `TMPDIR`), removed at the end.
 
-    It is a file, so that tables are compressed and do not have to fit in memory.
+    It is a file, so that tables are compressed and do not have to fit in memory. Raises
+    `OutputError` if it cannot be written.
     """
-    with _work_folder() as folder:
+    with _disk_errors(), _work_folder() as folder:
         path = Path(folder, "work.duckdb")
         with duckdb.connect(path, config=_CONFIG) as connection:
             connection.execute("SET TimeZone = 'UTC'")
@@ -68,6 +71,33 @@ def work_database() -> Iterator[duckdb.DuckDBPyConnection]:
 # The names of work folders begin so; what is younger may not be locked yet, in seconds.
 _FOLDER_PREFIX = "auditor-work-"
 _YOUNG_S = 60.0
+
+
+# A file of a work database, and the operating system's reason.
+_WORK_FILE = re.compile(
+    rf'file "(?P<folder>[^"]*)/{_FOLDER_PREFIX}[^"]*": (?P<reason>.+?)\.?\s*$',
+    re.MULTILINE,
+)
+
+
+def disk_error(error: duckdb.Error) -> OutputError | None:
+    """The error about a work database that cannot be written; None for any other."""
+    match = _WORK_FILE.search(str(error))
+    return match and OutputError(
+        f"{safe_text(match['folder'])}: temporary data cannot be written:"
+        f" {safe_text(match['reason'])}; set TMPDIR to a folder with more space"
+    )
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    """Raise `disk_error`."""
+    try:
+        yield
+    except duckdb.Error as error:
+        if full := disk_error(error):
+            raise full from None
+        raise
 
 
 @contextmanager

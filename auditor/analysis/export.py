@@ -257,7 +257,7 @@ def _output_errors(targets: dict[Path, Path]) -> Iterator[None]:
         raise _output_error(file, error.strerror or str(error)) from None
     except sqlite3.Error as error:
         raise _output_error(next(iter(targets.values())), str(error)) from None
-    except duckdb.IOException as error:
+    except (duckdb.IOException, duckdb.TransactionException) as error:
         # DuckDB raises the same for reports that it cannot read.
         for partial, file in targets.items():
             if str(partial) in str(error):

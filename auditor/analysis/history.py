@@ -31,8 +31,8 @@ from auditor.analysis.query import QueryNames, QueryResult
 from auditor.analysis.report_views import (
     READING_ERRORS,
     duckdb_pattern,
-    error_text,
     open_reports,
+    reading_error,
 )
 from auditor.errors import FailureKind, OutputError, ProtocolError, UsageError
 from auditor.fast_dataclass import dataclass
@@ -192,7 +192,7 @@ def _reading(dataset: Path) -> Iterator[None]:
                     " again (auditor history add)"
                 ) from None
         if isinstance(error, READING_ERRORS):
-            raise UsageError(error_text(error)) from None
+            raise reading_error(error) from None
         raise
 
 

@@ -28,11 +28,11 @@ from typing import Any
 import duckdb
 
 from auditor.analysis.completeness import check_whole, keep_whether_empty
-from auditor.analysis.duckdb_connection import quoted, work_database
+from auditor.analysis.duckdb_connection import disk_error, quoted, work_database
 from auditor.analysis.file_kind import FileKind, check_readable
 from auditor.analysis.platform_sql import normalized_names, platform_name
 from auditor.analysis.untagged_sql import IMAGES_OF_LINES, unused_untagged
-from auditor.errors import UsageError
+from auditor.errors import AuditorError, OutputError, UsageError
 from auditor.model import SCHEMA, FailureRecord, ImageRecord
 from auditor.oci.attachments import DIGEST_TAG, END_OF_LIFE, LIFECYCLE_TYPE
 from auditor.util.text import safe_text
@@ -434,7 +434,7 @@ _ERROR_CLASS = re.compile(r"^[A-Z][A-Za-z ]* Error: ")
 
 @contextmanager
 def reading_reports() -> Iterator[None]:
-    """Turn `READING_ERRORS` into a `UsageError`, an interrupt into KeyboardInterrupt.
+    """Turn `READING_ERRORS` into `reading_error`, an interrupt into KeyboardInterrupt.
 
     Other errors of DuckDB, such as that of an invalid query, are not changed.
     """
@@ -443,7 +443,19 @@ def reading_reports() -> Iterator[None]:
     except duckdb.InterruptException:
         raise KeyboardInterrupt from None
     except READING_ERRORS as error:
-        raise UsageError(error_text(error)) from None
+        raise reading_error(error) from None
+
+
+def reading_error(error: duckdb.Error) -> AuditorError:
+    """An `OutputError` if memory or the disk of the work database is full.
+
+    Otherwise a `UsageError`: a report cannot be read.
+    """
+    if full := disk_error(error):
+        return full
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return OutputError(error_text(error))
+    return UsageError(error_text(error))
 
 
 def error_text(error: duckdb.Error) -> str:

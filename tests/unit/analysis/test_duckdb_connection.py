@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import tempfile
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from auditor.analysis.duckdb_connection import remove_abandoned_work, work_database
-from auditor.errors import ExitCode
+from auditor.errors import ExitCode, OutputError
 
 # It would take minutes.
 LONG = """
@@ -140,3 +141,38 @@ def test_only_the_work_of_killed_processes_is_removed(
         assert connection.execute("SELECT 1").fetchall() == [(1,)]
         assert set(tmp_path.iterdir()) == {young, other, link, used}
     assert (other / "work.duckdb").exists()
+
+
+@contextmanager
+def no_file_beyond(limit_bytes: int) -> Iterator[None]:
+    """As a full disk: no process of this one can write a larger file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    "limit_bytes",
+    [
+        pytest.param(4096, id="the database"),
+        pytest.param(100_000, id="a transaction"),
+    ],
+)
+def test_a_full_disk_is_one_sentence_that_names_its_folder(
+    limit_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with (
+        pytest.raises(OutputError) as caught,
+        no_file_beyond(limit_bytes),
+        work_database() as connection,
+    ):
+        connection.execute("CREATE TABLE t AS SELECT hash(i) h FROM range(99999) r(i)")
+    assert str(caught.value) == (
+        f"{tmp_path}: temporary data cannot be written: File too large; set TMPDIR to a"
+        " folder with more space"
+    )
+    assert list(tmp_path.iterdir()) == []
