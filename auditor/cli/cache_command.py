@@ -124,6 +124,8 @@ def _open_existing(cache: str | None) -> Iterator[tuple[sqlite3.Connection, Path
             "no cache file: no_cache is set or there is no cache directory; name a"
             " file with --cache"
         )
+    if not path.exists():
+        raise UsageError(f"{path}: there is no cache yet; auditor audit makes it")
     try:
         connection = open_existing_database(path)
         try:

@@ -44,7 +44,7 @@ _exit_code: int | None = None
 _when = ""
 
 
-def install(message: str = "before the audit began") -> None:
+def install(message: str = "before anything was done") -> None:
     """Make each signal end the program; an ignored signal stays ignored.
 
     `message` ends the sentence "interrupted by SIGTERM ...".

@@ -15,6 +15,8 @@ EXPERT = "Expert options"
 
 Completer = Callable[[click.Context, click.Parameter, str], list[Any]]
 _OWN = "Options"
+# More than any summary of a command has.
+_SUMMARY_CHARS = 200
 
 
 class GroupedOption(click.Option):
@@ -140,6 +142,21 @@ class HelpGroup(_Help, click.Group):
         """Write the options, then the commands."""
         super().format_options(ctx, formatter)
         self.format_commands(ctx, formatter)
+
+    def format_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        """Write each command with its whole summary, which click would truncate."""
+        names = self.list_commands(ctx)
+        commands = {name: self.get_command(ctx, name) for name in names}
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, command.get_short_help_str(_SUMMARY_CHARS))
+                    for name, command in commands.items()
+                    if command is not None
+                ]
+            )
 
 
 def help_command(

@@ -116,12 +116,15 @@ class _Commands(HelpGroup):
         except click.UsageError as error:
             # Click only suggests commands that are imported, which none is.
             import difflib
+            import shlex
 
-            near = difflib.get_close_matches(args[0], COMMANDS, 1)
-            if not near:
+            if near := difflib.get_close_matches(args[0], COMMANDS, 1):
+                advice = f"Did you mean '{near[0]}'?"
+            elif "/" in args[0] or ":" in args[0]:
+                advice = f"To audit it: auditor audit {shlex.quote(args[0])}"
+            else:
                 raise
-            message = f"{error.message} Did you mean '{near[0]}'?"
-            raise click.UsageError(message, ctx) from None
+            raise click.UsageError(f"{error.message} {advice}", ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         with stdout_errors():
@@ -184,7 +187,9 @@ def run(arguments: list[str]) -> int:
 
         register()
     try:
-        code = cli.main(arguments, prog_name="auditor", standalone_mode=False)
+        # The program's own help and version are printed before `invoke`.
+        with stdout_errors():
+            code = cli.main(arguments, prog_name="auditor", standalone_mode=False)
     except click.ClickException as error:
         _print_usage_error(error)
         return ExitCode.USAGE

@@ -113,3 +113,14 @@ def test_without_a_cache_file_the_command_is_a_usage_error(
     monkeypatch.setenv("AUDITOR_NO_CACHE", "1")
     assert run(["cache", "info"]) == 2
     assert "no_cache" in capsys.readouterr().err
+
+
+def test_a_cache_that_is_not_there_yet_is_said_to_be_made_by_an_audit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    monkeypatch.delenv("AUDITOR_NO_CACHE", raising=False)
+    path = tmp_path / "none.sqlite"
+    assert run(["cache", "info", "--cache", str(path)]) == 2
+    assert capsys.readouterr().err == (
+        f"auditor: {path}: there is no cache yet; auditor audit makes it\n"
+    )

@@ -95,7 +95,7 @@ async def test_a_signal_while_the_program_is_loaded_is_one_message(
     )
     assert (done.code, done.messages) == (
         code,
-        [f"interrupted by {number.name} before the audit began"],
+        [f"interrupted by {number.name} before anything was done"],
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -128,7 +128,7 @@ async def test_a_signal_while_shards_are_prepared_leaves_no_files(
     )
     assert (done.code, done.messages) == (
         143,
-        ["interrupted by SIGTERM before the audit began"],
+        ["interrupted by SIGTERM before anything was done"],
     )
     assert list(tmp_path.iterdir()) == []
 

@@ -236,3 +236,7 @@ def test_a_misspelled_command_is_answered_with_a_suggestion(
     assert "No such command 'audti'. Did you mean 'audit'?" in capfd.readouterr().err
     assert run(["zzz"]) == 2
     assert capfd.readouterr().err.endswith("No such command 'zzz'.\n")
+    assert run(["registry.example.com/*:*"]) == 2
+    assert capfd.readouterr().err.endswith(
+        "To audit it: auditor audit 'registry.example.com/*:*'\n"
+    )

@@ -54,6 +54,7 @@ password_env = "REGPW"
 MISTAKES: dict[str, list[tuple[str, str]]] = {
     "The command line": [
         ("a typing error in the command", "auditor adit registry:5000/team/app:1"),
+        ("no command", "auditor 'registry:5000/*:*'"),
         ("a typing error in an option",
          "auditor audit --ouput r.jsonl registry:5000/team/app:1"),
         ("no reference", "auditor audit"),

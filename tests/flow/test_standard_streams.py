@@ -78,7 +78,15 @@ async def test_a_closed_pipe_is_a_message_and_no_bug(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["schema"], ["token", "--decode", "x"], ["inspect", "{reference}"]]
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["audit", "--help"],
+        ["schema"],
+        ["token", "--decode", "x"],
+        ["inspect", "{reference}"],
+    ],
 )
 async def test_a_full_disk_under_standard_output_is_a_message(
     arguments: list[str],

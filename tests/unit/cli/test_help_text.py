@@ -142,6 +142,12 @@ def test_help_of_an_unknown_command_is_an_error(
     assert problem in capsys.readouterr().err
 
 
+def test_a_group_shows_the_whole_summaries_of_its_commands() -> None:
+    shown = " ".join(CONTEXTS["auditor cache"].get_help().split())
+    assert "until the cache fits its maximum size. verify Check" in shown
+    assert "..." not in shown.partition("Commands:")[2]
+
+
 def test_headings_are_bold_on_a_terminal_with_colours(
     capsys: Printed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
