@@ -21,6 +21,7 @@ from auditor.model import (
     PlatformRecord,
     Record,
 )
+from auditor.oci.reference_grammar import is_glob
 from auditor.util.terminal import (
     ERASE_LINE,
     Screen,
@@ -57,7 +58,7 @@ _COLUMNS = (
 )
 _UNKNOWN = "-"
 
-_DOCTOR = "auditor doctor {reference}"
+_DOCTOR = "auditor doctor {target}"
 _AGAIN = "run the audit again (with -o FILE: --retry-failed)"
 _EXPLAIN = "auditor explain {kind}"
 _LIST = "auditor ls {repository}"
@@ -250,9 +251,14 @@ def _next_step(record: FailureRecord) -> str | None:
         return None
     if step == _LIST and record.tag == "latest":
         step = _OTHER_TAGS
-    repository = f"{record.registry}/{record.repository or ''}".rstrip("/")
+    path = record.repository or ""
+    if is_glob(path):
+        path = ""
+    repository = f"{record.registry}/{path}".rstrip("/")
+    is_pattern = record.tag is None and record.digest is None
+    target = repository if is_pattern else record.reference
     return step.format(
-        reference=safe_text(record.reference, _REFERENCE_CHARS),
+        target=safe_text(target, _REFERENCE_CHARS),
         kind=record.failure,
         registry=safe_text(record.registry),
         repository=safe_text(repository, _REFERENCE_CHARS),

@@ -122,6 +122,26 @@ def test_a_missing_tag_latest_leads_to_the_other_tags() -> None:
     ) in text
 
 
+@pytest.mark.parametrize(
+    ("repository", "target"),
+    [
+        ("**", "r.example.com"),
+        ("team/*", "r.example.com"),
+        ("team/app", "r.example.com/team/app"),
+    ],
+)
+def test_the_next_step_for_a_pattern_names_no_pattern(
+    repository: str, target: str
+) -> None:
+    pattern = failure(
+        reference=f"r.example.com/{repository}:1.*",
+        repository=repository,
+        tag=None,
+        failure=FailureKind.DENIED,
+    )
+    assert f"      next: auditor doctor {target}" in _table(pattern)
+
+
 @pytest.mark.parametrize("kind", list(FailureKind))
 def test_every_kind_of_failure_has_lines(kind: FailureKind) -> None:
     lines = _table(failure(failure=kind))
