@@ -31,7 +31,8 @@ TagPage = Page[ListedTag] | Failure
 
 # Statuses of a catalog that is not available: to this account (401, 403), or to all
 # accounts (401 on Docker Hub and GitLab; 404 and 405 elsewhere).
-_UNAVAILABLE = frozenset({401, 403, 404, 405})
+_UNAUTHORIZED = 401
+_UNAVAILABLE = frozenset({_UNAUTHORIZED, 403, 404, 405})
 _TAG = ("tag", "tags")
 _REPOSITORY = ("repository", "repositories")
 
@@ -329,12 +330,17 @@ def _count_page(page: Page[str] | Page[ListedTag], listing: Listing) -> None:
 
 
 def _with_advice(failure: Failure, registry: str) -> Failure:
-    """The failure of a catalog that has no page, with what to do instead."""
-    if failure.kind is FailureKind.NO_PULL_GRANT or failure.status in _UNAVAILABLE:
+    """The failure of a catalog that has no page, with what to do instead.
+
+    Not if there is no login, or a wrong one: that failure says what to do itself.
+    """
+    is_login = failure.stage is Stage.TOKEN and failure.status == _UNAUTHORIZED
+    if failure.kind is FailureKind.NO_PULL_GRANT or (
+        failure.status in _UNAVAILABLE and not is_login
+    ):
         detail = (
-            f"{failure.detail}; the catalog of {registry} is not available: name the"
-            " repositories in a list (-f), set `lister` to its product's API, or use an"
-            " account that may read the catalog"
+            f"{failure.detail}; without the catalog of {registry}, name the"
+            " repositories in a list (-f), or set `lister` to its product's API"
         )
         return replace(failure, stage=Stage.LIST, detail=detail)
     return failure.at(Stage.LIST)

@@ -96,7 +96,7 @@ async def test_without_a_catalog_grant_the_catalog_is_tried_once() -> None:
         assert len(here.targets(CATALOG)) == 1
     assert failure.kind is FailureKind.NO_PULL_GRANT
     assert failure.detail == (
-        "the token grants 'reader' nothing on catalog, not registry:catalog:*"
+        "the token does not let 'reader' list repositories (registry:catalog:*)"
     )
 
 

@@ -717,7 +717,7 @@ async def test_if_the_api_is_closed_too_the_failure_names_both() -> None:
         here.faults.on("GET", "/api/v2.0/*", Answer(403), forever=True)
         failure = (await here.audit(here.ref("team/**:*"))).failure
     assert failure.failure is FailureKind.NO_PULL_GRANT
-    assert "not registry:catalog:*; the API of Harbor: " in failure.detail
+    assert "(registry:catalog:*); the API of Harbor: " in failure.detail
 
 
 @pytest.mark.parametrize("lister", [ListerName.CATALOG, ListerName.AUTO])

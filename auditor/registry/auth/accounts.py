@@ -164,6 +164,14 @@ class Accounts:
         return await self._plan.refuses(basic_header(credential))
 
 
+def how_to_log_in(registry: str) -> str:
+    """What to do if there is no login."""
+    return (
+        f"docker login {registry}, or username and password_env in"
+        f' [registry."{registry}"]'
+    )
+
+
 def basic_authorization(account: Account, registry: str) -> Authorization | Failure:
     """The authorization of an account at a registry that requires Basic."""
     credential = account.credential
@@ -179,10 +187,7 @@ def basic_authorization(account: Account, registry: str) -> Authorization | Fail
                 credential=account.source,
             ),
         )
-    configured = (
-        f"no login is configured for it; docker login {registry}, or username and"
-        f' password_env in [registry."{registry}"]'
-    )
+    configured = f"no login is configured for it; {how_to_log_in(registry)}"
     if credential is not None:
         kind = "an identity" if isinstance(credential, IdentityToken) else "a registry"
         configured = f"the configured credential is {kind} token"

@@ -14,7 +14,12 @@ from functools import lru_cache, partial
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.fast_dataclass import dataclass
 from auditor.model import Access, AccessState
-from auditor.registry.auth.accounts import Account, Accounts, basic_authorization
+from auditor.registry.auth.accounts import (
+    Account,
+    Accounts,
+    basic_authorization,
+    how_to_log_in,
+)
 from auditor.registry.auth.authorization import (
     ANONYMOUS,
     LOGIN_UNUSED,
@@ -216,13 +221,15 @@ class ScopeAuth:
         account = f"{access.subject!r}" if access.subject else "the anonymous user"
         actions = ", ".join(access.actions) or "nothing"
         scope = self.scope
-        is_one = scope.type == "repository" and bool(scope.name)
-        return Failure(
-            kind=FailureKind.NO_PULL_GRANT,
-            stage=Stage.TOKEN,
-            detail=f"the token grants {account} {actions} on"
-            f" {scope.name or 'all repositories'}, not {'pull' if is_one else scope}",
-        )
+        if scope.type == "registry":
+            detail = f"the token does not let {account} list repositories ({scope})"
+        else:
+            wanted = "pull" if scope.type == "repository" and scope.name else scope
+            where = scope.name or "all repositories"
+            detail = f"the token grants {account} {actions} on {where}, not {wanted}"
+        if access.credential is None:
+            detail += f"; log in: {how_to_log_in(self._host.registry)}"
+        return Failure(kind=FailureKind.NO_PULL_GRANT, stage=Stage.TOKEN, detail=detail)
 
     async def unchecked_authorization(self) -> Authorization | Failure:
         """A valid authorization, even if its token does not grant the scope."""
