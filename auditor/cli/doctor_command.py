@@ -83,6 +83,7 @@ async def _doctor(
 
     screen = screen_of(sys.stdout)
     steps: list[DoctorStep] = []
+    left_out = 0
     is_read = True
     async with open_session(
         settings, name, reference, has_tag=has_tag, clock=SystemClock()
@@ -91,12 +92,17 @@ async def _doctor(
             steps.append(step)
             if as_json:
                 continue
+            if session.stopped is not None and step.message == session.stopped:
+                left_out += 1
+                continue
             for line in step_lines(step, width=screen.width, colours=screen.colours):
                 is_read = is_read and print_line(line)
         report = summarize(session, steps)
     if as_json:
         print_line(json_text(report))
     elif is_read:
+        if left_out:
+            print_line(f"skipped   {left_out} steps: {session.stopped}")
         colour = "green" if report.works else "red"
         verdict = "\n".join(wrapped(report.verdict, screen))
         print_line("\n" + styled(verdict, colour, screen))

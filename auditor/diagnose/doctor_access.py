@@ -102,16 +102,17 @@ def _ping(session: DoctorSession, pinged: AuthPlan | Failure, ms: float) -> Doct
         session.name, response.headers, preferred_challenge(_challenges(response))
     )
     api = f"no {VERSION_FIELD}" if version is None else f"API {safe_text(version, 40)}"
-    message = f"{status}, {api}"
+    is_page = "html" in (response.headers.get("Content-Type") or "").lower()
+    message = f"{status}, {'an HTML page, ' if is_page else ''}{api}"
     if product is not None:
         message += f"; probably {product.name}: {product.hint}"
     state = advice = None
-    if status != 401 and not 200 <= status < 300:
+    if status != 401 and (is_page or not 200 <= status < 300):
         # An audit continues without a credential until it is challenged.
         state = StepState.FAILED if session.reference is None else StepState.WARNING
         advice = (
             f"check that this is a registry: curl -i {session.registry.base_url}/v2/"
-            " should return 200 or 401; it may run on another host or port"
+            " should return 401, or 200 and no page; it may run on another host or port"
         )
     details = {
         "status": status,

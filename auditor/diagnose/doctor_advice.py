@@ -31,6 +31,10 @@ _PROXY = (
     " -x {proxy} https://HOST/v2/; put its password into HTTPS_PROXY"
     " (http://USER:PASSWORD@HOST:PORT), or bypass it with NO_PROXY or --proxy none"
 )
+_PROXY_NOT_THERE = (
+    "check the proxy {proxy} (set by {named_by}): curl -v {proxy}; bypass it with"
+    " NO_PROXY or --proxy none"
+)
 _BY_KIND = {
     FailureKind.DNS: "check the spelling, and that this machine resolves the name:"
     " getent hosts {host}; if only a proxy can resolve it, set HTTPS_PROXY or --proxy",
@@ -80,6 +84,8 @@ def advise(
     proxy = session.registry.connection_probe().proxy
     if failure.reason in _PROXY_REASONS and proxy is not None:
         return _PROXY.format(proxy=proxy.origin, named_by=proxy.named_by)
+    if proxy is not None and origin == proxy.origin:
+        return _PROXY_NOT_THERE.format(proxy=proxy.origin, named_by=proxy.named_by)
     origin = origin or session.registry.origin
     reference = session.reference
     repository = "REPOSITORY" if reference is None else reference.repository
@@ -87,7 +93,10 @@ def advise(
         return failure.reason.advice
     if failure.kind is FailureKind.DENIED and session.found is not None:
         return advise_on_login(failure, session.name, session.found)
-    return _BY_KIND.get(failure.kind, _OTHER).format(
+    kind = failure.kind
+    if kind is FailureKind.NO_PULL_GRANT and session.found is None:
+        kind = FailureKind.DENIED  # what an account gets is not known yet
+    return _BY_KIND.get(kind, _OTHER).format(
         host=origin.host,
         port=origin.port,
         url=origin,

@@ -69,9 +69,11 @@ def _parse(raw: bytes, what: str, unique: Container[str] | None) -> Any:
     try:
         document = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise ProtocolError(
-            f"the {what} is not JSON: {error.msg} at character {error.pos}"
-        ) from None
+        if raw.lstrip().startswith(b"<"):
+            problem = f"the {what} is a web page, not JSON: this may not be a registry"
+        else:
+            problem = f"the {what} is not JSON: {error.msg} at character {error.pos}"
+        raise ProtocolError(problem) from None
     try:
         if not _round_trips(raw, document):
             _refuse_duplicates(raw, what, unique)

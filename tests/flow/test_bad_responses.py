@@ -183,7 +183,7 @@ async def test_html_instead_of_a_listing() -> None:
         here.faults.on("GET", TAGS, HTML, forever=True)
         line = await _one_failure(here, here.ref("team/app:*"))
     assert (line["stage"], line["failure"]) == ("list", "protocol_violation")
-    assert "the listing is not JSON" in str(line["detail"])
+    assert "the listing is a web page, not JSON" in str(line["detail"])
 
 
 # -- outputs: exit 3 ----------------------------------------------------------------

@@ -356,7 +356,7 @@ async def test_a_proxy_that_requires_a_login_or_is_down() -> None:
     assert locked.named("failed") == ["ping"]
     assert "USER:PASSWORD@HOST:PORT" in (locked["ping"].next or "")
     assert down.named("failed") == ["tcp"]
-    assert proxy in (down["tcp"].next or "")
+    assert (down["tcp"].next or "").startswith(f"check the proxy {proxy} (set by ")
 
 
 async def test_a_certificate_behind_a_proxy_is_checked_by_the_ping(
@@ -397,6 +397,16 @@ async def test_a_404_to_the_ping_fails_only_a_host_alone() -> None:
     assert found["grant"].message == "admin is granted pull"
     assert alone["ping"].state == "failed"
     assert "may run on another host or port" in (alone["ping"].next or "")
+
+
+async def test_a_page_in_place_of_the_ping_is_no_registry() -> None:
+    page = Answer(200, {"Content-Type": "text/html"}, b"<html>Sign in")
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", "/v2/", page, forever=True)
+        alone = await examine(here, "")
+    assert alone["ping"].state == "failed"
+    assert alone["ping"].message.startswith("200, an HTML page, ")
+    assert "check that this is a registry" in (alone["ping"].next or "")
 
 
 async def test_a_401_without_a_challenge() -> None:
@@ -512,6 +522,17 @@ async def test_a_token_without_pull_fails_at_the_grant() -> None:
     assert found.named("failed") == ["grant"]
     assert found["grant"].message == "admin is granted nothing"
     assert found.named("skipped") == ["tls", "tags", "manifest", "referrers"]
+
+
+async def test_without_a_login_a_missing_grant_leads_to_a_login() -> None:
+    everybody = DemoAccount(ANONYMOUS, grants={"library/*": ("pull",)})
+    tokens = service(everybody)
+    async with lab(simple(NAMES), tokens=tokens, login=everybody) as here:
+        found = await examine(here, tokens=tokens)
+    assert found["grant"].message == "the anonymous user is granted nothing"
+    assert (found["grant"].next or "").startswith(
+        "log in with an account that can pull"
+    )
 
 
 async def test_a_grant_beyond_pull_is_a_warning() -> None:
@@ -716,6 +737,11 @@ async def test_the_exit_code_is_whether_an_audit_would_work(tmp_path: Path) -> N
     assert good.out.decode().endswith("\n\nan audit would work (1 warning)\n")
     assert (bad.code, bad.stderr) == (1, [])
     assert bad.lines[0]["works"] is False
+    stopped = await auditor("doctor", "127.0.0.1:1")
+    assert stopped.out.decode().endswith(
+        "\nskipped   12 steps: no connection is possible\n"
+        "\nan audit would not work: step tcp failed\n"
+    )
     for out in (good.out, bad.out):
         assert b"canary" not in out
         assert b"\x1b" not in out
