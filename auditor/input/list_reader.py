@@ -92,7 +92,8 @@ class ListReader:
     """Reads a list once: as lines (by iterating), as one text, or as raw blocks.
 
     `first_line()` may be called before any of these. A byte order mark is dropped;
-    UTF-16 and what is still compressed raise `UsageError`.
+    UTF-16, what is still compressed, and other bytes than text in the first line raise
+    `UsageError`.
     """
 
     def __init__(self, stream: io.BufferedIOBase, name: str) -> None:
@@ -201,6 +202,11 @@ class ListReader:
                     f"{self.name}: the list is compressed ({compression}); decompress"
                     f" it: {command} FILE | auditor audit -f -"
                 )
+        if b"\0" in block.partition(b"\n")[0]:
+            raise UsageError(
+                f"{self.name}: the list is not text; save a workbook as CSV, and UTF-16"
+                " as UTF-8"
+            )
         self._opening = [block.removeprefix(_UTF8_MARK)]
         return self._opening
 

@@ -294,6 +294,22 @@ def test_utf_16_is_an_error_with_advice() -> None:
 
 
 @pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param("a.io/x\r\na.io/y\r\n".encode("utf-16-le"), id="utf-16"),
+        pytest.param("a.io/x".encode("utf-16-be"), id="utf-16, one line"),
+        pytest.param(b"PK\x03\x04\x14\x00\x06\x00", id="a workbook"),
+        pytest.param(b"\x7fELF\x02\x01\x01\x00\x00", id="a program"),
+    ],
+)
+def test_a_list_that_is_not_text_is_one_error_not_one_for_each_line(
+    data: bytes,
+) -> None:
+    with pytest.raises(UsageError, match="list: the list is not text; save a workbook"):
+        items(data)
+
+
+@pytest.mark.parametrize(
     ("compress", "how"),
     [
         (gzip.compress, r"\(gzip\); decompress it: gzip -dc FILE"),
