@@ -220,7 +220,7 @@ def _error_in_characters(text: str) -> str | None:
     if re.search("[,;]", text):
         return (
             f"it contains a {'comma' if ',' in text else 'semicolon'}; a list with"
-            " columns must start with their names: repository,tag or reference"
+            " columns must begin with their names, one of them reference or repository"
         )
     if invalid := re.search(r"[^!-~]", text):
         return (
@@ -291,9 +291,9 @@ def _error_in_bare_host(text: str, name: str, tag: str) -> str | None:
     if is_ipv6(split_port(text)[0]):
         host, other = text, ""
     elif re.fullmatch(COMPONENT, name) and (host := bare_host(name, tag) or ""):
-        other = (
-            f", or docker.io/library/{safe_text(text, 80)} for an image of that name"
-        )
+        image = f"docker.io/library/{safe_text(text, 80)}"
+        is_address = re.fullmatch(r"[0-9.]+|localhost", name)
+        other = "" if is_address else f", or {image} for an image of that name"
     else:
         return None
     host = safe_text(host, 80)

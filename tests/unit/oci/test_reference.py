@@ -87,10 +87,10 @@ def test_the_digest_is_requested_if_there_is_one(text: str, expected: str) -> No
         ('"a.io/b:1"', "it is in quotes; remove them"),
         ("'a.io/b:1'", "it is in quotes"),
         ("- a.io/b:1", "remove the hyphen before it"),
-        ("a.io/b,1", "it contains a comma; a list with columns must start with"),
+        ("a.io/b,1", "it contains a comma; a list with columns must begin with"),
         ("a.io/b:{1,2}", "braces are expanded by shells only; write a.io/b:1 a.io/b:2"),
         ("a.io/b:${TAG}", "it contains a brace; replace what is in braces"),
-        ("image;tag", "it contains a semicolon; a list with columns must start with"),
+        ("image;tag", "it contains a semicolon; a list with columns must begin with"),
         ("alpine\n", "U+000A"),
         ("alpine\x00", "U+0000"),
         ("alp\u0131ne", "U+0131"),
@@ -355,8 +355,10 @@ def test_a_host_alone_is_not_an_image_of_docker_hub(text: str, host: str) -> Non
         rf" {host}/*:* for all of its images"
     )
     for parse in (parse_reference, parse_selector):
-        with pytest.raises(ProtocolError, match=re.escape(expected)):
+        with pytest.raises(ProtocolError, match=re.escape(expected)) as caught:
             parse(text)
+        may_be_image = host[0].isalpha() and not host.startswith("localhost")
+        assert ("for an image of that name" in str(caught.value)) is may_be_image
 
 
 @pytest.mark.parametrize(
