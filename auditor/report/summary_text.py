@@ -24,7 +24,7 @@ MAX_LOGINS = 20
 MAX_HOSTS = 5
 # The longest path of Linux.
 _PATH_CHARS = 4096
-# References a second; less would be shown as 0/s.
+# References a second; what is not more is shown as 0/s.
 _LEAST_RATE = 0.5
 # Longer than any valid reference.
 MAX_REFERENCE_CHARS = 500
@@ -186,14 +186,15 @@ def _first_line(summary: Json) -> str:
         f"{references['audited']} of {format_count(references['asked'], 'reference')}"
         f" audited in {duration_s:.1f} s"
     )
-    if rate >= _LEAST_RATE:
+    if rate > _LEAST_RATE:
         line += f" ({rate:.0f}/s)"
     if references["failed"]:
         line += f", {references['failed']} failed"
         if references["not_asked"]:
             line += f" ({references['not_asked']} of them not requested)"
     if not references["all_listed"]:
-        line += f", at least {references['to_do']} still to do (listing not finished)"
+        to_do = f"at least {references['to_do']}" if references["to_do"] else "more"
+        line += f", {to_do} still to do (listing not finished)"
     elif references["to_do"]:
         line += f", {references['to_do']} still to do"
     if references["filtered"]:

@@ -113,6 +113,9 @@ def test_a_run_stopped_while_listing_says_at_least_how_much_is_to_do() -> None:
     found = summary(image(), asked=3, all_listed=False, interrupted=True)
     assert found.to_json()["references"]["all_listed"] is False
     assert "at least 2 still to do (listing not finished)" in text(found)
+    found = summary(image(), asked=1, all_listed=False, interrupted=True)
+    # Half a reference a second is not shown as 0/s.
+    assert "audited in 2.0 s, more still to do (listing not finished)" in text(found)
 
 
 def test_the_summary_file_is_json_with_every_field() -> None:
