@@ -196,7 +196,10 @@ def _image_tree(record: ImageRecord, configs: Mapping[str, ImageConfig]) -> Tree
     tree = Tree(_line(record.reference, "bold"))
     _node(tree, f"digest  {record.digest}")
     _node(tree, f"type    {_type_name(record)}")
-    _node(tree, f"size    {format_size(record.size)} of distinct layers, compressed")
+    size = "unknown"
+    if record.size is not None:
+        size = f"{format_size(record.size)} of distinct layers, compressed"
+    _node(tree, f"size    {size}")
     _node(tree, f"access  {_access(record)}")
     for line in _supply_chain_lines(record):
         _node(tree, line)

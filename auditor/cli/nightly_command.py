@@ -198,8 +198,8 @@ def _settings_without_logins(
 def _checked(settings: Settings) -> tuple[Settings, NightlySettings]:
     if settings.nightly is None:
         raise UsageError(
-            "auditor nightly needs a configuration (-c FILE) with a table [nightly]:"
-            ' [nightly], then folder = "/var/lib/auditor"'
+            "a night needs a configuration (-c FILE) with a table [nightly];"
+            " start from: auditor config example nightly > nightly.toml"
         )
     if settings.output != "-":
         raise UsageError(

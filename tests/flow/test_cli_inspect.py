@@ -101,6 +101,12 @@ async def test_raw_prints_the_exact_bytes_of_the_manifest(tag: str) -> None:
         assert digest == IMAGES[tag].root.digest
 
 
+async def test_the_size_of_a_schema_1_image_is_unknown() -> None:
+    async with lab(_content()) as here:
+        done = await auditor("inspect", here.ref("team/app:signed"))
+    assert "├── size    unknown\n" in done.out.decode()
+
+
 async def test_a_reference_by_digest() -> None:
     digest = IMAGES["manifest"].root.digest
     async with lab(_content()) as here:
