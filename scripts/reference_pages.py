@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,7 @@ from typing import Any
 import click
 
 from auditor.analysis.check.rules import RULES
+from auditor.analysis.query import view_columns
 from auditor.cli.explanations import (
     EXIT_CODES,
     FAILURES,
@@ -45,6 +47,7 @@ def pages() -> dict[str, str]:
         "configuration.md": _configuration(),
         "report.md": _report(),
         "failures.md": _failures(),
+        "views.md": _views(),
         "policy-rules.md": _policy_rules(),
         "metrics.md": _metrics(),
         "exit-codes.md": _exit_codes(),
@@ -324,6 +327,20 @@ def _failures() -> str:
 
 def _steps(explanation: Explanation) -> str:
     return "<br>".join(one.replace("<", "&lt;") for one in explanation.steps)
+
+
+def _views() -> str:
+    parts = [
+        "# Tables of a report in SQL\n",
+        "The tables, which are views, of [`auditor query`](../guide/query.md), and of"
+        " [`auditor export`](../guide/export.md) without the lists that are tables of"
+        " their own. `sboms` and `packages` are there with `--sbom`.\n",
+    ]
+    for name, row, columns in view_columns([os.devnull], [os.devnull]):
+        rows = ((_code(column), kind, meaning) for column, kind, meaning in columns)
+        parts += [f"## {name}\n", f"A row is {row}.\n"]
+        parts.append(table(("column", "type", "meaning"), rows))
+    return "\n".join(parts)
 
 
 def _policy_rules() -> str:

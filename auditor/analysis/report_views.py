@@ -4,9 +4,9 @@ DuckDB reads the files, compressed ones too (`.gz`, `.zst`), and spills to disk,
 ten million lines can be queried on a small machine.
 
 `open_reports` gives a connection with the view `lines`, one row per line of the files,
-and the `VIEWS` on it that docs/guide/query.md describes, with a column `report`, the
-name of the file, if there are several. Reading a line that is not
-part of a report is an error: skipping it silently would make every result wrong.
+and the `VIEWS` on it that docs/reference/views.md describes, with a column `report`,
+the name of the file, if there are several. Reading a line that is not part of a report
+is an error: skipping it silently would make every result wrong.
 """
 
 # ruff: noqa: S608  (the SQL is made of constants and quoted values)

@@ -1,7 +1,7 @@
 """What the views of a report and their columns mean, each in one line.
 
-`auditor query REPORT` prints them; a test holds them equal to the views of
-`analysis.report_views` and to docs/guide/query.md.
+`auditor query REPORT` and docs/reference/views.md have them; a test holds them equal to
+the views of `analysis.report_views`.
 """
 
 from __future__ import annotations

@@ -25,7 +25,6 @@ from tests.unit.analysis.test_packages import (
     write_sboms,
 )
 
-GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "packages.md"
 HOSTILE = package("openssl", "\x1b[2J=1+1", type="npm", license="=cmd|' /C calc'!A0")
 
 
@@ -151,9 +150,7 @@ def test_the_tables_are_exported(files: tuple[str, str], tmp_path: Path) -> None
     assert [row["name"] for row in packages] == ["libssl3", "openssl", "openssl"]
 
 
-def test_every_column_has_a_meaning_and_is_documented(
-    files: tuple[str, str], tmp_path: Path
-) -> None:
+def test_every_column_has_a_meaning(files: tuple[str, str], tmp_path: Path) -> None:
     report, sboms = files
     second = write_report(tmp_path / "second.jsonl", [image()])
     shown = {view: columns for view, _, columns in view_columns([report], [sboms])}
@@ -161,8 +158,6 @@ def test_every_column_has_a_meaning_and_is_documented(
     for view, help_ in SBOM_VIEW_HELP.items():
         names = [name for name, _, _ in shown[view]]
         assert names == list(help_.columns)
-        cells = ", ".join(f"`{name}`" for name in names)
-        assert f"| `{view}` | {help_.row} | {cells} |" in GUIDE.read_text()
         (columns,) = (found for name, _, found in several if name == view)
         assert [name for name, _, _ in columns] == ["report", *names]
 

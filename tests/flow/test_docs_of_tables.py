@@ -17,21 +17,9 @@ from tests.reports import write_report
 DOCS = Path(__file__).parents[2] / "docs" / "guide"
 
 
-def test_the_documentation_has_every_column_of_the_views(tmp_path: Path) -> None:
+def test_the_guide_names_every_view() -> None:
     text = (DOCS / "query.md").read_text(encoding="utf-8")
-    documented = {
-        cells[1].strip(" `"): re.findall(r"`(\w+)`", cells[3])
-        for cells in (line.split("|") for line in text.splitlines())
-        if len(cells) == 5 and "`" in cells[1]
-    }
-    with open_reports([write_report(tmp_path / "r", RECORDS)]) as connection:
-        for view in ("platforms", "layers", "attachments", "warnings", "untagged"):
-            columns = [
-                row[0] for row in connection.execute(f"DESCRIBE {view}").fetchall()
-            ]
-            assert documented[view] == columns
-        images = [row[0] for row in connection.execute("DESCRIBE images").fetchall()]
-    assert ["schema", "kind", *documented["images"]] == images
+    assert re.findall(r"^\| `(\w+)` \| an? ", text, re.MULTILINE) == list(VIEW_HELP)
 
 
 def test_every_column_of_the_views_has_a_meaning(tmp_path: Path) -> None:
