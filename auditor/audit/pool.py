@@ -125,6 +125,11 @@ class Pool(Generic[Job, Result]):
         return bool(self._waiting)
 
     @property
+    def waiting(self) -> int:
+        """The number of finished results that wait for their turn."""
+        return self._waiting.count
+
+    @property
     def results_in_memory(self) -> int:
         """Number of finished results in memory."""
         return len(self._finished) + len(self._waiting)

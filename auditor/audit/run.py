@@ -190,6 +190,13 @@ class AuditRun:
         """The number of references found so far, and whether these are all."""
         return self._counts.entries, self._is_expanded
 
+    def finished_references(self) -> int:
+        """The number of references that are done: those that wait for their turn, too.
+
+        One slow host keeps the records of all others from the report.
+        """
+        return self.tally.count + self._pool.waiting
+
     def host_statuses(self) -> list[HostStatus]:
         """The hosts that are waited for."""
         return self._registries.statuses()

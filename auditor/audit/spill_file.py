@@ -194,12 +194,13 @@ class _Run:
 class WaitingResults(Generic[Result]):
     """Results by number, taken in the order of their numbers.
 
-    `bytes` is the sum of the sizes that `put` was given, of the results in memory.
+    `bytes` is the sum of the sizes that `put` was given, of the results in memory;
+    `count` is the number of results, those in the file included.
     """
 
     def __init__(self, file: SpillFile) -> None:
         self._file = file
-        self.bytes = 0
+        self.bytes = self.count = 0
         self._in_memory: dict[int, tuple[Result, int]] = {}
         self._returned: set[int] = set()
         # The next number of each run.
@@ -216,6 +217,7 @@ class WaitingResults(Generic[Result]):
 
     def put(self, number: int, result: Result, size: int = 0) -> None:
         """Add a finished result of `size` bytes."""
+        self.count += 1
         self._in_memory[number] = result, size
         self.bytes += size
 
@@ -227,6 +229,7 @@ class WaitingResults(Generic[Result]):
 
     def take(self, number: int) -> Result:
         """Remove the result with this number, for which `has` is true."""
+        self.count -= 1
         if number in self._in_memory:
             self._returned.discard(number)
             return self._remove(number)

@@ -151,7 +151,11 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
             with _progress(settings, run), unwrap_exception_group():
                 async with anyio.create_task_group() as group:
                     group.start_soon(
-                        log_progress, run.tally, run.known_references, run.host_statuses
+                        log_progress,
+                        run.tally,
+                        run.finished_references,
+                        run.known_references,
+                        run.host_statuses,
                     )
                     await run_with_checkpoints(run, report)
                     group.cancel_scope.cancel()
@@ -256,6 +260,7 @@ def _progress(settings: Settings, run: AuditRun) -> AbstractContextManager[None]
 
     return terminal_progress(
         run.tally,
+        run.finished_references,
         run.known_references,
         run.host_statuses,
         expected=count_lines(settings),

@@ -32,6 +32,7 @@ LOG_INTERVAL_S = 60.0
 
 async def log_progress(
     tally: Tally,
+    finished_references: Callable[[], int],
     known_references: Callable[[], tuple[int, bool]],
     host_statuses: Callable[[], Sequence[HostStatus]] = tuple,
     *,
@@ -44,7 +45,7 @@ async def log_progress(
         waits = statuses_text(host_statuses())
         log.info(
             "%d of %d references done, %d failed%s%s",
-            tally.audited + tally.failed + tally.filtered,
+            finished_references(),
             count,
             tally.failed,
             "" if complete else "; still reading the input",
@@ -93,6 +94,7 @@ def _ordered(statuses: Sequence[HostStatus]) -> list[HostStatus]:
 @contextmanager
 def terminal_progress(
     tally: Tally,
+    finished_references: Callable[[], int],
     known_references: Callable[[], tuple[int, bool]],
     host_statuses: Callable[[], Sequence[HostStatus]],
     *,
@@ -100,10 +102,11 @@ def terminal_progress(
 ) -> Iterator[None]:
     """Show the progress of a run on stderr while the body runs.
 
-    `known_references` returns the number of references read so far, and whether these
-    are all. What `host_statuses` wait for takes the place of the bar on a narrow
-    terminal. The remaining time is shown once they are, or from the start if `expected`
-    is their number.
+    `finished_references` returns the number of references that are done,
+    `known_references` that of those read so far, and whether these are all. What
+    `host_statuses` wait for takes the place of the bar on a narrow terminal. The
+    remaining time is shown once they are, or from the start if `expected` is their
+    number.
     """
     from rich.console import Console
     from rich.progress import (
@@ -152,7 +155,7 @@ def terminal_progress(
         width = 0
 
         def render(self, task: Task) -> Text:
-            done = tally.audited + tally.failed + tally.filtered
+            done = finished_references()
             count, complete = known_references()
             total = count if complete else expected
             progress.update(task.id, completed=done, total=total)

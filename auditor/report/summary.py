@@ -70,6 +70,11 @@ class Tally:
     # Records by the registry that was asked instead of the one in the reference.
     locations: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def count(self) -> int:
+        """The references that were counted."""
+        return self.audited + self.failed + self.filtered
+
     def add(self, record: Record) -> None:
         """Count a record."""
         if isinstance(record, FailureRecord):

@@ -212,6 +212,7 @@ def test_silent_hosts_hold_up_no_other_host(
                     harness.early += pool.early_results()
             assert sorted(harness.finished) == healthy
             await settle()  # the writer writes what it can
+            assert len(harness.written) + pool.waiting == len(healthy)
             harness.early += pool.early_results()
             saved = {*harness.written, *harness.early}
             assert saved >= set(healthy)
@@ -221,6 +222,7 @@ def test_silent_hosts_hold_up_no_other_host(
             async with anyio.create_task_group() as group:
                 group.start_soon(watch)
                 await pool.run(harness.jobs)
+        assert pool.waiting == 0
         return harness
 
     harness = anyio.run(main)
