@@ -391,7 +391,7 @@ async def test_no_credential_is_in_records_logs_or_reprs(
     kind: str,
     accepted: bool,
 ) -> None:
-    caplog.set_level("DEBUG")
+    caplog.set_level("DEBUG", logger="auditor")
     account = DemoAccount("someone", CANARY, {"team/*": ("pull",)} if accepted else {})
     tokens = service(account if accepted else DemoAccount("someone", "another"))
     tokens.give_refresh_token(CANARY, account)

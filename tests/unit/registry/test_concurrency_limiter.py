@@ -307,7 +307,7 @@ def test_who_allows_fewer_requests_lowers_the_limit_of_the_host() -> None:
 def test_it_is_told_once_if_open_files_allow_less_than_was_asked_for(
     bounds: RequestsAtOnce, levels: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="auditor")
     limiters = HostLimiters(budget=ConnectionBudget(24), clock=ManualClock())
     for name in "ab":
         limiters.of(f"https://{name}.example.com/", bounds)
