@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
 from auditor.util.lazy_regex import LazyPattern
+from auditor.util.text import format_duration
 from auditor.wire.challenge import Challenge, parse_challenges, preferred_challenge
 from auditor.wire.error_body import error_sentence
 from auditor.wire.response import Response
@@ -135,14 +136,15 @@ def decide(
         limit = tries_after(outcome.status, tries)
         requested_s = requested_wait_s(outcome, now=now, cap_s=math.inf)
         if requested_s is not None and requested_s > RETRY_AFTER_CAP_S:
-            detail = f"{failure.detail}; retry after {requested_s:.0f} s"
+            detail = f"{failure.detail}; retry after {format_duration(requested_s)}"
             failure = replace(failure, detail=detail)
             return Fail(failure=failure, host_wide_s=requested_s)
         if attempt >= limit:
             return Fail(failure=failure, host_wide_s=THROTTLED_S if throttled else None)
         jitter = full_jitter(attempt, random=random)
         return Wait(
-            seconds=jitter if requested_s is None else requested_s + jitter / 10,
+            # "Now" says nothing about what the host can take.
+            seconds=requested_s + jitter / 10 if requested_s else jitter,
             host_wide=requested_s is not None or throttled,
             failure=failure,
         )
