@@ -20,7 +20,6 @@ from auditor.cli.command_support import (
 from auditor.cli.help_text import complete_files, complete_references, help_command
 from auditor.cli.output import (
     json_text,
-    notice_printer,
     print_error,
     print_failure,
     print_message,
@@ -111,14 +110,12 @@ async def _inspect(
     from auditor.audit.image import ImageAuditor
     from auditor.audit.image_metadata import ImageOptions
     from auditor.cache.digest_cache import open_cache
-    from auditor.registry.registries import open_registries
+    from auditor.cli.told_registries import open_told_registries
     from auditor.util.clock import SystemClock
 
     clock = SystemClock()
     async with (
-        open_registries(
-            settings, clock=clock, tell=notice_printer(settings)
-        ) as registries,
+        open_told_registries(settings, clock=clock) as registries,
         # Show the image as it is now.
         open_cache(replace(settings, no_cache=True), now=clock.epoch) as cache,
     ):

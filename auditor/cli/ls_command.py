@@ -18,7 +18,6 @@ from auditor.cli.command_support import (
 from auditor.cli.help_text import complete_references, help_command
 from auditor.cli.output import (
     json_text,
-    notice_printer,
     print_error,
     print_line,
     print_message,
@@ -68,11 +67,11 @@ async def _ls(
     target: ListTarget,
     text: Callable[[ReferenceEntry | RepositoryName], str],
 ) -> int:
+    from auditor.cli.told_registries import open_told_registries
     from auditor.diagnose.ls import list_target, repositories_below
     from auditor.input.input_items import ReferenceEntry, RejectedEntry
     from auditor.input.tag_filter import Selection
     from auditor.oci.reference import TagPattern
-    from auditor.registry.registries import open_registries
     from auditor.report.listing_stats import ListState
     from auditor.report.summary_text import unused_login_lines
     from auditor.util.clock import SystemClock
@@ -97,9 +96,7 @@ async def _ls(
         is_read = print_line(text(line))
         return is_read
 
-    async with open_registries(
-        settings, clock=clock, tell=notice_printer(settings)
-    ) as registries:
+    async with open_told_registries(settings, clock=clock) as registries:
         counts = await list_target(
             target, registries=registries, selection=selection, put=put
         )

@@ -17,7 +17,7 @@ from auditor.cli.command_support import (
     settings_options,
 )
 from auditor.cli.help_text import help_command
-from auditor.cli.output import json_text, notice_printer, print_failure, print_message
+from auditor.cli.output import json_text, print_failure, print_message
 from auditor.config import OptionGroup, Settings
 from auditor.errors import ExitCode, Failure, ProtocolError, UsageError
 from auditor.model import AccessState
@@ -161,17 +161,15 @@ def _read_stdin() -> str:
 
 
 async def _token(settings: Settings, text: str, as_json: bool, raw: bool) -> int:
+    from auditor.cli.told_registries import open_told_registries
     from auditor.diagnose.token_check import check_token
     from auditor.diagnose.token_explain import TokenFailureDocument, explain_token
-    from auditor.registry.registries import open_registries
     from auditor.util.clock import SystemClock
 
     with invalid_argument():
         reference = parse_reference(text)
     clock = SystemClock()
-    async with open_registries(
-        settings, clock=clock, tell=notice_printer(settings)
-    ) as registries:
+    async with open_told_registries(settings, clock=clock) as registries:
         place = registries.location(reference.registry, reference.repository)
         check: TokenCheck | Failure
         if isinstance(place, Failure):

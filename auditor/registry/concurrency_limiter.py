@@ -38,6 +38,9 @@ _SERVICE_UNAVAILABLE = 503
 _LARGE_BYTES, _HUGE_BYTES = 32 * 1024, 512 * 1024
 # Seconds between two messages about a limit that moves all the time.
 _LOG_INTERVAL_S = 10.0
+# Seconds without an answer after which a person wants to know: a slow page of a listing
+# takes less.
+SILENT_S = 5.0
 
 
 class ConcurrencyLimiter:
@@ -72,6 +75,8 @@ class ConcurrencyLimiter:
         self._not_before = 0.0
         self._held_for = ""
         self._logged_at = -math.inf
+        # The last answer, and the first request after it.
+        self._answered_at = self._asked_at = -math.inf
 
     def restrict(self, bounds: RequestsAtOnce) -> None:
         """Keep to the upper one of these bounds, too."""
@@ -101,6 +106,8 @@ class ConcurrencyLimiter:
         if now < self._not_before or not self._slots.take():
             return None
         if self._permits.take():
+            if self._asked_at <= self._answered_at:
+                self._asked_at = now
             return now
         self._slots.release()
         return None
@@ -120,6 +127,8 @@ class ConcurrencyLimiter:
                 raise
             now = self._clock.monotonic()
             if now >= self._not_before:
+                if self._asked_at <= self._answered_at:
+                    self._asked_at = now
                 return now
             self.release()
 
@@ -134,6 +143,15 @@ class ConcurrencyLimiter:
         is_paused = self._clock.monotonic() < self._not_before
         return (self._held_for, self._not_before) if is_paused else None
 
+    @property
+    def silent_s(self) -> float | None:
+        """How long requests in flight are without any answer; None if not for long."""
+        since = max(self._asked_at, self._answered_at)
+        if not self.in_flight or since == -math.inf:
+            return None
+        silent_s = self._clock.monotonic() - since
+        return silent_s if silent_s >= SILENT_S else None
+
     def hold_back(self, seconds: float, cause: str = "") -> None:
         """Grant no slot for this long, because of `cause`."""
         self._held_for = cause
@@ -145,6 +163,7 @@ class ConcurrencyLimiter:
         `sent_at` is the time at which the slot was taken.
         """
         now, control = self._clock.monotonic(), self.control
+        self._answered_at = now
         took_s, status = response.round_trip_s, response.status
         size = len(response.body)
         name: object = kind
@@ -165,6 +184,8 @@ class ConcurrencyLimiter:
 
     def failed(self, failure: Failure, sent_at: float) -> None:
         """Count a failure: after some kinds, fewer requests are sent at once."""
+        if failure.status is not None:
+            self._answered_at = self._clock.monotonic()
         cause = _DISTRESS.get(failure.kind)
         if cause is not None:
             if failure.status == _SERVICE_UNAVAILABLE:

@@ -6,6 +6,7 @@ from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
 
 RETRYING = "retrying"  # how the sentence of a retry begins
+NO_ANSWER = "no answer"  # how the text for a silent host begins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,7 +38,7 @@ from auditor.registry.host_health import (
     HostState,
 )
 from auditor.registry.host_limits import HostLimits, Pacer, RateLimiter, RequestQuota
-from auditor.registry.host_status import HostStatus, cause_of, retrying
+from auditor.registry.host_status import NO_ANSWER, HostStatus, cause_of, retrying
 from auditor.registry.transport.connection_budget import ConnectionBudget
 from auditor.registry.transport.transport import Transport
 from auditor.util.clock import Clock
@@ -330,6 +330,10 @@ class RequestSender:
             found = f"waiting for {pause[0]}", pause[1]
         if found is None and limiter is not None and (end := limiter.used_up_until):
             found = "waiting for the rate limit", end
+        if found is None and concurrency is not None:
+            silent_s = concurrency.silent_s
+            if silent_s is not None:
+                found = f"{NO_ANSWER} for {silent_s:.0f} s", None
         at_once = None
         if (
             not is_stopped

@@ -157,6 +157,38 @@ def test_a_wait_for_429_has_its_end() -> None:
     assert host.told == [f"retrying {NAME} (2 of {THROTTLED_TRIES}): 429"]
 
 
+def test_a_silent_host_has_a_status_until_it_answers() -> None:
+    host = _Host(GOOD)
+
+    async def after_a_minute(*_: Any, **__: Any) -> Response:
+        await host.clock.sleep(60)
+        return GOOD
+
+    host.request = after_a_minute  # type: ignore[method-assign]
+
+    async def twice() -> None:
+        await host.get()
+        await host.clock.sleep(60)
+        await host.get()
+
+    found = statuses(host, twice, 4, 1, 54, 1, 59, 1, 4, 1)
+    silent = [status(f"no answer for {seconds} s") for seconds in (5, 59, 5)]
+    # Not while nothing is asked, and the silence of the second request begins with it.
+    assert found == [None, None, *silent[:2], None, None, None, None, silent[2]]
+
+
+def test_an_error_is_an_answer() -> None:
+    host = _Host(GOOD)
+
+    async def failing(*_: Any, **__: Any) -> Response:
+        await host.clock.sleep(4)
+        return response(500)
+
+    host.request = failing  # type: ignore[method-assign]
+    found = statuses(host, host.get, 4, 0, 4)
+    assert all(one is None or "no answer" not in one.text for one in found)
+
+
 def test_a_host_that_went_down_is_told_once() -> None:
     lost = Failure(kind=FailureKind.CONNECT, detail="closed")
     host = _Host(GOOD, *[lost] * FAILURES_IN_A_ROW, lost, lost, GOOD)

@@ -1,0 +1,58 @@
+"""The registries of a command that a person waits for, with what it waits for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+
+from auditor.cli.output import notice_printer
+from auditor.errors import unwrap_exception_group
+from auditor.registry.host_status import NO_ANSWER
+
+if TYPE_CHECKING:
+    from auditor.config import Settings
+    from auditor.registry.host_status import HostStatus
+    from auditor.registry.registries import Registries
+    from auditor.util.clock import Clock
+
+# Seconds between two looks at what is waited for.
+_LOOK_S = 1.0
+
+
+@asynccontextmanager
+async def open_told_registries(
+    settings: Settings, *, clock: Clock
+) -> AsyncIterator[Registries]:
+    """The registries of a run; standard error gets each retry, and who is silent.
+
+    Raises what `open_registries` does.
+    """
+    from auditor.registry.registries import open_registries
+
+    say = notice_printer(settings)
+    with unwrap_exception_group():
+        async with (
+            open_registries(settings, clock=clock, tell=say) as registries,
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(tell_silence, registries.statuses, say)
+            yield registries
+            group.cancel_scope.cancel()
+
+
+async def tell_silence(
+    statuses: Callable[[], list[HostStatus]], say: Callable[[str], None]
+) -> None:
+    """Say once of each host that it gives no answer, until it does, or is retried."""
+    told: set[str] = set()
+    while True:
+        await anyio.sleep(_LOOK_S)
+        silent = {
+            one.name: one.text for one in statuses() if one.text.startswith(NO_ANSWER)
+        }
+        for name in silent.keys() - told:
+            say(f"waiting for {name}: {silent[name]}")
+        told = set(silent)
