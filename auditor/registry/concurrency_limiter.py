@@ -24,15 +24,14 @@ from auditor.wire.url_policy import origin_of
 
 log = logging.getLogger("auditor.registry")
 
-# Kinds of distress, by the kind of failure. 503 is how proxies say that there are too
-# many requests.
+# Kinds of distress without a response, by the kind of failure.
 _DISTRESS = {
-    FailureKind.RATE_LIMITED: Move.THROTTLED,
-    FailureKind.SERVER_ERROR: Move.SERVER_ERROR,
     FailureKind.TIMEOUT: Move.TIMEOUT,
     FailureKind.CONNECT: Move.CONNECTION,
 }
-_SERVICE_UNAVAILABLE = 503
+_REQUEST_TIMEOUT = 408
+# 503 is how proxies say that there are too many requests.
+_THROTTLED = frozenset({429, 503})
 # Bodies of these sizes and more take longer than smaller ones: each is a class of
 # requests of its own. The first is some TCP windows at the start of a connection.
 _LARGE_BYTES, _HUGE_BYTES = 32 * 1024, 512 * 1024
@@ -182,15 +181,21 @@ class ConcurrencyLimiter:
         if control.limit != self._slots.limit:
             self._set_limit(now)
 
-    def failed(self, failure: Failure, sent_at: float) -> None:
-        """Count a failure: after some kinds, fewer requests are sent at once."""
-        if failure.status is not None:
-            self._answered_at = self._clock.monotonic()
-        cause = _DISTRESS.get(failure.kind)
+    def failed(self, outcome: Response | Failure, sent_at: float) -> None:
+        """Count a failure: after some kinds, fewer requests are sent at once.
+
+        Must be called before its slot is given back: another request would get that,
+        and be one too many.
+        """
+        now = self._clock.monotonic()
+        if isinstance(outcome, Response):
+            self._answered_at = now
+            cause = _distress_of_status(outcome.status)
+        elif outcome.status is not None:
+            cause = _distress_of_status(outcome.status)  # that of a proxy
+        else:
+            cause = _DISTRESS.get(outcome.kind)
         if cause is not None:
-            if failure.status == _SERVICE_UNAVAILABLE:
-                cause = Move.THROTTLED
-            now = self._clock.monotonic()
             self.control.distressed(cause, sent_at=sent_at, now=now)
             if self.control.limit != self._slots.limit:
                 self._set_limit(now)
@@ -218,6 +223,14 @@ class ConcurrencyLimiter:
         if log.isEnabledFor(level):
             self._logged_at = now if is_due else self._logged_at
             log.log(level, "%s: %s", self.name, self.concurrency().sentence())
+
+
+def _distress_of_status(status: int) -> Move | None:
+    if status in _THROTTLED:
+        return Move.THROTTLED
+    if status == _REQUEST_TIMEOUT:
+        return Move.TIMEOUT
+    return Move.SERVER_ERROR if status >= 500 else None
 
 
 class HostLimiters:

@@ -212,7 +212,7 @@ class RequestSender:
                     new_connection=new_connection,
                 )
             finally:
-                concurrency.release()
+                _give_back(outcome, request, accepted_statuses)
                 if authorization is not None:
                     authorization.observe(outcome)
             if self._observer is not None:
@@ -372,7 +372,6 @@ class RequestSender:
         decision = self._decide(outcome, request)
         if isinstance(decision, Authenticate):
             return await self._authenticate(decision, request)
-        request.concurrency.failed(decision.failure, request.sent_at)
         if decision.failure.kind is FailureKind.INTERRUPTED:
             return decision.failure  # not sent: says nothing about the host
         if request.is_ping:
@@ -479,6 +478,20 @@ class RequestSender:
         else:
             await self._clock.sleep(decision.seconds)
         request.authorization = None  # it may have expired meanwhile
+
+
+def _give_back(
+    outcome: Response | Failure | None,
+    request: PendingRequest,
+    accepted_statuses: Container[int],
+) -> None:
+    """Give the slot of a request back, after its distress: then there are fewer."""
+    if outcome is not None and not (
+        isinstance(outcome, Response)
+        and (outcome.status < 400 or outcome.status in accepted_statuses)
+    ):
+        request.concurrency.failed(outcome, request.sent_at)
+    request.concurrency.release()
 
 
 def _host_wide_wait_s(decision: Wait | Fail) -> float:

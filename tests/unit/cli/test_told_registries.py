@@ -45,7 +45,11 @@ async def test_each_silence_is_told_once(monkeypatch: pytest.MonkeyPatch) -> Non
 
 async def test_an_error_of_the_command_is_raised_as_it_is() -> None:
     settings = Settings(docker_config=False, registries_conf=False)
-    with pytest.raises(UsageError, match="not this"):
+
+    async def fail() -> None:
         async with open_told_registries(settings, clock=FakeClock()):
             await anyio.lowlevel.checkpoint()
             raise UsageError("not this")
+
+    with pytest.raises(UsageError, match="not this"):
+        await fail()

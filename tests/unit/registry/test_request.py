@@ -349,6 +349,43 @@ def test_no_slot_is_held_while_waiting_for_a_retry() -> None:
     anyio.run(main)
 
 
+@pytest.mark.parametrize(
+    "first",
+    [response(503), response(500), Failure(kind=FailureKind.CONNECT, detail="x")],
+)
+def test_no_request_takes_the_slot_of_one_in_distress(
+    first: Response | Failure,
+) -> None:
+    """It would be one too many, and lower the limit again if it is refused, too."""
+
+    async def main() -> None:
+        host = _ScriptedHost(bounds=RequestsAtOnce.fixed(4))
+        answers: list[anyio.Event] = []
+
+        async def held(*_: Any, **__: Any) -> Response | Failure:
+            answers.append(anyio.Event())
+            number = len(answers)
+            await answers[-1].wait()
+            return first if number == 1 else response(200, url=URL)
+
+        host.request = held  # type: ignore[method-assign]
+        async with anyio.create_task_group() as group:
+            for _ in range(8):
+                group.start_soon(host.send)
+            await settle()
+            assert len(answers) == 4
+            answers[0].set()
+            await settle()
+            assert (len(answers), host.concurrency.limit) == (4, 2)
+            for answer in answers[1:3]:
+                answer.set()
+            await settle()
+            assert len(answers) == 5
+            group.cancel_scope.cancel()
+
+    anyio.run(main)
+
+
 def test_without_an_authorizer_a_401_is_final() -> None:
     async def main() -> Response | Failure:
         host = _ScriptedHost(response(401, url=URL, WWW_Authenticate=BEARER))
