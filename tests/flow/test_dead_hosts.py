@@ -123,8 +123,8 @@ async def test_the_references_of_a_dead_registry_fail_at_once(
 
 async def test_a_dead_registry_is_tried_again_after_a_pause() -> None:
     async with lab(simple(NAMES)) as here:
-        here.faults.on("GET", MANIFESTS, *[Close()] * 20, skip=10)
-        here.faults.on("GET", "/v2/", *[Close()] * 15, skip=1)
+        here.faults.on("GET", MANIFESTS, Close(), skip=10, forever=True)
+        here.faults.on("GET", "/v2/", Close(), skip=1, forever=True)
         outcome = await here.audit(
             *map(here.ref, NAMES), workers=2, requests_at_once=16
         )
@@ -132,6 +132,7 @@ async def test_a_dead_registry_is_tried_again_after_a_pause() -> None:
         failed = outcome.kinds.count("connect")
         assert 0 < failed < 60
         here.clock.now += DEAD_HOST_S
+        here.faults.rules.clear()
         again = await here.audit(*map(here.ref, NAMES), requests_at_once=16)
     assert again.kinds == ["image"] * 60
 
