@@ -5,7 +5,6 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from auditor.cli import told_registries
 from auditor.cli.told_registries import open_told_registries, tell_silence
 from auditor.config import Settings
 from auditor.errors import UsageError
@@ -33,7 +32,7 @@ async def test_each_silence_is_told_once(monkeypatch: pytest.MonkeyPatch) -> Non
         if not looks:
             raise TimeoutError
 
-    monkeypatch.setattr(told_registries.anyio, "sleep", sleep)
+    monkeypatch.setattr("auditor.cli.told_registries.anyio.sleep", sleep)
     with pytest.raises(TimeoutError):
         await tell_silence(lambda: looks.pop(0), told.append)
     assert told == [
