@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import anyio
 
 from auditor.cli.output import notice_printer
-from auditor.errors import unwrap_exception_group
 from auditor.registry.host_status import NO_ANSWER
 
 if TYPE_CHECKING:
@@ -33,14 +32,17 @@ async def open_told_registries(
     from auditor.registry.registries import open_registries
 
     say = notice_printer(settings)
-    with unwrap_exception_group():
-        async with (
-            open_registries(settings, clock=clock, tell=say) as registries,
-            anyio.create_task_group() as group,
-        ):
+    failure: Exception | None = None
+    async with open_registries(settings, clock=clock, tell=say) as registries:
+        async with anyio.create_task_group() as group:
             group.start_soon(tell_silence, registries.statuses, say)
-            yield registries
+            try:
+                yield registries
+            except Exception as error:  # noqa: BLE001  (raised below, not in a group)
+                failure = error
             group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
 
 
 async def tell_silence(

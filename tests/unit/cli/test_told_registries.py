@@ -42,13 +42,15 @@ async def test_each_silence_is_told_once(monkeypatch: pytest.MonkeyPatch) -> Non
     ]
 
 
-async def test_an_error_of_the_command_is_raised_as_it_is() -> None:
+@pytest.mark.parametrize("error", [UsageError("not this"), BrokenPipeError("closed")])
+async def test_an_error_of_the_command_is_raised_as_it_is(error: Exception) -> None:
     settings = Settings(docker_config=False, registries_conf=False)
 
     async def fail() -> None:
         async with open_told_registries(settings, clock=FakeClock()):
             await anyio.lowlevel.checkpoint()
-            raise UsageError("not this")
+            raise error
 
-    with pytest.raises(UsageError, match="not this"):
+    with pytest.raises(type(error)) as caught:
         await fail()
+    assert caught.value is error
