@@ -12,12 +12,14 @@ import duckdb
 from auditor.analysis.completeness import check_not_empty
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
 from auditor.analysis.file_kind import FileKind
+from auditor.analysis.package_types import absent_types
 from auditor.analysis.package_uses import (
     STATES,
     PackageCondition,
     create_package_uses,
 )
 from auditor.analysis.report_views import open_reports, report_paths
+from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
 
@@ -83,13 +85,21 @@ class PackageTotals:
 
 
 class PackageSearch:
-    """The result of a search; usable while its connection is open."""
+    """The result of a search; usable while its connection is open.
+
+    `notices` are sentences about the question, safe to print.
+    """
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, *, has_range: bool
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        *,
+        has_range: bool,
+        notices: Sequence[str] = (),
     ) -> None:
         self._connection = connection
         self._has_range = has_range
+        self.notices = notices
         self.totals = self._count()
 
     def _count(self) -> PackageTotals:
@@ -122,7 +132,8 @@ def search_packages(
     """Search the SBOMs of reports, all given as files or globs.
 
     If the reports have several lines of a reference, the last one counts. Raises
-    `UsageError` for a file that is missing or is none of these.
+    `UsageError` for a file that is missing or is none of these, and for a type of
+    packages that does not exist.
     """
     files = report_paths(sboms, kind=FileKind.SBOMS)
     with open_reports(reports, schema="report", views=()) as connection:
@@ -131,7 +142,15 @@ def search_packages(
         create_package_uses(
             connection, [condition], lines="report.lines", sbom_files=files
         )
-        yield PackageSearch(connection, has_range=condition.versions is not None)
+        absent = tuple(absent_types(connection, [condition]))
+        for each in absent:
+            if not each.is_known:
+                raise UsageError(each.text)
+        yield PackageSearch(
+            connection,
+            has_range=condition.versions is not None,
+            notices=tuple(each.text for each in absent),
+        )
 
 
 # -- SQL --

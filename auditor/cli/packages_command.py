@@ -94,6 +94,6 @@ def command(
     screen = screen_of(sys.stdout)
     with search_packages(reports, sboms, condition) as search:
         print_lines(package_lines(search, output_format, limit, screen))
-        for line in unknown_lines(search.totals):
+        for line in (*search.notices, *unknown_lines(search.totals)):
             print_message(line)
     return ExitCode.OK

@@ -210,3 +210,21 @@ def test_a_rule_about_packages_needs_the_sbom_file(
     assert run([*arguments, "--sbom", files[0]]) == 2
     assert "not an SBOM file but a report" in capsys.readouterr().err
     assert run([*arguments, "--sbom", str(tmp_path / "none")]) == 2
+
+
+def test_a_type_that_no_package_has_is_reported(
+    files: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    report, sboms = files
+    assert run(["packages", report, "--type", "apk", "--sbom", sboms]) == 0
+    assert capsys.readouterr().err.splitlines()[0] == (
+        "auditor: no package in the SBOMs has the type apk; they have npm, deb"
+    )
+    assert run(["packages", report, "--type", "deb", "--sbom", sboms]) == 0
+    assert "no package" not in capsys.readouterr().err
+    assert run(["packages", report, "pkg:debb/", "--sbom", sboms]) == 2
+    assert capsys.readouterr() == (
+        "",
+        "auditor: debb: unknown type of packages; did you mean deb?; no package in the"
+        " SBOMs has the type debb; they have npm, deb\n",
+    )

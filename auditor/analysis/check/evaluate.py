@@ -25,6 +25,7 @@ from auditor.analysis.check.policy import Policy, PolicySection, Rule, Subject
 from auditor.analysis.completeness import check_not_empty
 from auditor.analysis.end_of_life import create_end_of_life
 from auditor.analysis.file_kind import FileKind
+from auditor.analysis.package_types import AbsentType
 from auditor.analysis.package_uses import PackageCondition
 from auditor.analysis.pinned_bases import resolve_pinned_bases
 from auditor.analysis.platform_sql import platform_name
@@ -54,8 +55,8 @@ def check_reports(
     none of these means that what is in the SBOMs is unknown. `today` (UTC) decides
     which waivers apply. Raises `UsageError` if a file cannot be read, if a
     report is that of an unfinished audit, if a rule needs
-    an earlier report and `earlier` names none or an empty one, or if a rule needs
-    SBOMs and `sboms` is None.
+    an earlier report and `earlier` names none or an empty one, if a rule needs
+    SBOMs and `sboms` is None, or if it names a type of packages that does not exist.
     """
     for rule in policy.rules:
         if rule.definition.subject is Subject.EARLIER and not earlier:
@@ -70,10 +71,10 @@ def check_reports(
             )
     sbom_files = report_paths(sboms or (), kind=FileKind.SBOMS)
     with open_reports(reports, views=()) as connection:
-        _create_outcomes(connection, policy, earlier, sbom_files)
+        absent = _create_outcomes(connection, policy, earlier, sbom_files)
         _create_newer(connection, policy)
         _create_judged(connection, policy, today)
-        yield Findings(connection, policy)
+        yield Findings(connection, policy, absent_types=absent)
 
 
 def _create_outcomes(
@@ -81,7 +82,8 @@ def _create_outcomes(
     policy: Policy,
     earlier: Sequence[str],
     sbom_files: Sequence[str],
-) -> None:
+) -> list[AbsentType]:
+    """Create `checked` and `outcomes`; returns the types that no package has."""
     queries = PolicyQueries(policy)
     lines = "lines"
     if any(rule.definition.name == "forbid_stale_base" for rule in policy.rules):
@@ -102,8 +104,10 @@ def _create_outcomes(
         for number, rule in enumerate(policy.rules)
         if rule.definition.subject is Subject.PACKAGES
     }
+    absent = []
     if conditions:
-        create_package_outcomes(connection, conditions, sbom_files)
+        absent = create_package_outcomes(connection, conditions, sbom_files)
+        _check_types(policy, absent)
     for number, rule in enumerate(policy.rules):
         queries = PolicyQueries(policy)
         if rule.definition.subject is Subject.REPOSITORY:
@@ -119,6 +123,17 @@ def _create_outcomes(
         else:
             continue
         connection.execute(f"INSERT INTO outcomes {text}", queries.parameters)
+    return absent
+
+
+def _check_types(policy: Policy, absent: Sequence[AbsentType]) -> None:
+    """Raise `UsageError` for a type of packages that does not exist."""
+    for each in absent:
+        if not each.is_known:
+            rule = policy.rules[each.condition]
+            raise UsageError(
+                f"{policy.file_name}:{rule.line}: {rule.id}: type {each.text}"
+            )
 
 
 def _create_newer(connection: duckdb.DuckDBPyConnection, policy: Policy) -> None:

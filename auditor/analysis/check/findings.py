@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import cast
@@ -21,6 +21,7 @@ from auditor.analysis.check.policy import (
     WhenUnknown,
 )
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
+from auditor.analysis.package_types import AbsentType
 from auditor.fast_dataclass import dataclass
 from auditor.report.metrics import Metric, check_metrics
 from auditor.util.text import format_count, safe_text
@@ -114,8 +115,15 @@ _MAX_PATTERNS = 10
 class Findings:
     """Reads the tables of `evaluate`; usable while the connection is open."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, policy: Policy) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        policy: Policy,
+        *,
+        absent_types: Sequence[AbsentType] = (),
+    ) -> None:
         self._connection = connection
+        self._absent_types = absent_types
         self.policy = policy
         # What is unknown counts as a violation unless the section ignores it.
         ignoring = [
@@ -222,6 +230,9 @@ class Findings:
         for rule in self.policy.rules:
             if rule.definition.name == "required_labels":
                 notices += self._absent_labels(rule)
+        for absent in self._absent_types:
+            rule_id = self.policy.rules[absent.condition].id
+            notices.append(f"{rule_id}: {absent.text}")
         subjects = {rule.definition.subject for rule in self.policy.rules}
         if Subject.END_OF_LIFE in subjects:
             notices += self._unused_patterns()

@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import duckdb
 
+from auditor.analysis.package_types import AbsentType, absent_types
 from auditor.analysis.package_uses import PackageCondition, create_package_uses
 
 # Packages that one violation names; more are counted. A pattern can find every package.
@@ -18,12 +20,13 @@ def create_package_outcomes(
     connection: duckdb.DuckDBPyConnection,
     rules: Mapping[int, Sequence[PackageCondition]],
     sbom_files: Sequence[str],
-) -> None:
+) -> list[AbsentType]:
     """Create the table `package_outcomes`, rows for a rule and an image.
 
     `forbidden` are the packages that a rule forbids, `unclear` is what the SBOMs do not
     tell: both lists of texts, NULL or empty if there are none. `rules` are the
     conditions by the number of the rule. Without files, every SBOM is unknown.
+    Returns the types that no package has, with the number of the rule as `condition`.
     """
     conditions = [one for several in rules.values() for one in several]
     numbers = [rule for rule, several in rules.items() for _ in several]
@@ -38,6 +41,12 @@ def create_package_outcomes(
         )
     connection.execute(_FOUND)
     connection.execute(_OUTCOMES, {"rules": list(rules)})
+    if not sbom_files:
+        return []
+    return [
+        replace(absent, condition=numbers[absent.condition])
+        for absent in absent_types(connection, conditions)
+    ]
 
 
 # -- SQL --

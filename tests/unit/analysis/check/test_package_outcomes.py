@@ -209,3 +209,27 @@ def test_the_rule_needs_the_sbom_file(tmp_path: Path) -> None:
         check_reports([report], policy(OLD), today=date(2026, 11, 24)),
     ):
         pass
+
+
+def test_a_type_that_no_package_has_is_reported(tmp_path: Path) -> None:
+    for condition in ('{ name = "openssl", type = "apk" }', '"pkg:apk/openssl"'):
+        text = f"[rules.a]\nforbidden_packages = [{condition}]\n"
+        violations, notices = check(tmp_path, text, [WHOLE], sbom("e3", RPM, SCOPED))
+        assert violations == []
+        assert notices == [
+            "a.forbidden_packages: no package in the SBOMs has the type apk; they have"
+            " npm, rpm"
+        ]
+
+
+def test_a_type_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
+    text = '[rules.a]\nforbidden_packages = [{ name = "openssl", type = "debian" }]\n'
+    with pytest.raises(UsageError) as caught:
+        check(tmp_path, text, [WHOLE], sbom("e3", RPM))
+    assert str(caught.value) == (
+        "policy.toml:2: a.forbidden_packages: type debian: unknown type of packages;"
+        " did you mean deb?; no package in the SBOMs has the type debian; they have rpm"
+    )
+    # A type of the builder's own is one if a package has it.
+    own = package("openssl", "1", type="debian")
+    assert len(found(tmp_path, text, [WHOLE], sbom("e3", own))) == 1
