@@ -19,6 +19,7 @@ from auditor.analysis.text_tables import (
     TableColumn,
     TitledTable,
     code_column,
+    count_column,
     number_column,
     result_lines,
     size_column,
@@ -124,7 +125,7 @@ def _percentage(difference: Difference) -> str:
     most = _largest(difference)
     if not most.old_size:
         return "from nothing"
-    return f"+{100 * (most.new_size - most.old_size) / most.old_size:.0f} %"
+    return f"+{100 * (most.new_size - most.old_size) / most.old_size:,.0f} %"
 
 
 # -- tables --
@@ -183,7 +184,7 @@ _TABLES: dict[Change | Facet, tuple[str, tuple[TableColumn, ...]]] = {
             size_column("old size", lambda row: _largest(row).old_size),
             size_column("new size", lambda row: _largest(row).new_size),
             number_column("growth", _percentage),
-            number_column("platforms grown", lambda row: len(row.grown)),
+            count_column("platforms grown", lambda row: len(row.grown)),
         ),
     ),
     Change.ADDED: ("added", _NEW_IMAGE),

@@ -21,15 +21,19 @@ NO_TYPE = "unknown"
 # The registered types (package-url/purl-spec, types/), and those of syft, trivy and
 # cdxgen that are not registered. Others count as known if a package has them.
 KNOWN_TYPES = frozenset(
-    """
-    alpm apk bazel binary bitbucket bitnami brew cargo carthage chef chocolatey
-    chrome-extension clojars cocoapods composer conan conda cpan cran crystal dart deb
-    docker drupal ebuild elm gem generic gitea github gitlab golang gradle guix hackage
-    haxe helm hex huggingface jenkins julia k8s linux-kernel linux-kernel-module lua
-    luarocks maven mlflow nix npm nuget oci opam otp p2 pear pecl platformio portage
-    pub puppet pypi qpkg r redhat rpm snap sourceforge swid swift terraform unity
-    vcs vim vscode-extension wordpress-plugin yocto
-    """.split()
+    (
+        *("alpm", "apk", "bazel", "binary", "bitbucket", "bitnami", "brew", "cargo"),
+        *("carthage", "chef", "chocolatey", "chrome-extension", "clojars", "cocoapods"),
+        *("composer", "conan", "conda", "cpan", "cran", "crystal", "dart", "deb"),
+        *("docker", "drupal", "ebuild", "elm", "gem", "generic", "gitea", "github"),
+        *("gitlab", "golang", "gradle", "guix", "hackage", "haxe", "helm", "hex"),
+        *("huggingface", "jenkins", "julia", "k8s", "linux-kernel"),
+        *("linux-kernel-module", "lua", "luarocks", "maven", "mlflow", "nix", "npm"),
+        *("nuget", "oci", "opam", "otp", "p2", "pear", "pecl", "platformio", "portage"),
+        *("pub", "puppet", "pypi", "qpkg", "r", "redhat", "rpm", "snap", "sourceforge"),
+        *("swid", "swift", "terraform", "unity", "vcs", "vim", "vscode-extension"),
+        *("wordpress-plugin", "yocto"),
+    )
 )
 # Types in the sentence.
 _MAX_TYPES = 12

@@ -119,7 +119,7 @@ def _tags(condition: str) -> str:
     return f"""
         min_by(base, {_SHORTEST}) FILTER ({condition}) || CASE
             WHEN count(*) FILTER ({condition}) > 1
-            THEN concat(' and ', count(*) FILTER ({condition}) - 1, ' more')
+            THEN format(' and {{:,}} more', count(*) FILTER ({condition}) - 1)
             ELSE '' END"""
 
 

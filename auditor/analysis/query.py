@@ -217,14 +217,14 @@ class QueryResult:
                         f" FROM {view} WHERE {value.rows}"
                     ).fetchall()
                     if unknown:
-                        yield f"{column}: {unknown} of {rows} {view} {value.reason}"
+                        yield f"{column}: {unknown:,} of {rows:,} {view} {value.reason}"
             for name, reason in _WITHOUT_SOURCES.items():
                 if name in self._names.views:
                     ((unknown, rows),) = self._connection.execute(
                         f"SELECT count(*) FILTER ({name} IS NULL), count(*) FROM lines"
                     ).fetchall()
                     if unknown:
-                        yield f"{name}: {unknown} of {rows} references {reason}"
+                        yield f"{name}: {unknown:,} of {rows:,} references {reason}"
             if (
                 "untagged" in self._names.views
                 and not self._connection.execute("FROM untagged LIMIT 1").fetchall()

@@ -240,7 +240,7 @@ def _incomplete_lines(
         example = safe_text(detail or "a line without a reference", _TEXT_CHARS)
         raise UsageError(
             f"--running is incomplete, so that nothing can be called unused:"
-            f" {incomplete} of its lines name no image, for example: {example}; repair"
-            " the list and audit it again, or add --allow-incomplete"
+            f" {incomplete:,} of its lines name no image, for example: {example};"
+            " repair the list and audit it again, or add --allow-incomplete"
         )
     return int(incomplete)

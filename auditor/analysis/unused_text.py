@@ -152,7 +152,7 @@ def _user(gone: GoneImage) -> str | None:
         return None
     first, *others = gone.sources
     names = [name for name in (first.namespace, first.workload) if name]
-    more = f" and {len(others)} more" if others else ""
+    more = f" and {len(others):,} more" if others else ""
     return ("/".join(names) or first.place) + more
 
 

@@ -103,8 +103,8 @@ def verify_command(*, cache: str | None) -> int:
         verified = verify(connection)
     click.echo(
         f"{path}: {format_count(verified.contents, 'content')},"
-        f" {verified.damaged_contents} damaged;"
-        f" {format_count(verified.tags, 'tag')}, {verified.damaged_tags} damaged"
+        f" {verified.damaged_contents:,} damaged;"
+        f" {format_count(verified.tags, 'tag')}, {verified.damaged_tags:,} damaged"
         + ("; the damaged entries were removed" if verified.damaged else "")
     )
     return ExitCode.FAILED if verified.damaged else ExitCode.OK

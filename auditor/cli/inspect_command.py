@@ -203,7 +203,7 @@ def _image_tree(record: ImageRecord, configs: Mapping[str, ImageConfig]) -> Tree
     for check in record.bases or ():
         _node(tree, _base_line(check), "red" if check.is_stale else "")
     if record.bases_left_out:
-        _node(tree, f"base    {record.bases_left_out} more, not asked for")
+        _node(tree, f"base    {record.bases_left_out:,} more, not asked for")
     for line in _use_lines(record):
         _node(tree, line)
     for key, value in sorted(record.annotations.items()):

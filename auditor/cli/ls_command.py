@@ -155,7 +155,7 @@ def _summary_lines(
             if totals[state]
         )
         if count:
-            number = f"{count} listings" if count > 1 else "listing"
+            number = f"{count:,} listings" if count > 1 else "listing"
             listings_text.append(
                 f"{number} of {kind}, {format_count(totals['pages'], 'page')}: {ended}"
             )

@@ -48,7 +48,9 @@ def headline(night: Night) -> str:
         )
     if not night.complete:
         return f"the night {night.name} is incomplete: {night.remark}"
-    parts = [f"{night.failed} of {format_count(night.references, 'reference')} failed"]
+    parts = [
+        f"{night.failed:,} of {format_count(night.references, 'reference')} failed"
+    ]
     if not has_all_sboms(night):
         parts.append(_missing_sboms(night))
     if night.changes:
@@ -77,7 +79,7 @@ def _has_error(night: Night) -> bool:
 
 def format_changes(changes: Mapping[str, int]) -> str:
     """`3 moved, 1 removed`; `no changes` without any."""
-    shown = [f"{n} {change.replace('_', ' ')}" for change, n in changes.items() if n]
+    shown = [f"{n:,} {change.replace('_', ' ')}" for change, n in changes.items() if n]
     return ", ".join(shown) or "no changes"
 
 
@@ -115,7 +117,8 @@ def _failure_lines(failures: Json) -> Iterator[str]:
     for kind, failure in list(failures.items())[:_MAX_FAILURES]:
         example = failure["example"]
         reference = safe_text(example["reference"], _REFERENCE_CHARS)
-        yield f"{failure['count']} {kind}: {reference}: {safe_text(example['detail'])}"
+        detail = safe_text(example["detail"])
+        yield f"{failure['count']:,} {kind}: {reference}: {detail}"
 
 
 def change_lines(comparison: Comparison | None) -> list[str]:
@@ -178,8 +181,8 @@ def markdown_text(
         "",
         f"{headline(night)}.",
         "",
-        f"- {night.audited} of {format_count(night.references, 'reference')} audited in"
-        f" {format_duration(night.duration_s)}",
+        f"- {night.audited:,} of {format_count(night.references, 'reference')} audited"
+        f" in {format_duration(night.duration_s)}",
     ]
     lines += [f"- failed: `{line}`" for line in _failure_lines(failures)]
     if night.sboms is not None:

@@ -133,7 +133,7 @@ def _resuming_text(index: ResumeIndex, partial: Path, kept: KeptRecords) -> str:
         again.append(f"{index.old} older than {age} (--resume-max-age)")
     if index.failed:
         again.append(f"{index.failed} failed (--retry-failed)")
-    text = f"resuming: {index.count} finished records are in {partial}"
+    text = f"resuming: {index.count:,} finished records are in {partial}"
     return f"{text}; audited again: {', '.join(again)}" if again else text
 
 

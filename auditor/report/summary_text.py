@@ -131,12 +131,12 @@ def listing_lines(lists: Json, listings: Sequence[Listing]) -> list[str]:
         if totals["lists"]:
             entries = totals["entries"] - totals.get("untagged", 0)
             problems = "".join(
-                f", {totals[state]} {state}"
+                f", {totals[state]:,} {state}"
                 for state in ListState
                 if state is not ListState.COMPLETE and totals[state]
             )
             lines.append(
-                f"  listings of {kind}: {totals['lists']},"
+                f"  listings of {kind}: {totals['lists']:,},"
                 f" {format_count(totals['pages'], 'page')},"
                 f" {format_count(entries, *ENTRY_NOUNS[kind])}{problems}"
             )
@@ -161,7 +161,7 @@ def _untagged_lines(lists: Json) -> Iterator[str]:
             " product has no API for them, or `lister` must name the product"
         )
     if len(unknown) > MAX_LISTINGS:
-        yield f"      and {len(unknown) - MAX_LISTINGS} more registries like these"
+        yield f"      and {len(unknown) - MAX_LISTINGS:,} more registries like these"
 
 
 def suspicious_lines(listings: Sequence[Listing]) -> Iterator[str]:
@@ -170,11 +170,11 @@ def suspicious_lines(listings: Sequence[Listing]) -> Iterator[str]:
     for listing in suspicious[:MAX_LISTINGS]:
         selector = safe_text(listing.selector, MAX_REFERENCE_CHARS)
         yield (
-            f"      {selector}: exactly {listing.entries} {listing.kind} and no next"
+            f"      {selector}: exactly {listing.entries:,} {listing.kind} and no next"
             " page: the registry may have truncated the listing"
         )
     if len(suspicious) > MAX_LISTINGS:
-        yield f"      and {len(suspicious) - MAX_LISTINGS} more listings like these"
+        yield f"      and {len(suspicious) - MAX_LISTINGS:,} more listings like these"
 
 
 def _first_line(summary: Json) -> str:
@@ -183,22 +183,22 @@ def _first_line(summary: Json) -> str:
     audited_now = max(0, references["audited"] - before)
     rate = audited_now / duration_s if duration_s > 0 else 0
     line = (
-        f"{references['audited']} of {format_count(references['asked'], 'reference')}"
+        f"{references['audited']:,} of {format_count(references['asked'], 'reference')}"
         f" audited in {duration_s:.1f} s"
     )
     if rate > _LEAST_RATE:
-        line += f" ({rate:.0f}/s)"
+        line += f" ({rate:,.0f}/s)"
     if references["failed"]:
-        line += f", {references['failed']} failed"
+        line += f", {references['failed']:,} failed"
         if references["not_asked"]:
-            line += f" ({references['not_asked']} of them not requested)"
+            line += f" ({references['not_asked']:,} of them not requested)"
     if not references["all_listed"]:
-        to_do = f"at least {references['to_do']}" if references["to_do"] else "more"
+        to_do = f"at least {references['to_do']:,}" if references["to_do"] else "more"
         line += f", {to_do} still to do (listing not finished)"
     elif references["to_do"]:
-        line += f", {references['to_do']} still to do"
+        line += f", {references['to_do']:,} still to do"
     if references["filtered"]:
-        line += f", {references['filtered']} too old"
+        line += f", {references['filtered']:,} too old"
     if references["duplicates"]:
         line += f", {format_count(references['duplicates'], 'duplicate')} skipped"
     if summary["deadline_reached"]:
@@ -208,9 +208,9 @@ def _first_line(summary: Json) -> str:
 
 def _resumed(resumed: Json | None) -> Iterator[str]:
     if resumed is not None:
-        line = f"  resumed: {resumed['kept']} of them from the unfinished report"
+        line = f"  resumed: {resumed['kept']:,} of them from the unfinished report"
         if left_out := resumed["left_out"]:
-            line += f"; {left_out} of its records left out: not in the input any more"
+            line += f"; {left_out:,} of its records left out: not in the input any more"
         yield line
 
 
@@ -225,21 +225,21 @@ def _architectures(counts: Mapping[str, int]) -> Iterator[str]:
     for line in _ranking(
         "architectures", ((safe_text(name, 60), count) for name, count in shown)
     ):
-        yield f"{line} and {more} more" if more > 0 else line
+        yield f"{line} and {more:,} more" if more > 0 else line
 
 
 def _failures(failures: Json) -> Iterator[str]:
     for kind, failure in failures.items():
         example = failure["example"]
         reference = safe_text(example["reference"], MAX_REFERENCE_CHARS)
-        yield f"  {failure['count']} {kind}, for example {reference}"
+        yield f"  {failure['count']:,} {kind}, for example {reference}"
         yield f"      {safe_text(example['detail'], 500)}"
     if failures:
         yield f"  what to do: auditor explain {' '.join(failures)}"
 
 
 def _ranking(title: str, counts: Iterable[tuple[str, int]]) -> Iterator[str]:
-    if text := ", ".join(f"{name} {count}" for name, count in counts):
+    if text := ", ".join(f"{name} {count:,}" for name, count in counts):
         yield f"  {title}: {text}"
 
 
@@ -251,9 +251,9 @@ def _locations(counts: Mapping[str, int], files: Sequence[str]) -> Iterator[str]
 
 
 def _requests(requests: Mapping[str, int], repeated: Mapping[str, int]) -> str:
-    sent = ", ".join(f"{count} {kind}" for kind, count in requests.items() if count)
+    sent = ", ".join(f"{count:,} {kind}" for kind, count in requests.items() if count)
     again = ", ".join(
-        f"{count} {'retry' if (kind, count) == ('retries', 1) else kind}"
+        f"{count:,} {'retry' if (kind, count) == ('retries', 1) else kind}"
         for kind, count in repeated.items()
         if count
     )
@@ -272,9 +272,9 @@ def unused_login_lines(logins: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 def _rate_limits(rate_limits: Iterable[Json]) -> Iterator[str]:
     for one in rate_limits:
-        line = f"  rate limit of {one['registry']}: {one['remaining']}"
+        line = f"  rate limit of {one['registry']}: {one['remaining']:,}"
         if one["limit"] is not None:
-            line += f" of {one['limit']}"
+            line += f" of {one['limit']:,}"
         count = one["remaining"] if one["limit"] is None else one["limit"]
         line += f" {pluralize(count, 'request')} left"
         if one["window_s"] is not None:
@@ -298,7 +298,7 @@ def _hosts(hosts: Iterable[Json]) -> Iterator[str]:
     ]
     for one in shown[:MAX_HOSTS]:
         counts = ", ".join(
-            f"{move.replace('_', ' ')} {count}"
+            f"{move.replace('_', ' ')} {count:,}"
             for move, count in one["moves"].items()
             if move in DISTRESS
         )
@@ -308,7 +308,7 @@ def _hosts(hosts: Iterable[Json]) -> Iterator[str]:
             f" (lowered after: {counts})"
         )
     if len(shown) > MAX_HOSTS:
-        yield f"      and {len(shown) - MAX_HOSTS} more hosts like these"
+        yield f"      and {len(shown) - MAX_HOSTS:,} more hosts like these"
 
 
 def _blobs(counts: Mapping[str, int]) -> Iterator[str]:

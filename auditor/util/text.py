@@ -85,8 +85,8 @@ def safe_url(url: str) -> str:
 
 
 def format_count(count: int, singular: str, plural: str | None = None) -> str:
-    """`1 page`, `2 pages`. `plural` defaults to the singular with an s."""
-    return f"{count} {pluralize(count, singular, plural)}"
+    """`1 page`, `2,000 pages`. `plural` defaults to the singular with an s."""
+    return f"{count:,} {pluralize(count, singular, plural)}"
 
 
 def pluralize(count: int, singular: str, plural: str | None = None) -> str:
@@ -109,7 +109,7 @@ def format_size(size: int | None) -> str:
 def format_duration(duration_s: float) -> str:
     """`4 minutes 58 seconds`: the two largest units. Negative durations are 0."""
     if duration_s >= _MAX_DURATION_S:
-        return "more than 10000 years"
+        return "more than 10,000 years"
     rest = max(0, int(duration_s))
     parts: list[str] = []
     units = 0

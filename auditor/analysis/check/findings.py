@@ -65,7 +65,7 @@ class Violation:
         """One sentence, safe to print."""
         names = ", ".join(safe_text(name) for name in self.found[:_MAX_NAMES])
         if len(self.found) > _MAX_NAMES:
-            names += f" and {len(self.found) - _MAX_NAMES} more"
+            names += f" and {len(self.found) - _MAX_NAMES:,} more"
         hint = self.rule.definition.hint
         if self.known:
             text = self.rule.definition.message.replace("{limit}", self.rule.limit)
@@ -84,7 +84,7 @@ class Violation:
             return ""
         names = "; ".join(safe_text(name) for name in self.used_by[:_MAX_USES])
         if len(self.used_by) > _MAX_USES:
-            names += f"; and {len(self.used_by) - _MAX_USES} more"
+            names += f"; and {len(self.used_by) - _MAX_USES:,} more"
         return f" (used by {safe_text(names, _DETAIL_CHARS)})"
 
     @property

@@ -87,7 +87,8 @@ _WHY_UNKNOWN = """
 _LIMITED = f"""
     CASE WHEN len(forbidden) > {MAX_FOUND}
          THEN list_append(forbidden[1:{MAX_FOUND}],
-                          concat(len(forbidden) - {MAX_FOUND}, ' more packages'))
+                          concat(format('{{:,}}', len(forbidden) - {MAX_FOUND}),
+                                 ' more packages'))
          ELSE forbidden END"""
 
 _OUTCOMES = f"""
@@ -99,7 +100,8 @@ _OUTCOMES = f"""
         FROM (SELECT DISTINCT rule, reference, is_known, text FROM package_found)
         GROUP BY rule, reference),
     cut_short AS (
-        SELECT reference, concat(sum(left_out), ' more packages of its SBOMs') AS text
+        SELECT reference, concat(format('{{:,}}', sum(left_out)::BIGINT),
+                                 ' more packages of its SBOMs') AS text
         FROM documents WHERE is_read AND left_out > 0 AND len(about) > 0
         GROUP BY reference),
     unread AS (

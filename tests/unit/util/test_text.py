@@ -118,7 +118,7 @@ def test_a_forecast_of_one_of_each_has_no_plural() -> None:
         (86_400 * 40, "1 month 9 days"),
         (335_496_348, "10 years 7 months"),
         (31_556_952, "1 year"),
-        (1e300, "more than 10000 years"),
+        (1e300, "more than 10,000 years"),
     ],
 )
 def test_a_duration_has_its_two_largest_units(duration_s: float, expected: str) -> None:
