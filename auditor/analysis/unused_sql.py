@@ -102,6 +102,8 @@ LOAD_REGISTRY = (
         GROUP BY node.id""",
     "ALTER TABLE line DROP COLUMN needs",
     "ALTER TABLE line DROP COLUMN lacks_parts",
+    # What a tag named before it moved can run, and has its layers.
+    *content_tables("registry_report.lines"),
     keep_last_lines("line", "reference"),
     f"""CREATE TABLE line_node AS
         SELECT line.rowid AS line, id
@@ -150,7 +152,14 @@ def load_running(same: Mapping[str, str], *, has_reports: bool) -> tuple[str, ..
                  [p.digest FOR p IN platforms],
                  flatten([[x.digest FOR x IN p.alternatives] FOR p IN platforms])))
         FROM running_report.lines WHERE kind = 'image'"""
+    # Also of what the reports of the registry lack, such as by a tag that has moved.
+    layers = f"""
+        SELECT DISTINCT registry, layer
+        FROM (SELECT {registry} AS registry, unnest({_LAYERS}) AS layer
+              FROM running_report.lines WHERE kind = 'image')"""
+    none = "(registry VARCHAR, layer VARCHAR)"
     return (
+        f"CREATE TABLE running_layer {f'AS {layers}' if has_reports else none}",
         f"""CREATE TABLE running AS
             SELECT * REPLACE ({registry} AS registry),
                    CASE WHEN {FAILED_LISTING} THEN {TAG_PATTERN} END AS pattern
@@ -165,6 +174,12 @@ def load_running(same: Mapping[str, str], *, has_reports: bool) -> tuple[str, ..
             FROM running WHERE pattern IS NOT NULL""",
     )
 
+
+_LAYERS = """
+    flatten(list_concat(
+        [[l.digest FOR l IN p.layers] FOR p IN platforms],
+        flatten([[[l.digest FOR l IN x.layers] FOR x IN p.alternatives]
+                 FOR p IN platforms])))"""
 
 _MATCHED_BY_PATTERN = " UNION ALL ".join(
     f"""SELECT line.rowid AS line
@@ -222,7 +237,6 @@ JUDGE = (
              LEFT JOIN name USING (stated_by)
              JOIN node ON node.id = parent JOIN place USING (place)
         GROUP BY child""",
-    *content_tables("registry_report.lines"),
     # A manifest can be used without a line that is: an index may only name its digest.
     """CREATE TABLE manifest_use AS
         SELECT registry, content.rowid AS content, bool_and(is_unused) AS is_unused
@@ -242,6 +256,8 @@ JUDGE = (
              FROM manifest_use JOIN content ON content.rowid = manifest_use.content)
        WHERE NOT list_contains(foreign_layers, layer)
        GROUP BY ALL HAVING bool_and(is_unused)""",
+    "DELETE FROM freed USING running_layer AS runs"
+    " WHERE freed.registry = runs.registry AND freed.layer = runs.layer",
     "DROP TABLE manifest_use",
     # References with the same manifests have the same layers.
     """CREATE TABLE bundle AS

@@ -342,9 +342,9 @@ def test_what_a_used_image_has_in_another_compression_is_not_freed(
         layers=(layer("2", 10), layer("3", 10)), layer_traits=(),
     )  # fmt: skip
     parts = (replace(platform("1", layers=(layer("1"),)), alternatives=(other,)),)
-    reports.write(
-        "registry.jsonl", one("app:1", "1", platforms=parts), one("web:2", "2")
-    )
+    used = one("app:1", "1", platforms=parts)
+    reports.write("registry.jsonl", used, one("web:2", "2"))
+    reports.write("run.jsonl", used)
     (row,) = [row for row in reports.rows() if row["kind"] == "unused"]
     assert (row["repository"], row["freed_size"]) == ("web", 1000)  # not layer 2
 
@@ -375,3 +375,23 @@ def test_a_child_that_the_registry_lacks_can_be_gone(reports: Reports) -> None:
     ]  # fmt: skip
     reports.write("run.jsonl", *runs)
     assert reports.names("gone") == [f"app@{digest('b')}"]
+
+
+def test_the_layers_of_what_a_moved_tag_runs_are_not_freed(reports: Reports) -> None:
+    """The pod runs the manifest of before the move, which shares a layer."""
+    before = one("app:1", "1", audited_at=OLD, platforms=(
+        platform("1", layers=(layer("f", 1000), layer("1", 10))),))  # fmt: skip
+    after = one("app:1", "4", platforms=(platform("4", layers=(layer("4", 7),)),))
+    unused = one("app:2", "2")
+    reports.write("run.jsonl", before)
+    for lines in ((before, after, unused), (after, unused)):
+        reports.write("registry.jsonl", *lines)
+        (row,) = (row for row in reports.rows() if row["kind"] == "unused")
+        assert (row["reference"], row["freed_size"]) == (unused.reference, 10)
+        assert "would free 10 B" in reports.run()
+    # From another registry, it has its own copy of the layer.
+    other = replace(before, registry="other.example.com", digest=digest("8"),
+        reference="other.example.com/app:1", platforms=(
+        platform("8", layers=before.platforms[0].layers),))  # fmt: skip
+    reports.write("run.jsonl", other)
+    assert "would free 1.0 kB" in reports.run("--allow-incomplete")

@@ -127,14 +127,21 @@ def expected(listed: Sequence[Record], ran: Sequence[Record]) -> Answer:
     used_names = {
         (one.registry, one.repository, one.tag) for one in ran if one.tag is not None
     }
-    # A line that a later one replaces stores nothing.
+    # Also of lines that later ones replace: what a tag named before can run.
     layers_of = {
         part.digest: {layer.digest for layer in part.layers or ()}
-        for one in images
+        for one in every
         for part in one.platforms
     }
     state: dict[str, str] = {}
-    kept: set[str] = set()  # layers of manifests that are used, by any name
+    # Layers of manifests that run or are used, by any name.
+    kept = {
+        layer.digest
+        for one in ran
+        if isinstance(one, ImageRecord) and one.registry == HOSTS[0]
+        for part in one.platforms
+        for layer in part.layers or ()
+    }
     for place in PLACES:
         here = [one for one in every if (one.registry, one.repository) == place]
         edges = {(one.digest, part) for one in here for part in children_of(one)}
