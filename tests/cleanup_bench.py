@@ -20,6 +20,7 @@ from auditor.analysis.cleanup.plan import (
 )
 from auditor.analysis.cleanup.plan_sql import (
     NONE_RUNNING,
+    RUNNING_ABSENT,
     RUNNING_IMAGES,
     RUNNING_NODES,
 )
@@ -68,6 +69,7 @@ class Bench:
             self._connection.execute("USE main")
         self._connection.execute(RUNNING_IMAGES if running else NONE_RUNNING)
         self._connection.execute(RUNNING_NODES)
+        self._connection.execute(RUNNING_ABSENT)
         rehearse_deletions(
             self._connection,
             selection=None if keep_rules else selection,

@@ -6,7 +6,9 @@ four ways in which something can be missing:
 - The audit did not come to its end, or there is no record at all: `check_whole` and
   `check_not_empty` refuse such reports.
 - A reference failed (`MAY_BE_THERE`): it can be anything, such as an index that needs
-  others. What the registry does not have (`NOT_THERE`) needs nothing.
+  others. What the registry does not have (`NOT_THERE`) needs nothing. For a repository
+  of which the report has nothing, "not found" may mean "hidden from this account": that
+  matters to what is about a whole registry (`not_audited`).
 - A listing failed (`FAILED_LISTING`), which stands in a report as one failure of all
   tags that its pattern matches: it has neither tag nor digest, and its reference is
   `registry/repository:pattern`. DuckDB's GLOB reads tag patterns as
@@ -79,18 +81,31 @@ FAILED_LISTING = f"""
     kind = 'failure' AND repository IS NOT NULL AND tag IS NULL AND digest IS NULL
     AND NOT {MATCHES_NOTHING}"""
 
-# The condition of what was asked for and may be in the registry, or hidden from the
-# account: a registry answers 404 for both. A line of a list that could not be read has
-# no registry. A tag that vanished during the audit is certainly not there.
-NOT_AUDITED = f"""
-    (kind = 'failure' AND failure <> '{FailureKind.VANISHED}'
-     AND NOT {MATCHES_NOTHING})"""
-
-# The condition of a failure that may be a manifest of its repository, and need others.
-# An account that can read one manifest of a repository can read all of them: what was
-# not found there does not exist.
+# The condition of a failure that may be a manifest of a repository of which the reports
+# have others, and need these. An account that can read one manifest of a repository can
+# read all of them: what was not found there does not exist. A listing that was not
+# found says nothing about that.
 MAY_BE_THERE = f"""
-    (kind = 'failure' AND registry IS NOT NULL AND failure NOT IN ({NOT_THERE}))"""
+    (kind = 'failure' AND registry IS NOT NULL
+     AND (failure NOT IN ({NOT_THERE})
+          OR failure = '{FailureKind.NOT_FOUND}' AND {FAILED_LISTING}))"""
+
+
+def not_audited(images: str) -> str:
+    """The condition of a failure that may be anything in its registry.
+
+    `images` is a table of what the reports have, by `registry` and `repository`. A
+    registry answers 404 for what does not exist and for what it hides: "not found" in
+    a repository that is not in the table may be hidden. A line of a list that could
+    not be read has no registry. What vanished during the audit is not there.
+    """
+    return f"""
+    (kind = 'failure'
+     AND (registry IS NULL OR {MAY_BE_THERE}
+          OR failure = '{FailureKind.NOT_FOUND}' AND NOT {MATCHES_NOTHING}
+             AND coalesce((registry, repository) NOT IN (
+                     SELECT (registry, repository) FROM {images}), true)))"""
+
 
 # The pattern of tags, from the reference of a failed listing.
 TAG_PATTERN = "substr(reference, length(registry) + length(repository) + 3)"

@@ -236,7 +236,7 @@ class _RankedTable:
 
 _LOAD_LINES = f"""
     CREATE TABLE line AS
-    SELECT registry, repository, tag, kind, failure, audited_at,
+    SELECT registry, repository, tag, kind, failure, status, audited_at,
            {RECORD},
            [{{platform: {platform_name("p")},
               manifest: p.digest, present: p.layers IS NOT NULL, base: p.base}}

@@ -90,14 +90,15 @@ class UnusedTotals:
 
     `images` = `used` + `unused` + `unknown`. `freed_size` is in bytes: the layers that
     only unused manifests have, each once; `unsized` layers have no known size.
-    `failures` are references of the registry's reports. Of `running` references,
+    `failures` are references of the registry's reports, `unaudited` those that may be
+    there and have layers, so that fewer bytes are freed. Of `running` references,
     `running_failures` could not be audited; `running_listings` failed: what they match
     counts as running. `gone` references are certain, `missing` ones not; of
     `gone_unknown` the reports do not say whether the registry has them, and `elsewhere`
     are of other registries. `same_names` of the unused references have the repository
     and tag of one of these: `maybe_same_registry` is the first `RUNNING=REGISTRY` that
-    would make them used, if the one is a mirror of the other. `incomplete` running
-    lines name no image.
+    would make them used, if the one is a mirror of the other. `incomplete` lines name
+    no image.
     """
 
     schema: int = SCHEMA
@@ -109,6 +110,7 @@ class UnusedTotals:
     freed_size: int
     unsized: int
     failures: int
+    unaudited: int
     running: int
     running_failures: int
     running_listings: int
@@ -158,8 +160,8 @@ def find_unused(
     Both are files or globs; `running` also folders of `auditor nightly` and data sets
     of `auditor history`. `same_registries` maps a registry of the running side to its
     name in the registry's reports. Raises `UsageError` for reports that are no base
-    for an answer: unfinished or empty ones, and running lines that name no image,
-    unless `allow_incomplete` is set.
+    for an answer: unfinished or empty ones, and lines that name no image, unless
+    `allow_incomplete` is set.
     """
     reports, histories = _running_sources(running)
     with open_reports(registry, schema="registry_report", views=()) as connection:
@@ -175,8 +177,10 @@ def find_unused(
             with reading_reports():
                 connection.execute(sql.add_history(pattern))
         incomplete = _incomplete_lines(connection, allow_incomplete=allow_incomplete)
+        for statement in sql.LOAD_REGISTRY:
+            connection.execute(statement)
+        incomplete += _nameless_lines(connection, allow_incomplete=allow_incomplete)
         for statement in (
-            *sql.LOAD_REGISTRY,
             *sql.load_running(same_registries or {}, has_reports=bool(reports)),
             *sql.FIND_USED,
             *sql.JUDGE,
@@ -237,10 +241,28 @@ def _incomplete_lines(
     if not lines:
         raise UsageError("--running has no references: everything would be unused")
     if incomplete and not allow_incomplete:
-        example = safe_text(detail or "a line without a reference", _TEXT_CHARS)
-        raise UsageError(
-            f"--running is incomplete, so that nothing can be called unused:"
-            f" {incomplete:,} of its lines name no image, for example: {example};"
-            " repair the list and audit it again, or add --allow-incomplete"
-        )
+        raise _incomplete("--running", incomplete, detail)
     return int(incomplete)
+
+
+def _nameless_lines(
+    connection: duckdb.DuckDBPyConnection, *, allow_incomplete: bool
+) -> int:
+    """The number of lines of the registry without an image; raises `UsageError`."""
+    rows = connection.execute(
+        "SELECT count(*), min(reference) FROM line WHERE registry IS NULL"
+    ).fetchone()
+    assert rows is not None
+    nameless, example = rows
+    if nameless and not allow_incomplete:
+        raise _incomplete("--registry", nameless, example)
+    return int(nameless)
+
+
+def _incomplete(option: str, lines: int, example: str | None) -> UsageError:
+    shown = safe_text(example or "a line without a reference", _TEXT_CHARS)
+    return UsageError(
+        f"{option} is incomplete, so that nothing can be called unused:"
+        f" {lines:,} of its lines name no image, for example: {shown}; repair the list"
+        " and audit it again, or add --allow-incomplete"
+    )

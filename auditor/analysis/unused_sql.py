@@ -28,6 +28,7 @@ from auditor.analysis.completeness import (
     NOT_THERE,
     TAG_PATTERN,
     incomplete_places,
+    not_audited,
     path_glob,
 )
 from auditor.analysis.duckdb_connection import quoted
@@ -328,7 +329,7 @@ FIND_GONE = (
        WHERE sought.state = 'elsewhere' AND state.state = 'unused' GROUP BY ALL""",
 )
 
-COUNT = """
+COUNT = f"""
     SELECT count(*) AS images,
            count(*) FILTER (state = 'used') AS used,
            count(*) FILTER (state = 'unused') AS unused,
@@ -337,6 +338,7 @@ COUNT = """
             FROM freed) AS freed_size,
            (SELECT count(*) FROM freed WHERE size IS NULL) AS unsized,
            (SELECT count(*) FROM line WHERE kind = 'failure') AS failures,
+           (SELECT count(*) FROM line WHERE {not_audited("place")}) AS unaudited,
            (SELECT count(*) FROM asked) AS running,
            (SELECT count(*) FROM asked
             WHERE newest.failure IS NOT NULL) AS running_failures,

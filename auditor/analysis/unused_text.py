@@ -75,7 +75,7 @@ def unused_summary(totals: UnusedTotals) -> Iterator[str]:
         yield f"{listings} of what runs failed: everything they match counts as running"
     if totals.incomplete:
         yield (
-            f"incomplete: {totals.incomplete:,} running"
+            f"incomplete: {totals.incomplete:,}"
             f" {'line names' if totals.incomplete == 1 else 'lines name'} no image, so"
             " that what is called unused may run"
         )
@@ -85,7 +85,10 @@ def unused_summary(totals: UnusedTotals) -> Iterator[str]:
             " audited, or it is not known what they are attached to"
         )
     if totals.unused:
-        freed = f"deleting what is unused would free {format_size(totals.freed_size)}"
+        most = "at most " if totals.unaudited else ""
+        freed = (
+            f"deleting what is unused would free {most}{format_size(totals.freed_size)}"
+        )
         if totals.unsized:
             freed += f", and {format_count(totals.unsized, 'layer')} of unknown size"
         yield f"{freed} of layers that nothing else in these reports has"

@@ -41,7 +41,7 @@ from auditor.errors import ExitCode
 @click.option(
     "--allow-incomplete",
     is_flag=True,
-    help="Answer even if lines of the running reports name no image.",
+    help="Answer even if lines of the reports name no image.",
 )
 @format_option(
     *("text", "jsonl", "markdown", "csv", "list"),

@@ -207,7 +207,7 @@ def test_a_running_list_with_holes_is_no_base_for_an_answer(reports: Reports) ->
     assert "--running is incomplete" in reports.error
     assert "list.txt:3" in reports.error
     out = reports.run("--allow-incomplete")
-    assert "incomplete: 1 running line names no image" in out
+    assert "incomplete: 1 line names no image" in out
 
 
 @pytest.mark.parametrize("name", ["run.jsonl.partial", "empty.jsonl"])
@@ -395,3 +395,47 @@ def test_the_layers_of_what_a_moved_tag_runs_are_not_freed(reports: Reports) -> 
         platform("8", layers=before.platforms[0].layers),))  # fmt: skip
     reports.write("run.jsonl", other)
     assert "would free 1.0 kB" in reports.run("--allow-incomplete")
+
+
+def test_failures_make_the_bytes_an_upper_bound(reports: Reports) -> None:
+    images = one("app:1", "1"), one("app:2", "2")
+    for found, bytes_ in (
+        # Of a repository that the reports have, and of one that may be hidden.
+        (lost("app:9", FailureKind.NOT_FOUND), "free 10 B"),
+        (lost("web:9", FailureKind.VANISHED), "free 10 B"),
+        (lost("web:9", FailureKind.NOT_FOUND), "free at most 10 B"),
+        (lost("web:9", FailureKind.DENIED), "free at most 10 B"),
+    ):
+        reports.write("registry.jsonl", *images, found)
+        assert bytes_ in reports.run()
+        assert reports.names("unused") == ["app:2"]
+
+
+def test_tags_that_could_not_be_listed_are_unknown(reports: Reports) -> None:
+    """A registry can answer 404 to the listing of a repository with images."""
+    listing = replace(
+        lost("app:*", FailureKind.NOT_FOUND), tag=None, stage=Stage.LIST, status=404
+    )
+    reports.write(
+        "registry.jsonl",
+        one("app:1", "1"),
+        one("app:2", "2"),
+        one("web:1", "3"),
+        listing,
+    )
+    assert reports.names("unused") == ["web:1"]
+    assert reports.rows()[-1]["unknown"] == 1
+
+
+def test_a_registry_line_without_an_image_is_no_base(reports: Reports) -> None:
+    broken = replace(
+        lost("app:3", FailureKind.INVALID_REFERENCE),
+        reference="list.txt:3", registry=None, repository=None, tag=None,
+    )  # fmt: skip
+    reports.write("registry.jsonl", one("app:1", "1"), one("app:2", "2"), broken)
+    assert reports.run(code=2) == ""
+    assert "--registry is incomplete" in reports.error
+    assert "1 of its lines name no image, for example: list.txt:3;" in reports.error
+    out = reports.run("--allow-incomplete")
+    assert "incomplete: 1 line names no image" in out
+    assert "free at most 10 B" in out

@@ -14,6 +14,7 @@ from auditor.analysis.cleanup.keep_rules import KeepRule, apply_keep_rules
 from auditor.analysis.cleanup.plan_sql import (
     NONE_RUNNING,
     PLAN_TABLES,
+    RUNNING_ABSENT,
     RUNNING_IMAGES,
     RUNNING_NODES,
     TOTALS,
@@ -212,7 +213,10 @@ class PlanTotals:
     unknown. `kept_unconfirmed` are deletions of what stays for its subject, in
     registries that are not known to have the referrers API: without it, that goes.
     `running_unknown` running references that were not audited may run what goes;
-    `running_elsewhere` others are of other registries, or were not found.
+    `running_elsewhere` others are of other registries, or were not found. Of
+    `running_absent` running images of these registries the report does not have the
+    manifest, which a garbage collection may remove; `running_gone` others were not in
+    the registry when its manifests without a tag were listed.
     """
 
     schema: int = SCHEMA
@@ -247,6 +251,8 @@ class PlanTotals:
     kept_unconfirmed: int
     running_unknown: int
     running_elsewhere: int
+    running_absent: int
+    running_gone: int
 
     @property
     def is_safe(self) -> bool:
@@ -258,6 +264,7 @@ class PlanTotals:
             or self.lost_tags
             or self.running
             or self.running_unknown
+            or (self.running_absent and self.collects is Collects.UNTAGGED)
             or self.missing
         )
 
@@ -320,6 +327,11 @@ class CleanupPlan:
     def repository_count(self) -> int:
         """The number of repositories with deletions."""
         return self._count("repository")
+
+    def running_absent(self, *, limit: int = 0) -> list[str]:
+        """Running images that may be in the registry and are not in the report."""
+        rows = self._rows("(FROM running_absent WHERE NOT is_gone)", "reference", limit)
+        return [row["reference"] for row in rows]
 
     def missing(self, *, limit: int = 0) -> list[str]:
         """What was to be deleted and is not in the report."""
@@ -420,6 +432,7 @@ def rehearsed(
         load_inventory(connection, semantics.storage)
         connection.execute(RUNNING_IMAGES if running_files else NONE_RUNNING)
         connection.execute(RUNNING_NODES)
+        connection.execute(RUNNING_ABSENT)
         rehearse_deletions(
             connection,
             selection=selection,

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from auditor.analysis.completeness import NOT_AUDITED, NOT_THERE
+from auditor.analysis.completeness import NOT_THERE, incomplete_places, not_audited
 from auditor.analysis.manifest_graph import digest_of_tag
 
 # The sizes in hostile descriptors can add up to more than 64 bits.
@@ -20,7 +20,7 @@ RUNNING_IMAGES = f"""
                     flatten([[x.digest FOR x IN p.alternatives] FOR p IN platforms]))
                   END) AS digest,
            kind = 'failure' AS failed,
-           kind = 'failure' AND failure IN ({NOT_THERE}) AS is_absent,
+           kind = 'failure' AND failure IN ({NOT_THERE}) AS is_absent, audited_at,
            nullif(concat_ws(' ', sources[1].namespace, sources[1].workload,
                             sources[1].container), '') AS named,
            coalesce(named, sources[1].place) AS used_by,
@@ -29,7 +29,7 @@ RUNNING_IMAGES = f"""
 NONE_RUNNING = """
     CREATE TABLE running_image (reference VARCHAR, registry VARCHAR,
         repository VARCHAR, image VARCHAR, digest VARCHAR, failed BOOLEAN,
-        is_absent BOOLEAN, used_by VARCHAR, used_by_count BIGINT)"""
+        is_absent BOOLEAN, audited_at VARCHAR, used_by VARCHAR, used_by_count BIGINT)"""
 
 # The nodes that run. Another registry than those of the report may be a mirror.
 RUNNING_NODES = """
@@ -49,6 +49,35 @@ RUNNING_UNKNOWN = f"""
 RUNNING_ELSEWHERE = f"""
     (SELECT count(DISTINCT reference) FROM running_image
      WHERE failed AND NOT {_MAY_RUN})"""
+
+_INCOMPLETE = incomplete_places(
+    "(SELECT registry, repository, false AS lacks_parts FROM node)",
+    "line",
+    ("registry", "repository"),
+)
+# Running images of these registries whose manifest the report does not have: by a tag
+# that has moved, of a repository that was not audited, or not there any more. That is
+# known (`is_gone`) if manifests without a tag were listed after that.
+RUNNING_ABSENT = f"""
+    CREATE TABLE running_absent AS
+    WITH absent AS (
+        SELECT reference, registry, repository, max(audited_at) AS last_seen
+        FROM running_image ANTI JOIN node
+             ON node.registry = running_image.registry
+             AND node.repository = running_image.repository
+             AND node.digest = running_image.image
+        WHERE NOT failed AND registry IN (SELECT registry FROM node) GROUP BY ALL),
+    complete AS (
+        SELECT registry, repository, min(audited_at) AS audited_at
+        FROM line
+        WHERE kind = 'image' AND registry IN (SELECT registry FROM line WHERE untagged)
+        GROUP BY ALL)
+    SELECT reference, bool_and(coalesce(
+        last_seen < complete.audited_at AND incomplete.repository IS NULL, false))
+             AS is_gone
+    FROM absent LEFT JOIN complete USING (registry, repository)
+         LEFT JOIN ({_INCOMPLETE}) AS incomplete USING (registry, repository)
+    GROUP BY reference"""
 
 _BYTES = f"least(coalesce(sum(size), 0), {MAX_BYTES})::BIGINT"
 
@@ -234,7 +263,7 @@ PLAN_TABLES = (
 # What may need manifests of the report.
 _FAILED = f"""
     (FROM line
-     WHERE {NOT_AUDITED}
+     WHERE {not_audited("node")}
            AND (registry IS NULL
                 OR registry IN (SELECT registry FROM doomed JOIN node USING (id))))"""
 
@@ -287,4 +316,6 @@ TOTALS = f"""
             WHERE outcome = 'kept_by_subject'
                   AND registry NOT IN (FROM has_referrers)) AS kept_unconfirmed,
            {RUNNING_UNKNOWN} AS running_unknown,
-           {RUNNING_ELSEWHERE} AS running_elsewhere"""
+           {RUNNING_ELSEWHERE} AS running_elsewhere,
+           (SELECT count(*) FROM running_absent WHERE NOT is_gone) AS running_absent,
+           (SELECT count(*) FROM running_absent WHERE is_gone) AS running_gone"""

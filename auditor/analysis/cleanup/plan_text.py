@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from auditor.analysis.cleanup.inventory import StorageScope
 from auditor.analysis.cleanup.plan import (
@@ -159,6 +159,7 @@ def _summary_lines(plan: CleanupPlan) -> Iterator[str]:
         )
     yield from _dangers(plan)
     yield from _unknowns(totals)
+    yield from _other_unknowns(plan)
 
 
 def _assumptions(totals: PlanTotals) -> str:
@@ -204,12 +205,10 @@ def _dangers(plan: CleanupPlan) -> Iterator[str]:
     if totals.running:
         yield f"danger: {_count(totals.running, 'running image')} would go"
     if totals.missing:
-        names = ", ".join(safe_text(one) for one in plan.missing(limit=_EXAMPLES))
-        more = totals.missing - min(totals.missing, _EXAMPLES)
         yield (
             f"{_count(totals.missing, 'reference')} to be deleted"
             f" {_is(totals.missing)} not in the report, or could not be audited:"
-            f" {names}" + (f" and {more:,} more" if more else "")
+            f" {_examples(plan.missing(limit=_EXAMPLES), totals.missing)}"
         )
     if totals.left_behind:
         yield (
@@ -256,11 +255,11 @@ def _unknowns(totals: PlanTotals) -> Iterator[str]:
             f"at least: {_count(totals.kept_unconfirmed, 'attachment')} that stay for"
             " their subject go if the registry does not have the referrers API"
         )
-    yield from _other_unknowns(totals)
 
 
-def _other_unknowns(totals: PlanTotals) -> Iterator[str]:
+def _other_unknowns(plan: CleanupPlan) -> Iterator[str]:
     """What is unknown besides the bytes."""
+    totals = plan.totals
     if totals.hidden_tags:
         yield (
             f"{_count(totals.hidden_tags, 'tag')} of attachments"
@@ -282,6 +281,22 @@ def _other_unknowns(totals: PlanTotals) -> Iterator[str]:
             f" {_is(totals.running_elsewhere)} not found or of other registries could"
             " not be audited"
         )
+    if totals.running_absent:
+        names = _examples(plan.running_absent(limit=_EXAMPLES), totals.running_absent)
+        collected = "danger: " if totals.collects is Collects.UNTAGGED else ""
+        yield (
+            f"{collected}of {_count(totals.running_absent, 'running image')} the"
+            " manifest is not in the report: no tag names it any more, or its"
+            " repository was not audited"
+            f"{', and garbage collection may remove it' if collected else ''}: {names};"
+            " auditor cleanup protect --running lists the digests"
+        )
+    if totals.running_gone:
+        yield (
+            f"{_count(totals.running_gone, 'running image')}"
+            f" {_is(totals.running_gone)} not in the registry any more: the next pull"
+            " by digest fails"
+        )
     if not totals.untagged:
         stays = totals.collects is Collects.DELETED
         yield (
@@ -289,6 +304,13 @@ def _other_unknowns(totals: PlanTotals) -> Iterator[str]:
             f"{', which stay with their layers' if stays else ''}: where the registry"
             " lists them, audit with --untagged"
         )
+
+
+def _examples(names: Sequence[str], total: int) -> str:
+    """The first of many references."""
+    more = total - len(names)
+    shown = ", ".join(map(safe_text, names))
+    return shown + (f" and {more:,} more" if more > 0 else "")
 
 
 def _count(number: int, singular: str, plural: str | None = None) -> str:

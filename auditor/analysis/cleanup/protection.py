@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from auditor.analysis.cleanup.plan import rehearsed
 from auditor.analysis.cleanup.plan_sql import RUNNING_UNKNOWN
 from auditor.analysis.cleanup.rehearsal import Semantics, add_needed
-from auditor.analysis.completeness import NOT_AUDITED
+from auditor.analysis.completeness import not_audited
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
@@ -182,7 +182,7 @@ _TOTALS = f"""
            (SELECT count(*) FROM protected_digest) AS digests,
            (SELECT count(*) FROM node ANTI JOIN needed USING (id)) AS unprotected,
            (SELECT count(*) FROM line
-            WHERE {NOT_AUDITED}) AS failures,
+            WHERE {not_audited("node")}) AS failures,
            (SELECT count(*) FROM line
             WHERE kind = 'image' AND content = 'image' AND unexamined) AS unexamined,
            {RUNNING_UNKNOWN} AS running_unknown,

@@ -230,6 +230,54 @@ def test_failures_make_the_bytes_an_upper_bound(tmp_path: Path) -> None:
     assert (totals.failures, totals.listings) == (3, 1)
 
 
+def test_what_a_readable_repository_does_not_have_needs_nothing(
+    tmp_path: Path,
+) -> None:
+    """A registry answers 404 for what it hides, too: of other repositories."""
+    missing = failure(registry=HOST, repository="team/app", reference=f"{APP}:9")
+    totals = _totals(tmp_path, [*records(store()), missing])
+    assert (totals.bound, totals.is_safe, totals.failures) == (Bound.EXACT, True, 0)
+    hidden = replace(missing, repository="team/no", reference=f"{HOST}/team/no:9")
+    totals = _totals(tmp_path, [*records(store()), hidden])
+    assert (totals.bound, totals.is_safe, totals.failures) == (Bound.AT_MOST, False, 1)
+
+
+def test_running_images_that_the_report_lacks_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = Store()
+    made.manifests["team/app"]["old"] = Made("old", 9, (("config old", 2),))
+    made.tags = {("team/app", "1"): "old"}
+    (moved,) = records(made)
+    before = replace(moved, audited_at="2026-11-01T02:00:00Z")
+    runs = write_report(tmp_path / "runs.jsonl", [before])
+    plain = [
+        replace(one, audited_at="2026-11-24T02:00:00Z") for one in records(store())
+    ]
+    report = write_report(tmp_path / "report.jsonl", plain)
+    plan = ("plan", report, "--delete", f"{APP}:b", "--running", runs)
+    code, _, totals = rows(capsys, *plan)
+    assert (code, totals["running_absent"], totals["running_gone"]) == (1, 1, 0)
+    # Nothing removes it where garbage collection keeps untagged manifests.
+    code, _, totals = rows(capsys, *plan, "--collects", "deleted")
+    assert (code, totals["running_absent"]) == (0, 1)
+    _, out, _ = printed(capsys, *plan)
+    (line,) = (line for line in out if "running image" in line)
+    assert line.startswith("danger: of 1 running image the manifest is not in")
+    assert f": {APP}:1; auditor cleanup protect --running" in line
+    # A listing of what has no tag did not have it, after it ran, or before.
+    (untagged,) = records(
+        Store(manifests={"team/app": {"c": Made("c", 1, (("config c", 2),))}})
+    )
+    listed = replace(untagged, untagged=True, audited_at=plain[0].audited_at)
+    report = write_report(tmp_path / "report.jsonl", [*plain, listed])
+    code, _, totals = rows(capsys, *plan)
+    assert (code, totals["running_absent"], totals["running_gone"]) == (0, 0, 1)
+    write_report(tmp_path / "runs.jsonl", [replace(moved, audited_at="2026-12-01")])
+    code, _, totals = rows(capsys, *plan)
+    assert (code, totals["running_absent"], totals["running_gone"]) == (1, 1, 0)
+
+
 def test_a_manifest_that_stays_unread_may_keep_layers(tmp_path: Path) -> None:
     lines = [
         replace(one, platforms=(replace(one.platforms[0], layers=None),))

@@ -39,6 +39,9 @@ class Nothing:
     def __iter__(self) -> Iterator[Any]:
         return iter(())
 
+    def __len__(self) -> int:
+        return 0
+
     def __sub__(self, other: object) -> int:
         return 0
 
