@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 # The reference of a line that names none, in a message.
 _TEXT_CHARS = 200
+# Hosts in a message.
+_MAX_HOSTS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,10 +128,19 @@ class UnusedTotals:
 
 
 class UsageComparison:
-    """The result; usable while its connection is open. A `limit` of 0 means none."""
+    """The result; usable while its connection is open. A `limit` of 0 means none.
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, incomplete: int) -> None:
+    `notices` are sentences about the question, safe to print.
+    """
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        incomplete: int,
+        notices: Sequence[str] = (),
+    ) -> None:
         self._connection = connection
+        self.notices = notices
         (row,) = stream_rows(connection, sql.COUNT)
         self.totals = UnusedTotals(**row, incomplete=incomplete)
 
@@ -161,7 +172,8 @@ def find_unused(
     of `auditor history`. `same_registries` maps a registry of the running side to its
     name in the registry's reports. Raises `UsageError` for reports that are no base
     for an answer: unfinished or empty ones, and lines that name no image, unless
-    `allow_incomplete` is set.
+    `allow_incomplete` is set; and for a registry of `same_registries` that the reports
+    do not have.
     """
     reports, histories = _running_sources(running)
     with open_reports(registry, schema="registry_report", views=()) as connection:
@@ -180,6 +192,7 @@ def find_unused(
         for statement in sql.LOAD_REGISTRY:
             connection.execute(statement)
         incomplete += _nameless_lines(connection, allow_incomplete=allow_incomplete)
+        notices = _check_same_registries(connection, same_registries or {})
         for statement in (
             *sql.load_running(same_registries or {}, has_reports=bool(reports)),
             *sql.FIND_USED,
@@ -187,7 +200,7 @@ def find_unused(
             *sql.FIND_GONE,
         ):
             connection.execute(statement)
-        yield UsageComparison(connection, incomplete)
+        yield UsageComparison(connection, incomplete, notices)
 
 
 def parse_same_registries(texts: Sequence[str]) -> dict[str, str]:
@@ -257,6 +270,45 @@ def _nameless_lines(
     if nameless and not allow_incomplete:
         raise _incomplete("--registry", nameless, example)
     return int(nameless)
+
+
+def _check_same_registries(
+    connection: duckdb.DuckDBPyConnection, same: Mapping[str, str]
+) -> list[str]:
+    """A sentence for each mirror from which nothing runs.
+
+    Raises `UsageError` for a registry that the reports do not have: what runs from its
+    mirror would be called unused.
+    """
+    there = _hosts(connection, "place")
+    running = _hosts(connection, "running_line")
+    for name, other in same.items():
+        if other not in there:
+            raise UsageError(
+                f"--same-registry {safe_text(f'{name}={other}')}: the reports of the"
+                f" registry have nothing of {safe_text(other)}; they have"
+                f" {_named(there)}"
+            )
+    return [
+        f"--same-registry {safe_text(f'{name}={other}')}: nothing ran from"
+        f" {safe_text(name)}; what ran is from {_named(running)}"
+        for name, other in same.items()
+        if name not in running
+    ]
+
+
+def _hosts(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+    rows = connection.execute(
+        f"SELECT DISTINCT registry FROM {table} WHERE registry IS NOT NULL"  # noqa: S608
+        " ORDER BY registry"
+    ).fetchall()
+    return [host for (host,) in rows]
+
+
+def _named(hosts: Sequence[str]) -> str:
+    more = len(hosts) - _MAX_HOSTS
+    names = ", ".join(map(safe_text, hosts[:_MAX_HOSTS]))
+    return names + (f" and {more:,} more" if more > 0 else "")
 
 
 def _incomplete(option: str, lines: int, example: str | None) -> UsageError:

@@ -15,7 +15,6 @@ from auditor.analysis.text_tables import (
 from auditor.analysis.unused import (
     GoneImage,
     UnusedImage,
-    UnusedTotals,
     UsageComparison,
 )
 from auditor.util.terminal import PIPE, Screen
@@ -39,7 +38,7 @@ def unused_lines(
         return (one.reference for one in usage.unused())
     return result_lines(
         form,
-        summary=unused_summary(usage.totals),
+        summary=unused_summary(usage),
         tables=_tables(usage, limit),
         documents=_documents(usage),
         screen=screen,
@@ -52,8 +51,9 @@ def _documents(usage: UsageComparison) -> Iterator[object]:
     yield usage.totals
 
 
-def unused_summary(totals: UnusedTotals) -> Iterator[str]:
+def unused_summary(usage: UsageComparison) -> Iterator[str]:
     """What is unused, what is unknown, and what may be wrong; lines safe to print."""
+    totals = usage.totals
     images = format_count(totals.images, *_REFERENCE)
     line = f"{images} of the registry: {totals.used:,} used, {totals.unused:,} unused"
     if totals.unknown:
@@ -112,6 +112,8 @@ def unused_summary(totals: UnusedTotals) -> Iterator[str]:
             f" another host: if {host} is a mirror of {registry}, add --same-registry"
             f" {host}={registry}"
         )
+
+    yield from usage.notices
 
 
 def _tables(usage: UsageComparison, limit: int) -> Iterator[TitledTable]:

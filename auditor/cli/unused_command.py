@@ -82,7 +82,7 @@ def command(
         print_lines(unused_lines(usage, output_format, limit, screen))
         totals = usage.totals
         if output_format in {"csv", "list"}:
-            for line in unused_summary(totals):
+            for line in unused_summary(usage):
                 print_message(line)
         found = exit_code and (totals.unused or totals.gone or totals.missing)
     return ExitCode.FAILED if found else ExitCode.OK

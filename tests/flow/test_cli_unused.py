@@ -439,3 +439,17 @@ def test_a_registry_line_without_an_image_is_no_base(reports: Reports) -> None:
     out = reports.run("--allow-incomplete")
     assert "incomplete: 1 line names no image" in out
     assert "free at most 10 B" in out
+
+
+def test_another_name_of_no_registry_is_a_mistake(reports: Reports) -> None:
+    flag = "--same-registry"
+    assert reports.run(flag, "m.example.com=r.exmaple.com", code=2) == ""
+    assert reports.error == (
+        "auditor: --same-registry m.example.com=r.exmaple.com: the reports of the"
+        f" registry have nothing of r.exmaple.com; they have {HOST}\n"
+    )
+    notice = (
+        f"--same-registry mirorr.example.com={HOST}: nothing ran from"
+        f" mirorr.example.com; what ran is from {HOST}"
+    )
+    assert notice in reports.run(flag, f"mirorr.example.com={HOST}")
