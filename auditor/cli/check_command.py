@@ -14,7 +14,7 @@ from auditor.cli.command_support import (
     sbom_option,
 )
 from auditor.cli.help_text import help_command
-from auditor.cli.output import print_pieces
+from auditor.cli.output import print_message, print_pieces
 from auditor.errors import ExitCode
 
 
@@ -65,13 +65,23 @@ def command(
     from auditor.analysis.check.evaluate import check_reports
     from auditor.analysis.check.findings import findings_metrics
     from auditor.analysis.check.formats import output_formats
+    from auditor.analysis.check.policy import Subject
     from auditor.analysis.check.policy_file import load_policy
-    from auditor.analysis.report_views import check_output
+    from auditor.analysis.file_kind import FileKind
+    from auditor.analysis.report_views import check_output, report_paths
     from auditor.util.terminal import PIPE, screen_of
 
     for file in (output, metrics or "-"):
         check_output(file, (*reports, *previous, *sboms, policy_file))
     policy = load_policy(policy_file)
+    for option, files, kind, subject in (
+        ("--previous", previous, FileKind.REPORT, Subject.EARLIER),
+        ("--sbom", sboms, FileKind.SBOMS, Subject.PACKAGES),
+    ):
+        report_paths(files, kind=kind)
+        needed = any(rule.definition.subject is subject for rule in policy.rules)
+        if files and not needed:
+            print_message(f"{option}: not used, because no rule of the policy needs it")
     now = datetime.now(UTC)
     with check_reports(
         reports, policy, today=now.date(), earlier=previous, sboms=sboms or None

@@ -18,7 +18,7 @@ from auditor.cli.command_support import (
     reports_argument,
 )
 from auditor.cli.help_text import help_group
-from auditor.cli.output import print_pieces
+from auditor.cli.output import print_message, print_pieces
 from auditor.errors import ExitCode, ProtocolError, UsageError
 from auditor.util.text import safe_text
 
@@ -130,7 +130,7 @@ def plan_command(
     from auditor.analysis.cleanup.inventory import StorageScope
     from auditor.analysis.cleanup.keep_rules import load_keep_rules
     from auditor.analysis.cleanup.plan import open_plan
-    from auditor.analysis.cleanup.plan_text import plan_lines
+    from auditor.analysis.cleanup.plan_text import plan_lines, plan_summary
     from auditor.analysis.cleanup.rehearsal import Collects, DeleteBy, Semantics
     from auditor.analysis.cleanup.selection import DeletionChoice
     from auditor.analysis.report_views import check_output
@@ -164,6 +164,12 @@ def plan_command(
         form = "text" if output_format == "table" else output_format
         lines = plan_lines(plan, form, limit, screen)
         print_pieces((f"{line}\n" for line in lines), output)
+        if form == "csv":
+            for line in plan_summary(plan):
+                print_message(line)
+        elif form == "jsonl":
+            for line in plan.notices:
+                print_message(line)
         return ExitCode.OK if plan.totals.is_safe else ExitCode.FAILED
 
 
@@ -246,7 +252,6 @@ def protect_command(
     from auditor.analysis.cleanup.plan_text import protection_lines, protection_summary
     from auditor.analysis.cleanup.protection import open_protection
     from auditor.analysis.report_views import check_output
-    from auditor.cli.output import print_message
     from auditor.util.terminal import PIPE, screen_of
 
     check_output(output, (*reports, *running))

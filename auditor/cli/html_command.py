@@ -9,6 +9,7 @@ import click
 from auditor.cli.command_support import reports_argument, sbom_option
 from auditor.cli.help_text import help_command
 from auditor.cli.output import print_message, print_pieces
+from auditor.errors import UsageError
 from auditor.util.text import safe_text
 
 
@@ -59,6 +60,8 @@ def command(
     from auditor.analysis.html.trend_section import history_points
     from auditor.analysis.report_views import check_output
 
+    if sboms and policy is None:
+        raise UsageError("--sbom: is for rules about packages; add --policy FILE")
     inputs = [*reports, *previous, *sboms, *([policy] if policy else [])]
     check_output(output, inputs)
 

@@ -20,6 +20,7 @@ from auditor.analysis.check.policy import (
     Waiver,
     WhenUnknown,
 )
+from auditor.analysis.check.unmatched_patterns import unmatched_patterns
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
 from auditor.analysis.package_types import AbsentType
 from auditor.fast_dataclass import dataclass
@@ -216,6 +217,7 @@ class Findings:
                 notices.append(
                     f"rules.{section.name}: applies to no line of the report"
                 )
+        notices += unmatched_patterns(self._connection, self.policy)
         used = stream_rows(
             self._connection,
             "SELECT DISTINCT unnest([waiver, expired]) AS number FROM judged",

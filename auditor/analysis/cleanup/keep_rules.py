@@ -17,7 +17,7 @@ are those at the time of the audit, as in policies.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from auditor.config.validation_errors import ValidationErrors, toml_key, unknown
 from auditor.config.value_types import ValueType, member_of
 from auditor.fast_dataclass import dataclass
 from auditor.oci.attachments import DIGEST_TAG
+from auditor.util.text import safe_text
 
 if TYPE_CHECKING:
     import duckdb
@@ -184,15 +185,44 @@ def apply_keep_rules(
     )
 
 
+def unmatched_patterns(
+    connection: duckdb.DuckDBPyConnection, rules: Sequence[KeepRule]
+) -> Iterator[str]:
+    """A sentence for each pattern that matches nothing: it may be misspelt.
+
+    A misspelt pattern of what is kept, or excepted, deletes that.
+    """
+    for rule in rules:
+        for key, patterns, columns in (
+            ("repositories", rule.repositories, _REPOSITORY),
+            ("except", rule.excluded, _REPOSITORY),
+            ("tags", rule.tags, ("line.tag",)),
+            ("keep_tags", rule.keep_tags, ("line.tag",)),
+        ):
+            for pattern in patterns:
+                matches = " OR ".join(f"{column} GLOB $1" for column in columns)
+                query = (
+                    "SELECT 1 FROM line JOIN tag USING (reference)"
+                    f" WHERE {matches} LIMIT 1"
+                )
+                if connection.execute(query, [pattern]).fetchone() is None:
+                    yield (
+                        f"rules.{rule.name}.{key}: {safe_text(pattern)} matches nothing"
+                        " in the report"
+                    )
+
+
+_REPOSITORY = ("registry || '/' || repository", "repository")
+
+
 class _RuleQuery:
     """The tags that one rule covers, with its verdict."""
 
     def __init__(self, rule: KeepRule) -> None:
         self.parameters: dict[str, object] = {}
-        names = ("registry || '/' || repository", "repository")
         covered = (
-            f"{self._matches(rule.repositories, names)}"
-            f" AND NOT {self._matches(rule.excluded, names)}"
+            f"{self._matches(rule.repositories, _REPOSITORY)}"
+            f" AND NOT {self._matches(rule.excluded, _REPOSITORY)}"
             f" AND {self._matches(rule.tags, ('line.tag',))}"
         )
         certain, unknown_times = self._keeps(rule)

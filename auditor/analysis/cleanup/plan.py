@@ -10,7 +10,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from auditor.analysis.cleanup.inventory import StorageScope, load_inventory
-from auditor.analysis.cleanup.keep_rules import KeepRule, apply_keep_rules
+from auditor.analysis.cleanup.keep_rules import (
+    KeepRule,
+    apply_keep_rules,
+    unmatched_patterns,
+)
 from auditor.analysis.cleanup.plan_sql import (
     NONE_RUNNING,
     PLAN_TABLES,
@@ -270,12 +274,19 @@ class PlanTotals:
 
 
 class CleanupPlan:
-    """The rows of a plan; usable while its connection is open."""
+    """The rows of a plan; usable while its connection is open.
+
+    `notices` are sentences about the rules, safe to print.
+    """
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, semantics: Semantics
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        semantics: Semantics,
+        notices: Sequence[str] = (),
     ) -> None:
         self._connection = connection
+        self.notices = notices
         (row,) = stream_rows(connection, TOTALS)
         if semantics.collects is Collects.DELETED:
             row["kept_unconfirmed"] = 0  # without its subject, it would stay, too
@@ -391,18 +402,21 @@ def open_plan(
         with_attachments=with_attachments,
         semantics=semantics,
     ) as connection:
-        yield make_plan(connection, semantics)
+        yield make_plan(connection, semantics, rules)
 
 
 def make_plan(
-    connection: duckdb.DuckDBPyConnection, semantics: Semantics
+    connection: duckdb.DuckDBPyConnection,
+    semantics: Semantics,
+    rules: Sequence[KeepRule] = (),
 ) -> CleanupPlan:
     """The plan, from the tables of inventory, selection and rehearsal."""
     # What goes with a deleted digest.
     add_needed(connection, "family", "SELECT id FROM doomed", by_root=True)
     for statement in PLAN_TABLES:
         connection.execute(statement)
-    return CleanupPlan(connection, semantics)
+    notices = tuple(unmatched_patterns(connection, rules))
+    return CleanupPlan(connection, semantics, notices)
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def plan_lines(
         return csv_rows(Deletion, plan.deletions())
     return result_lines(
         form,
-        summary=_summary_lines(plan),
+        summary=plan_summary(plan),
         tables=_tables(plan, limit),
         documents=_documents(plan),
         screen=screen,
@@ -143,7 +143,8 @@ _FREES = {
 }
 
 
-def _summary_lines(plan: CleanupPlan) -> Iterator[str]:
+def plan_summary(plan: CleanupPlan) -> Iterator[str]:
+    """What is freed, what is assumed, what would break and what is unknown."""
     totals = plan.totals
     frees = _FREES[totals.bound].format(format_size(totals.freed))
     yield (
@@ -160,6 +161,7 @@ def _summary_lines(plan: CleanupPlan) -> Iterator[str]:
     yield from _dangers(plan)
     yield from _unknowns(totals)
     yield from _other_unknowns(plan)
+    yield from plan.notices
 
 
 def _assumptions(totals: PlanTotals) -> str:

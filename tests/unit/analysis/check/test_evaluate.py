@@ -381,3 +381,33 @@ def test_platform_rules_do_not_apply_to_artifacts(tmp_path: Path) -> None:
     text = "[rules.a]\nrequired_platforms = ['linux/amd64']\nmax_platform_size = 10\n"
     (violation,) = violations_of(tmp_path, text, [chart])
     assert violation.detail == "is larger than 10: the artifact 300 bytes"
+
+
+def test_patterns_that_match_nothing_are_named(tmp_path: Path) -> None:
+    """A misspelt pattern would make a rule that is never broken."""
+    text = (
+        '[rules.a]\nrepositories = ["prod/*", "pord/*"]\nexcept = ["prod/bsae"]\n'
+        'tags = ["v1", "1.*"]\nmax_size = 1000000\nimmutable_tags = ["v*", "rel-*"]\n'
+    )
+    records = [at("r.io", "prod/api", "v1"), at("r.io", "dev/api", "v1")]
+    with findings_of(tmp_path, text, records, earlier=records) as findings:
+        assert findings.passed
+        assert findings.notices() == [
+            "rules.a.repositories: pord/* matches nothing in the report",
+            "rules.a.except: prod/bsae matches nothing in the report",
+            "rules.a.tags: 1.* matches nothing in the report",
+            "a.immutable_tags: rel-* matches nothing in the report",
+        ]
+
+
+def test_an_earlier_report_without_these_tags_is_named(tmp_path: Path) -> None:
+    text = "[rules.a]\nimmutable_tags = ['v*']"
+    records = [at("r.io", "prod/api", "v1"), at("r.io", "prod/api", "v2")]
+    other = [at("mirror.io", "prod/api", "v1")]
+    with findings_of(tmp_path, text, records, earlier=other) as findings:
+        assert findings.notices() == [
+            "a.immutable_tags: of 2 tags none is in the earlier report, so nothing was"
+            " compared; check --previous"
+        ]
+    with findings_of(tmp_path, text, records, earlier=records[:1]) as findings:
+        assert findings.notices() == []
