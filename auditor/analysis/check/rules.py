@@ -60,6 +60,8 @@ _COVERED = f"""
        AND list_has_all([a.subject FOR a IN {{attached}}], {_PRESENT})"""
 
 
+# A clock can be wrong by hours. A later date is false, and says nothing of the age.
+_FALSE_DATE = "coalesce(p.created_us - audited_us > 86400000000, false)"
 # What was pushed was built before.
 _PUSHED_LONG_AGO = "(audited_us - pushed_us) // 1000000 > $value"
 _PUSHED_LATELY = "(audited_us - pushed_us) // 1000000 <= $value"
@@ -207,11 +209,16 @@ _DEFINITIONS = (
             [p.name || ' of ' || {_date("p.created_us")}
              FOR p IN platform_info IF (audited_us - p.created_us) // 1000000 > $value],
             [p.name || ' pushed on ' || {_date("pushed_us")}
-             FOR p IN platform_info IF p.created_us IS NULL AND {_PUSHED_LONG_AGO}])
+             FOR p IN platform_info
+             IF (p.created_us IS NULL OR {_FALSE_DATE}) AND {_PUSHED_LONG_AGO}])
         END""",
         unknown=f"""
         CASE WHEN {IS_PUBLISHED} AND NOT coalesce({_PUSHED_LONG_AGO}, false) THEN
-          ['the age of ' || p.name FOR p IN platform_info IF p.created_us IS NULL]
+          [concat('the age of ', p.name,
+                  CASE WHEN {_FALSE_DATE} THEN
+                       concat(' (created in the future: ', {_date("p.created_us")}, ')')
+                  END)
+           FOR p IN platform_info IF p.created_us IS NULL OR {_FALSE_DATE}]
         END""",
         hint="audit with --image-config always; for reproducible builds, which can have"
         " no date, use max_pushed_age",

@@ -76,7 +76,8 @@ _LINES = f"""
            {UNEXAMINED} AS unexamined,
            stage, failure, status, audited_at, {_utc("audited_at")} AS audited,
            {_utc("pushed_at")} AS pushed, {_utc("pulled_at")} AS pulled,
-           list_max([{creation_time("p")} FOR p IN platforms]) AS created,
+           list_max([t FOR t IN [{creation_time("p")} FOR p IN platforms]
+                     IF NOT coalesce(t > audited + INTERVAL 1 DAY, false)]) AS created,
            CASE WHEN kind = 'image' THEN {RELATIONS} END AS relations,
            [{{'digest': a.digest, 'tag': a.tag, 'blobs': a.blobs}} FOR a IN attachments
             IF a.tag IS NOT NULL OR a.blobs IS NOT NULL] AS attachments,

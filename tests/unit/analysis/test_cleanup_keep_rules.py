@@ -170,3 +170,37 @@ def test_a_wrong_rule_is_named_with_its_line(
     with pytest.raises(ConfigError) as error:
         load_keep_rules(str(file))
     assert message in str(error.value)
+
+
+def test_patterns_that_match_nothing_are_named(tmp_path: Path) -> None:
+    """A misspelt tag to keep would be deleted, and the plan be fine."""
+    rules = tmp_path / "keep.toml"
+    rules.write_text(
+        '[rules.a]\nrepositories = ["team/*", "r.example.com/tema/*"]\n'
+        'except = ["team/bsae"]\nkeep_tags = ["lastest", "1.*"]\ntags = ["[!v]*"]\n'
+    )
+    report = write_report(tmp_path / "report.jsonl", RECORDS)
+    with open_plan([report], rules=load_keep_rules(str(rules))) as plan:
+        assert plan.notices == (
+            "rules.a.repositories: r.example.com/tema/* matches nothing in the report",
+            "rules.a.except: team/bsae matches nothing in the report",
+            "rules.a.keep_tags: lastest matches nothing in the report",
+        )
+
+
+def test_a_date_in_the_future_is_unknown(tmp_path: Path) -> None:
+    """It would be the newest for ever, and take the place of another one."""
+    report = write_report(
+        tmp_path / "report.jsonl",
+        [
+            tagged("false", "1", created="2099-01-01T00:00:00Z"),
+            tagged("1", "2", created="2026-11-01T00:00:00Z"),
+            tagged("2", "3", created="2026-11-24T09:00:00Z"),
+            tagged("3", "4", created="2026-10-01T00:00:00Z"),
+        ],
+    )
+    rules = tmp_path / "keep.toml"
+    rules.write_text('[rules.a]\nkeep_newest = 2\nnewest_by = "created"\n')
+    with open_plan([report], rules=load_keep_rules(str(rules))) as plan:
+        assert [one.tag for one in plan.deletions()] == ["3"]
+        assert plan.totals.kept_unknown == 1

@@ -473,6 +473,12 @@ UNKNOWN: list[tuple[str, Record, list[str]]] = [
     ('max_age = "180 days"', created(None), NO_AGE),
     # dates of builds that are reproducible to the byte
     ('max_age = "180 days"', created("1970-01-01T00:00:00Z"), NO_AGE),
+    # A false date would make an image young for ever.
+    (
+        'max_age = "180 days"',
+        created("2099-01-01T00:00:00Z"),
+        ["the age of linux/amd64 (created in the future: 2099-01-01)"],
+    ),
     ('max_age = "180 days"', created("0001-01-01T00:00:00Z"), NO_AGE),
     ('max_age = "180 days"', created("yesterday"), NO_AGE),
     ('max_age = "9 days"', listed(LATE), NO_AGE),
