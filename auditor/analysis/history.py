@@ -24,6 +24,7 @@ from pathlib import Path
 
 import duckdb
 
+from auditor.analysis.completeness import TAG_PATTERN
 from auditor.analysis.duckdb_connection import quoted, work_database
 from auditor.analysis.export import PRIVATE_FOLDER, atomic_files, copy_parquet
 from auditor.analysis.manifest_graph import foreign_layers
@@ -160,6 +161,9 @@ def show(
             registry=quoted(reference.registry),
             repository=quoted(reference.repository),
             reference=quoted(str(reference)),
+            tag=quoted(reference.tag) if reference.tag else "NULL",
+            pattern=TAG_PATTERN,
+            not_found=FailureKind.NOT_FOUND,
             selected=_FOR_PEOPLE if for_people else _FOR_PROGRAMS,
         )
         if connection.execute(f"SELECT 1 FROM ({select}) LIMIT 1").fetchone() is None:
@@ -362,14 +366,24 @@ _PERIODS = """
     WITH runs AS (
         SELECT run, date FROM {repositories}
         WHERE registry = {registry} AND repository = {repository}),
+    -- Runs with a failed listing that may have had it. A pattern that matches nothing
+    -- is "not found", too.
+    unlisted AS (
+        SELECT DISTINCT run FROM {images}
+        WHERE registry = {registry} AND repository = {repository}
+              AND failure <> '{not_found}' AND tag IS NULL AND digest IS NULL
+              AND {tag} GLOB {pattern}),
     seen AS (
         SELECT runs.run, runs.date::VARCHAR AS date, record.digest, record.size,
                len(record.architectures) AS architectures,
-               CASE WHEN record.run IS NULL THEN 'absent'
-                    ELSE coalesce(record.failure, 'present') END AS state
+               CASE WHEN record.run IS NOT NULL
+                    THEN coalesce(record.failure, 'present')
+                    WHEN unlisted.run IS NOT NULL THEN 'unlisted'
+                    ELSE 'absent' END AS state
         FROM runs LEFT JOIN
              (SELECT * FROM {images} WHERE reference = {reference}) AS record
-             ON record.run = runs.run),
+             ON record.run = runs.run
+             LEFT JOIN unlisted ON unlisted.run = runs.run),
     marked AS (
         SELECT *, coalesce(lag(state) OVER w = state, false)
                AND lag(digest) OVER w IS NOT DISTINCT FROM digest AS same

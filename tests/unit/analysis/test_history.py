@@ -293,3 +293,24 @@ def test_images_say_what_they_are(add_runs: Any) -> None:
     dataset = add_runs([tag("1", 1), failed("2", 1)])
     table = ds.dataset(dataset / "images", partitioning="hive").to_table()
     assert sorted(map(str, table.column("content").to_pylist())) == ["None", "image"]
+
+
+def test_a_tag_whose_listing_failed_is_not_absent(add_runs: Any) -> None:
+    def listing(night: int, pattern: str, **more: Any) -> FailureRecord:
+        return failure(
+            reference=f"{REPOSITORY}:{pattern}", repository="team/app", tag=None,
+            audited_at=at(night), **more,
+        )  # fmt: skip
+
+    denied = {"failure": FailureKind.DENIED, "status": 403}
+    data = add_runs(
+        [tag("1", 1), tag("2", 1)],
+        [listing(2, "*", **denied)],
+        [tag("2", 3), listing(3, "v*", **denied)],
+        [tag("2", 4), listing(4, "1*", status=None)],  # matches nothing
+    )
+    with show(data, f"{REPOSITORY}:1") as result:
+        states = [(row[0], row[3]) for row in result.rows()]
+    assert states == [
+        ("2026-11-01", "present"), ("2026-11-02", "unlisted"), ("2026-11-03", "absent"),
+    ]  # fmt: skip
