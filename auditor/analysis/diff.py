@@ -127,6 +127,11 @@ class ReportSide:
     audited_from: str | None
     audited_to: str | None
 
+    @property
+    def references(self) -> int:
+        """The number of all references."""
+        return self.images + self.others + self.failures
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiffTotals:
@@ -185,10 +190,16 @@ def parse_growth_threshold(text: str) -> GrowthThreshold:
 
 
 class Comparison:
-    """The result of a comparison; usable while its connection is open."""
+    """The result of a comparison; usable while its connection is open.
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    `ignores_registry`: references are compared without their registry.
+    """
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, *, ignores_registry: bool = False
+    ) -> None:
         self._connection = connection
+        self.ignores_registry = ignores_registry
         changes = dict(connection.execute(_COUNT_CHANGES).fetchall())
         (facets,) = stream_rows(connection, _COUNT_FACETS)
         self.totals = DiffTotals(
@@ -243,7 +254,7 @@ def compare(
             )
         for statement in (_CLASSIFIED, _growth_table(growth), _DIFFERENCES):
             connection.execute(statement)
-        yield Comparison(connection)
+        yield Comparison(connection, ignores_registry=ignore_registry)
 
 
 def _check_one_registry(connection: duckdb.DuckDBPyConnection, side: str) -> None:

@@ -10,7 +10,6 @@ from auditor.analysis.diff import (
     Change,
     Comparison,
     Difference,
-    DiffTotals,
     Facet,
     PlatformGrowth,
     ReportSide,
@@ -39,15 +38,22 @@ def diff_lines(
     """
     return result_lines(
         form,
-        summary=_summary_lines(comparison.totals),
+        summary=_summary_lines(comparison),
         tables=_tables(comparison, limit),
         documents=chain(comparison.differences(), [comparison.totals]),
         screen=screen,
     )
 
 
-def _summary_lines(totals: DiffTotals) -> Iterator[str]:
+# What happens to references that only one of the reports has.
+_ONE_SIDED = {
+    *(Change.ADDED, Change.REMOVED, Change.DROPPED, Change.RELISTED, Change.UNLISTED)
+}
+
+
+def _summary_lines(comparison: Comparison) -> Iterator[str]:
     """A line for each report, and one with the number of references by change."""
+    totals = comparison.totals
     yield _side_line("old", totals.old)
     yield _side_line("new", totals.new)
     counts = [
@@ -57,6 +63,28 @@ def _summary_lines(totals: DiffTotals) -> Iterator[str]:
     ]
     prefix = "" if totals.differences else "no differences: "
     yield prefix + (", ".join(counts) or "both reports are empty")
+    yield from _notices(comparison)
+
+
+def _notices(comparison: Comparison) -> Iterator[str]:
+    """What makes the answer doubtful: reports that may be the wrong ones."""
+    totals = comparison.totals
+    old, new = totals.old, totals.new
+    if old.references and not new.references:
+        yield (
+            "note: the new report is empty, so that what it lacks may still be there"
+        )
+    elif old.references and not any(
+        count for change, count in totals.changes.items() if change not in _ONE_SIDED
+    ):
+        hint = (
+            ""
+            if comparison.ignores_registry
+            else ("; --ignore-registry compares a mirror with its origin")
+        )
+        yield f"note: no reference is in both reports{hint}"
+    if old.audited_from and new.audited_to and new.audited_to < old.audited_from:
+        yield "note: the new report was audited before the old one: OLD comes first"
 
 
 def _side_line(name: str, side: ReportSide) -> str:

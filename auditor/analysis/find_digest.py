@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import duckdb
 
+from auditor.analysis.completeness import check_not_empty
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
 from auditor.analysis.platform_sql import platform_name
 from auditor.analysis.report_views import keep_last_lines, open_reports
@@ -112,6 +113,7 @@ def search_digests(
     """
     prefixes = [_prefix(digest) for digest in digests]
     with open_reports(paths, schema="report", views=()) as connection:
+        check_not_empty(connection, "there are no images to look into")
         connection.execute("USE main")
         digests = tuple(
             dict.fromkeys(_in_full(connection, prefix) for prefix in prefixes)

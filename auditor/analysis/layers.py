@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from auditor.analysis.completeness import check_not_empty
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
 from auditor.analysis.manifest_graph import PLATFORM_MANIFESTS, content_tables
 from auditor.analysis.platform_sql import platform_name
@@ -204,12 +205,17 @@ class LayerInventory:
 
 
 @contextmanager
-def open_layer_inventory(paths: Sequence[str]) -> Iterator[LayerInventory]:
+def open_layer_inventory(
+    paths: Sequence[str], *, allow_empty: bool = False
+) -> Iterator[LayerInventory]:
     """Load the layers of a report, given as files or globs.
 
-    If the report has several lines of a reference, the last one counts.
+    If the report has several lines of a reference, the last one counts. Raises
+    `UsageError` for a report that is empty, unless `allow_empty` is set.
     """
     with open_reports(paths, schema="report", views=()) as connection:
+        if not allow_empty:
+            check_not_empty(connection, "there are no layers to look into")
         connection.execute("USE main")
         connection.execute(_LOAD_LINES)
         connection.execute(keep_last_lines("line", "reference"))

@@ -336,3 +336,26 @@ def test_a_usage_error_is_one_line(
     assert run(["diff", *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
+
+
+def test_reports_that_may_be_the_wrong_ones_are_named(shell: Shell) -> None:
+    def notes(old: list[Record], new: list[Record], *flags: str) -> list[str]:
+        _, out, _ = shell.diff(old, new, *flags)
+        return [line for line in out.splitlines() if line.startswith("note: ")]
+
+    before = app("1", audited_at="2026-11-01T02:00:00Z")
+    after = app("1", audited_at="2026-11-02T02:00:00Z")
+    assert notes([before], [after]) == []
+    assert notes([after], [before]) == [
+        "note: the new report was audited before the old one: OLD comes first"
+    ]
+    assert notes([before], []) == [
+        "note: the new report is empty, so that what it lacks may still be there"
+    ]
+    assert notes([], [after]) == []
+    mirror = on("mirror.example.com", after)
+    nothing = "note: no reference is in both reports"
+    hint = "; --ignore-registry compares a mirror with its origin"
+    assert notes([before], [mirror]) == [nothing + hint]
+    assert notes([before], [mirror], "--ignore-registry") == []
+    assert notes([before], [app("2")], "--ignore-registry") == [nothing]

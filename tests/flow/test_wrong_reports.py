@@ -32,6 +32,8 @@ REPORT_COMMANDS = {
         *("--running", "FILE"),
     ],
     "cleanup protect": ["cleanup", "protect", "FILE"],
+    "layers": ["layers", "FILE"],
+    "layers --digest": ["layers", "FILE", "--digest", "sha256:111111111111"],
     "unused --registry": ["unused", "--registry", "FILE", "--running", "good.jsonl"],
     "unused --running": ["unused", "--registry", "good.jsonl", "--running", "FILE"],
     "check": ["check", "FILE", "--policy", "policy.toml"],
@@ -122,7 +124,10 @@ def test_a_wrong_sbom_file_is_one_sentence(
 
 @pytest.mark.parametrize(
     "name",
-    ["bases", "packages", "cleanup plan", "cleanup protect", "unused --registry"],
+    [
+        *("bases", "packages", "cleanup plan", "cleanup protect", "unused --registry"),
+        *("layers", "layers --digest"),
+    ],
 )
 def test_an_empty_report_is_no_answer(
     name: str, place: Path, capsys: pytest.CaptureFixture[str]
@@ -133,6 +138,24 @@ def test_an_empty_report_is_no_answer(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("auditor: the report is empty: ")
+
+
+@pytest.mark.usefixtures("place")
+def test_files_that_no_rule_needs_are_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    check = ["check", "good.jsonl", "--policy", "policy.toml"]
+    run([*check, "--sbom", "sboms.jsonl", "--previous", "good.jsonl"])
+    unused = "not used, because no rule of the policy needs it"
+    assert capsys.readouterr().err.splitlines() == [
+        f"auditor: --previous: {unused}", f"auditor: --sbom: {unused}"
+    ]  # fmt: skip
+    assert run([*check, "--previous", "none.jsonl"]) == 2
+    assert capsys.readouterr().err == "auditor: none.jsonl: no such report\n"
+    assert run(["html", "good.jsonl", "--sbom", "sboms.jsonl", "-o", "-"]) == 2
+    assert capsys.readouterr() == (
+        "", "auditor: --sbom: is for rules about packages; add --policy FILE\n"
+    )  # fmt: skip
 
 
 def test_an_empty_list_deletes_nothing_and_is_refused(

@@ -80,7 +80,7 @@ def read_storage(paths: Sequence[str]) -> SimpleNamespace:
     `wide` and `narrow` are two layouts of the map; each tile is a `group`. `shared` is
     the size in bytes of layers that several repositories contain.
     """
-    with open_layer_inventory(paths) as inventory:
+    with open_layer_inventory(paths, allow_empty=True) as inventory:
         group, tiles = _map(inventory)
         own = sum(row.unique for row in inventory.usage(UsageGroup.REPOSITORY).rows)
         return SimpleNamespace(
