@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields
-from typing import Any, Self, get_type_hints
+from typing import Any, Self, cast, get_type_hints
 
 import pytest
 
@@ -60,7 +60,9 @@ def filled(kind: type[Any]) -> Any:
         if one in {int, int | None}:
             values[field.name] = COUNT
         else:
-            values[field.name] = next(iter(one)) if isinstance(one, type) else None
+            values[field.name] = (
+                next(iter(cast("Any", one))) if isinstance(one, type) else None
+            )
     return kind(**values)
 
 
