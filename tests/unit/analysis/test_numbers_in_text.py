@@ -20,6 +20,7 @@ from auditor.analysis.stale_bases import BaseTotals
 from auditor.analysis.stale_bases_text import base_lines
 from auditor.analysis.unused import UnusedTotals
 from auditor.analysis.unused_text import unused_lines
+from auditor.util.terminal import PIPE
 
 COUNT = 1_234_567
 
@@ -70,7 +71,7 @@ Rendered = Callable[[Any], Iterator[str]]
 COMMANDS: dict[type[Any], Rendered] = {
     PlanTotals: lambda result: plan_lines(result, "text", 0),
     ProtectionTotals: lambda result: protection_lines(result, "table", 0),
-    LayerTotals: lambda result: inventory_lines(result, "text", 0),
+    LayerTotals: lambda result: inventory_lines(result, "text", 0, PIPE),
     PackageTotals: lambda result: unknown_lines(result.totals),
     BaseTotals: lambda result: base_lines(result, "text", 0),
     UnusedTotals: lambda result: unused_lines(result, "text", 0),
