@@ -47,8 +47,8 @@ class ConcurrencyLimiter:
 
     All senders to the host share it, first come first served. Each slot comes with a
     permit of `budget`, the connections that all hosts share. `hold_back` pauses the
-    whole host, as a Retry-After demands. `remembered` is the limit that the host stood
-    in an earlier run.
+    whole host, as a Retry-After demands. `hosts` share the budget; `remembered` is the
+    limit that the host stood in an earlier run.
     """
 
     def __init__(
@@ -58,13 +58,14 @@ class ConcurrencyLimiter:
         budget: ConnectionBudget,
         clock: Clock,
         name: str = "",
+        hosts: int = 1,
         remembered: int | None = None,
     ) -> None:
         self.name = name
         self._clock = clock
         self.control = ConcurrencyControl(
             least=bounds.least,
-            most=min(bounds.most, budget.max_per_host),
+            most=min(bounds.most, budget.max_per_host(hosts)),
             follows_latency=not bounds.is_fixed,
             remembered=remembered,
             now=clock.monotonic(),
@@ -77,9 +78,9 @@ class ConcurrencyLimiter:
         # The last answer, and the first request after it.
         self._answered_at = self._asked_at = -math.inf
 
-    def restrict(self, bounds: RequestsAtOnce) -> None:
-        """Keep to the upper one of these bounds, too."""
-        self.control.restrict(bounds.most)
+    def restrict(self, most: int) -> None:
+        """Keep to this upper bound, too."""
+        self.control.restrict(most)
         self._slots.limit = self.control.limit
 
     @property
@@ -277,20 +278,24 @@ class HostLimiters:
     ) -> ConcurrencyLimiter:
         limiter = self.by_origin.get(key)
         if limiter is None:
-            self._tell_shortage(name, bounds)
+            hosts = len(self.by_origin) + 1
+            most = self._budget.max_per_host(hosts)
+            self._tell_shortage(name, bounds, most)
+            for other in self.by_origin.values():
+                other.restrict(most)
             limiter = self.by_origin[key] = ConcurrencyLimiter(
                 bounds=bounds,
                 budget=self._budget,
                 clock=self._clock,
                 name=name,
+                hosts=hosts,
                 remembered=self._remembered(key),
             )
-        limiter.restrict(bounds)
+        limiter.restrict(bounds.most)
         return limiter
 
-    def _tell_shortage(self, name: str, bounds: RequestsAtOnce) -> None:
+    def _tell_shortage(self, name: str, bounds: RequestsAtOnce, most: int) -> None:
         """Say once that open files allow a host less than was asked for."""
-        most = self._budget.max_per_host
         if bounds.most > most and not self._is_shortage_told:
             self._is_shortage_told = True
             log.log(

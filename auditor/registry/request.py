@@ -290,7 +290,7 @@ class RequestSender:
         if response.url != url:
             bounds = self._bounds.of_registry(origin_of(response.url).host)
             if bounds.most < self._bounds.most:
-                concurrency.restrict(bounds)
+                concurrency.restrict(bounds.most)
 
     @property
     def limit(self) -> int:

@@ -30,8 +30,8 @@ from auditor.util.tasks import ResizableSemaphore
 Value = TypeVar("Value")
 
 # A host that answers slowly holds its permits for long: four such hosts at a time
-# before others have to wait for them.
-_HOSTS_AT_ONCE = 4
+# before others have to wait for them. A run with fewer hosts divides them all.
+HOSTS_AT_ONCE = 4
 # How often a descriptor is tried again if no connection was closed meanwhile.
 RETRY_S = 0.5
 # Other programs mostly need their descriptors for seconds. After this the request
@@ -77,9 +77,8 @@ class ConnectionBudget:
     """Permits for requests, and the number of open connections.
 
     `descriptors` may be used for connections: half of them at a time, as others are
-    needed for look-ups and for the second address of a host. `max_per_host` and
-    `max_lookups` are the parts of one host and of look-ups. `turns` are those of the
-    event loop that all connections share.
+    needed for look-ups and for the second address of a host. `max_lookups` is the part
+    of look-ups. `turns` are those of the event loop that all connections share.
     """
 
     def __init__(self, descriptors: int | None = None) -> None:
@@ -87,12 +86,15 @@ class ConnectionBudget:
             descriptors = free_descriptors()
         self._max_open = max(1, descriptors // 2)
         self.requests = ResizableSemaphore(self._max_open)
-        self.max_per_host = max(1, self._max_open // _HOSTS_AT_ONCE)
         self.max_lookups = max(1, descriptors // 4)
         self.turns = LoopTurns()
         self.open = 0
         self.holders: set[ConnectionHolder] = set()
         self._closed = asyncio.Event()
+
+    def max_per_host(self, hosts: int) -> int:
+        """The connections of each host if there are so many of them."""
+        return max(1, self._max_open // min(max(hosts, 1), HOSTS_AT_ONCE))
 
     @property
     def is_short(self) -> bool:

@@ -20,6 +20,7 @@ from time import monotonic
 import aiohappyeyeballs
 
 from auditor.registry.transport.connection_budget import (
+    HOSTS_AT_ONCE,
     ConnectionBudget,
     SocketFactory,
 )
@@ -79,7 +80,8 @@ class Http1Client:
         self._max_idle = max_idle
         self._origin = origin
         self.is_tls = origin.scheme == "https"
-        self._max_ahead = min(max_ahead, budget.max_per_host) if self.is_tls else 0
+        most = budget.max_per_host(HOSTS_AT_ONCE)  # others may need theirs
+        self._max_ahead = min(max_ahead, most) if self.is_tls else 0
         self._most_in_use = 1
         self._dials = 0  # in progress
         self._ahead: set[asyncio.Task[None]] = set()

@@ -296,24 +296,35 @@ def test_who_allows_fewer_requests_lowers_the_limit_of_the_host() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bounds", "levels"),
+    ("bounds", "told"),
     [
-        (RequestsAtOnce.fixed(8), ["WARNING"]),
-        (RequestsAtOnce(1, 64), ["WARNING"]),
-        (DEFAULT_REQUESTS_AT_ONCE, ["INFO"]),
-        (RequestsAtOnce.fixed(3), []),
+        (RequestsAtOnce.fixed(16), "WARNING a.example.com: at most 12 requests"),
+        (RequestsAtOnce(1, 64), "WARNING a.example.com: at most 12 requests"),
+        (DEFAULT_REQUESTS_AT_ONCE, "INFO a.example.com: at most 12 requests"),
+        # Enough for one host, not for two.
+        (RequestsAtOnce.fixed(8), "WARNING b.example.com: at most 6 requests"),
+        (RequestsAtOnce.fixed(3), None),
     ],
 )
 def test_it_is_told_once_if_open_files_allow_less_than_was_asked_for(
-    bounds: RequestsAtOnce, levels: list[str], caplog: pytest.LogCaptureFixture
+    bounds: RequestsAtOnce, told: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="auditor")
     limiters = HostLimiters(budget=ConnectionBudget(24), clock=ManualClock())
-    for name in "ab":
+    for name in "abcd":
         limiters.of(f"https://{name}.example.com/", bounds)
-    assert [one.levelname for one in caplog.records] == levels
-    for one in caplog.records:
-        assert one.getMessage().startswith("a.example.com: at most 3 requests at once,")
+    found = [f"{one.levelname} {one.getMessage()}" for one in caplog.records]
+    assert [one.partition(" at once")[0] for one in found] == ([told] if told else [])
+
+
+def test_hosts_divide_the_connections_until_there_are_four() -> None:
+    limiters = HostLimiters(budget=ConnectionBudget(24), clock=ManualClock())
+    bounds = RequestsAtOnce.fixed(64)
+    limits = []
+    for name in "abcde":
+        limiters.of(f"https://{name}.example.com/", bounds)
+        limits.append([one.limit for one in limiters.by_origin.values()])
+    assert limits == [[12], [6] * 2, [4] * 3, [3] * 4, [3] * 5]
 
 
 def test_what_is_no_url_is_the_transports_business() -> None:

@@ -33,14 +33,20 @@ TIMEOUTS = Timeouts(connect_s=10, read_s=30, request_s=60)
 @pytest.mark.parametrize(
     ("descriptors", "requests", "per_host", "lookups"),
     # With ulimit -n 1024, 64, and hardly any.
-    [(984, 492, 123, 246), (28, 14, 3, 7), (4, 2, 1, 1), (1, 1, 1, 1), (0, 1, 1, 1)],
+    [
+        (984, 492, [492, 246, 164, 123, 123], 246),
+        (28, 14, [14, 7, 4, 3, 3], 7),
+        (4, 2, [2, 1, 1, 1, 1], 1),
+        (1, 1, [1, 1, 1, 1, 1], 1),
+        (0, 1, [1, 1, 1, 1, 1], 1),
+    ],
 )
 def test_every_part_of_the_budget_is_at_least_one(
-    descriptors: int, requests: int, per_host: int, lookups: int
+    descriptors: int, requests: int, per_host: list[int], lookups: int
 ) -> None:
     budget = ConnectionBudget(descriptors)
     assert budget.requests.limit == requests
-    assert budget.max_per_host == per_host
+    assert [budget.max_per_host(hosts) for hosts in (1, 2, 3, 4, 400)] == per_host
     assert budget.max_lookups == lookups
 
 
