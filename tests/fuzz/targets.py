@@ -65,8 +65,7 @@ from auditor.registry.products.gitea import Gitea
 from auditor.registry.products.gitlab import GitLab
 from auditor.registry.products.harbor import Harbor
 from auditor.registry.products.hub import Hub
-from auditor.registry.products.product import Product
-from auditor.registry.products.product_lister import parse_access_token
+from auditor.registry.products.product import Product, parse_access_token
 from auditor.registry.products.quay import Quay
 from auditor.registry.transport.http1_parser import (
     BrokenOffError,
