@@ -5,7 +5,7 @@ The format is that of docker/cli, cli/config/configfile (`auths`, `credsStore`,
 registry. A key that is a URL stands for its host (docker/cli,
 `credentials.ConvertToHostname`). The older .dockercfg, which Kubernetes secrets of the
 type kubernetes.io/dockercfg still have, is the object of `auths` alone
-(docker/cli, `LegacyLoadFromReader`). This module only parses: `credential_files.py`
+(docker/cli, `LegacyLoadFromReader`). This module only parses: `credentials.py`
 reads the files, `credential_helper.py` runs the helpers they name.
 
 Image pull secrets (kubernetes.io, "Pull an Image from a Private Registry") have the

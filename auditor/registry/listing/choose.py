@@ -25,8 +25,7 @@ from auditor.registry.products.gitlab import GitLab
 from auditor.registry.products.google import google_repositories
 from auditor.registry.products.harbor import Harbor
 from auditor.registry.products.hub import Hub
-from auditor.registry.products.product import Product
-from auditor.registry.products.product_lister import ProductLister
+from auditor.registry.products.product import Product, ProductLister
 from auditor.registry.products.quay import Quay
 from auditor.registry.products.recognise import recognise_api
 from auditor.registry.request import RequestSender

@@ -11,15 +11,14 @@ import pytest
 
 from auditor.config import Settings
 from auditor.errors import UsageError
-from auditor.registry.auth import credential_files
-from auditor.registry.auth.credential_files import read_credential_files
-from auditor.registry.auth.credentials import CredentialStore
+from auditor.registry.auth import credentials
+from auditor.registry.auth.credentials import CredentialStore, read_credential_files
 from tests.unit.registry.auth.test_credentials import HOST, auth, username_for, write
 
 
 @pytest.fixture(autouse=True)
 def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(credential_files, "RUN_FOLDER", tmp_path / "run-containers")
+    monkeypatch.setattr(credentials, "RUN_FOLDER", tmp_path / "run-containers")
     return tmp_path / "run-containers" / str(os.getuid())
 
 
