@@ -8,7 +8,7 @@
 3. `evaluate.check_reports` evaluates all rules on a report in one pass over its lines,
    then applies the waivers, and yields `Findings`.
 4. `findings.Findings` streams `Violation`s and counts them by rule.
-5. `formats` writes them in the output formats; `sarif` and `junit` are its largest.
+5. `formats` writes them in the output formats.
 
 A field that the report does not contain counts as a violation, unless the section has
 `unknown = "ignore"`, so that a missing field never makes a check pass.

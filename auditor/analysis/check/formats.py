@@ -9,16 +9,20 @@ text.
 
 from __future__ import annotations
 
+import hashlib
+import html
+import re
 from collections.abc import Callable, Iterator
 from datetime import date
 from functools import partial
+from typing import Any
+from urllib.parse import quote
 
 import orjson
 
-from auditor.analysis.check import junit, sarif
-from auditor.analysis.check.findings import Findings
+from auditor.analysis.check.findings import Findings, RuleCount, Violation
 from auditor.analysis.check.newer_platforms import NewerTag
-from auditor.analysis.check.policy import Severity, Waiver
+from auditor.analysis.check.policy import Policy, Rule, Severity, Waiver
 from auditor.analysis.text_tables import (
     TitledTable,
     code_column,
@@ -30,7 +34,8 @@ from auditor.analysis.text_tables import (
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
 from auditor.util.terminal import PIPE, Screen, styled, wrapped
-from auditor.util.text import format_count, pluralize, terminal_safe_json
+from auditor.util.text import format_count, pluralize, safe_text, terminal_safe_json
+from auditor.version import __version__
 
 OutputFormat = Callable[[Findings], Iterator[str]]
 
@@ -44,8 +49,8 @@ def output_formats(limit: int, screen: Screen = PIPE) -> dict[str, OutputFormat]
         "table": partial(_table, limit=limit, screen=screen),
         "markdown": partial(_markdown, limit=limit),
         "jsonl": _json_lines,
-        "sarif": sarif.render,
-        "junit": junit.render,
+        "sarif": _sarif,
+        "junit": _junit,
         "github": _github,
     }
 
@@ -245,3 +250,179 @@ def _waiver(waiver: Waiver | None) -> WaiverLine | None:
 def _json(line: ViolationLine | CheckLine) -> str:
     data = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
     return terminal_safe_json(data).decode()
+
+
+# -- SARIF 2.1.0 (OASIS standard) for code scanning services --
+# The location of a violation is the rule in the policy file, because these services
+# show only files of a repository; the reference is the logical location.
+
+_SARIF_SCHEMA = (
+    "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/"
+    "sarif-schema-2.1.0.json"
+)
+
+
+def _sarif(findings: Findings) -> Iterator[str]:
+    """One log with one run. Results are last, so that they can be streamed."""
+    run = {
+        "tool": {
+            "driver": {
+                "name": "auditor",
+                "version": __version__,
+                "semanticVersion": __version__,
+                "rules": [_sarif_rule(rule) for rule in findings.policy.rules],
+            }
+        },
+        "invocations": [
+            {
+                "executionSuccessful": True,
+                "toolExecutionNotifications": [
+                    {"level": "note", "message": {"text": notice}}
+                    for notice in findings.notices()
+                ],
+            }
+        ],
+        "columnKind": "unicodeCodePoints",
+    }
+    head = _compact_json(run).removesuffix("}")
+    yield f'{{"$schema":"{_SARIF_SCHEMA}","version":"2.1.0","runs":[{head},"results":['
+    separator = "\n"
+    for violation in findings.violations():
+        yield separator + _compact_json(_sarif_result(violation, findings.policy))
+        separator = ",\n"
+    yield "\n]}]}\n"
+
+
+def _sarif_rule(rule: Rule) -> dict[str, Any]:
+    """A reportingDescriptor (section 3.49)."""
+    hint = rule.definition.hint
+    text = (
+        f"{rule.definition.summary.rstrip('.')}."
+        f" Policy: {rule.definition.name} = {rule.limit}."
+    )
+    return {
+        "id": rule.id,
+        "shortDescription": {"text": rule.definition.summary},
+        "fullDescription": {"text": text},
+        "help": {"text": text + (f" If unknown: {hint}." if hint else "")},
+        "defaultConfiguration": {"level": rule.section.severity},
+    }
+
+
+def _sarif_result(violation: Violation, policy: Policy) -> dict[str, Any]:
+    """A result (section 3.27)."""
+    rule = violation.rule
+    result: dict[str, Any] = {
+        "ruleId": rule.id,
+        "ruleIndex": policy.rules.index(rule),
+        "level": rule.section.severity,
+        "message": {"text": f"{violation.safe_reference}: {violation.detail}"},
+        "locations": [
+            {
+                "physicalLocation": {
+                    "artifactLocation": {"uri": _uri(policy.file_name)},
+                    "region": {"startLine": rule.line},
+                },
+                "logicalLocations": [
+                    {"fullyQualifiedName": violation.safe_reference, "kind": "resource"}
+                ],
+            }
+        ],
+        "partialFingerprints": {"violation/v1": _fingerprint(violation)},
+    }
+    if violation.waiver is not None:
+        result["suppressions"] = [
+            {
+                "kind": "external",
+                "status": "accepted",
+                "justification": f"{safe_text(violation.waiver.reason)}"
+                f" (until {violation.waiver.expires})",
+            }
+        ]
+    return result
+
+
+def _fingerprint(violation: Violation) -> str:
+    """A fingerprint that depends only on the rule and the reference."""
+    identity = f"{violation.rule.id}\0{violation.reference}"
+    return hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _uri(path: str) -> str:
+    """A path as a relative reference, or a file URI (RFC 3986, RFC 8089)."""
+    uri = quote(path.removeprefix("./"))
+    return f"file://{uri}" if uri.startswith("/") else uri
+
+
+def _compact_json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+# -- JUnit XML as Jenkins and GitLab read it (the format of Ant, with `skipped`) --
+# A rule is a suite, and a violation is a failed case in it, or a skipped case if it is
+# waived or only a warning. A rule without violations has one case that passes.
+
+# Not allowed in XML 1.0 (section 2.2), and not escaped by `safe_text`.
+_NO_XML = re.compile("[\ufffe\uffff]")
+
+
+def _junit(findings: Findings) -> Iterator[str]:
+    """The document, suite by suite."""
+    counts = findings.counts
+    yield '<?xml version="1.0" encoding="UTF-8"?>\n'
+    yield (
+        '<testsuites name="auditor check"'
+        f' tests="{sum(map(_cases, counts))}" failures="{sum(map(_failures, counts))}"'
+        f' skipped="{sum(map(_skipped, counts))}" errors="0" time="0">\n'
+    )
+    for count in counts:
+        yield (
+            f"<testsuite{_attribute('name', count.rule.id)}"
+            f' tests="{_cases(count)}" failures="{_failures(count)}"'
+            f' skipped="{_skipped(count)}" errors="0" time="0">\n'
+        )
+        if count.violations + count.waived == 0:
+            yield f"{_case(count.rule.id, count.rule.definition.summary)}</testcase>\n"
+        for violation in findings.violations(rule=count.rule):
+            yield (
+                f"{_case(count.rule.id, violation.safe_reference)}{_outcome(violation)}"
+                "</testcase>\n"
+            )
+        yield "</testsuite>\n"
+    yield "</testsuites>\n"
+
+
+def _cases(count: RuleCount) -> int:
+    return count.violations + count.waived or 1
+
+
+def _failures(count: RuleCount) -> int:
+    return count.violations if count.rule.section.severity is Severity.ERROR else 0
+
+
+def _skipped(count: RuleCount) -> int:
+    return count.violations + count.waived - _failures(count)
+
+
+def _case(rule: str, name: str) -> str:
+    attributes = _attribute("classname", rule) + _attribute("name", name)
+    return f'<testcase{attributes} time="0">'
+
+
+def _outcome(violation: Violation) -> str:
+    detail = violation.detail
+    if (waiver := violation.waiver) is not None:
+        message = f"waived until {waiver.expires}: {safe_text(waiver.reason)}; {detail}"
+        return f"<skipped{_attribute('message', message)}/>"
+    if violation.rule.section.severity is Severity.WARNING:
+        return f"<skipped{_attribute('message', f'warning: {detail}')}/>"
+    kind = _attribute("type", violation.rule.definition.name)
+    return f"<failure{_attribute('message', detail)}{kind}>{_xml(detail)}</failure>"
+
+
+def _attribute(name: str, text: str) -> str:
+    return f' {name}="{_xml(text)}"'
+
+
+def _xml(text: str) -> str:
+    return html.escape(_NO_XML.sub("\N{REPLACEMENT CHARACTER}", text))
