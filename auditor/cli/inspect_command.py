@@ -110,12 +110,12 @@ async def _inspect(
     from auditor.audit.image import ImageAuditor
     from auditor.audit.image_metadata import ImageOptions
     from auditor.cache.digest_cache import open_cache
-    from auditor.cli.told_registries import open_told_registries
+    from auditor.cli.silent_hosts import open_watched_registries
     from auditor.util.clock import SystemClock
 
     clock = SystemClock()
     async with (
-        open_told_registries(settings, clock=clock) as registries,
+        open_watched_registries(settings, clock=clock) as registries,
         # Show the image as it is now.
         open_cache(replace(settings, no_cache=True), now=clock.epoch) as cache,
     ):

@@ -67,7 +67,7 @@ async def _ls(
     target: ListTarget,
     text: Callable[[ReferenceEntry | RepositoryName], str],
 ) -> int:
-    from auditor.cli.told_registries import open_told_registries
+    from auditor.cli.silent_hosts import open_watched_registries
     from auditor.diagnose.ls import list_target, repositories_below
     from auditor.input.input_items import ReferenceEntry, RejectedEntry
     from auditor.input.tag_filter import Selection
@@ -96,7 +96,7 @@ async def _ls(
         is_read = print_line(text(line))
         return is_read
 
-    async with open_told_registries(settings, clock=clock) as registries:
+    async with open_watched_registries(settings, clock=clock) as registries:
         counts = await list_target(
             target, registries=registries, selection=selection, put=put
         )

@@ -161,7 +161,7 @@ def _read_stdin() -> str:
 
 
 async def _token(settings: Settings, text: str, as_json: bool, raw: bool) -> int:
-    from auditor.cli.told_registries import open_told_registries
+    from auditor.cli.silent_hosts import open_watched_registries
     from auditor.diagnose.token_check import check_token
     from auditor.diagnose.token_explain import TokenFailureDocument, explain_token
     from auditor.util.clock import SystemClock
@@ -169,7 +169,7 @@ async def _token(settings: Settings, text: str, as_json: bool, raw: bool) -> int
     with invalid_argument():
         reference = parse_reference(text)
     clock = SystemClock()
-    async with open_told_registries(settings, clock=clock) as registries:
+    async with open_watched_registries(settings, clock=clock) as registries:
         place = registries.location(reference.registry, reference.repository)
         check: TokenCheck | Failure
         if isinstance(place, Failure):

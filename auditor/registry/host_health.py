@@ -139,7 +139,7 @@ class HostHealth:
     called before each request, and `responded` and `succeeded` after each response.
     `is_suspected`: call `wait_for_probe` before a request. `budget` bounds the retries.
 
-    `tell` gets a sentence for a person when the wait for a silent host begins.
+    `notify` gets a sentence for a person when the wait for a silent host begins.
     `has_responded`: to any request. `sent_elsewhere` returns the number of requests
     that the run has sent, pings left out: while it grows, the run goes on without this
     host.
@@ -158,10 +158,10 @@ class HostHealth:
         tries: int,
         clock: Clock,
         sent_elsewhere: Callable[[], int] = lambda: 0,
-        tell: Callable[[str], None] | None = None,
+        notify: Callable[[str], None] | None = None,
     ) -> None:
         self._name = name
-        self._tell = tell
+        self._notify = notify
         self._probe_failure: Failure | None = None
         self._tries = tries
         self._sent_elsewhere = sent_elsewhere
@@ -363,8 +363,8 @@ class HostHealth:
                 self._alive()
                 self._update()
                 break
-            if self._tell is not None and state is HostState.UP:
-                self._tell(f"waiting for {self._name}: {cause_of(failure)}")
+            if self._notify is not None and state is HostState.UP:
+                self._notify(f"waiting for {self._name}: {cause_of(failure)}")
             self._probe_failure = failure
             state = HostState.RECOVERED
             asked_s = self._retry_after_s(outcome)

@@ -73,15 +73,15 @@ async def open_registries(
     environment: Mapping[str, str] = os.environ,
     observer: RequestObserver | None = None,
     pull_secrets: Iterable[PullSecret] = (),
-    tell: Callable[[str], None] | None = None,
+    notify: Callable[[str], None] | None = None,
     remembered_limit: Callable[[str], int | None] = lambda _: None,
 ) -> AsyncIterator[Registries]:
     """The registries of a run, with the limits and credentials of its settings.
 
-    `observer` is called with the outcome of each request, `tell` with a sentence for a
-    person before each retry; `remembered_limit` gives the concurrent requests that the
-    host at an origin stood in an earlier run. Raises `UsageError` for a
-    key, CA or credential file that cannot be used.
+    `observer` is called with the outcome of each request, `notify` with a sentence for
+    a person before each retry; `remembered_limit` gives the concurrent requests that
+    the host at an origin stood in an earlier run. Raises `UsageError` for a key, CA or
+    credential file that cannot be used.
     """
     registries = Registries(
         settings,
@@ -89,7 +89,7 @@ async def open_registries(
         environment,
         observer,
         pull_secrets,
-        tell=tell,
+        notify=notify,
         remembered_limit=remembered_limit,
     )
     async with registries.stack:
@@ -117,7 +117,7 @@ class Registries:
         observer: RequestObserver | None,
         pull_secrets: Iterable[PullSecret],
         *,
-        tell: Callable[[str], None] | None = None,
+        notify: Callable[[str], None] | None = None,
         remembered_limit: Callable[[str], int | None] = lambda _: None,
     ) -> None:
         self._settings = settings
@@ -131,7 +131,7 @@ class Registries:
         self._clock = clock
         self._environment = environment
         self._observer = observer
-        self._tell = tell
+        self._notify = notify
         self._senders: list[RequestSender] = []
         self._budget = ConnectionBudget()
         self.limiters = HostLimiters(
@@ -247,7 +247,7 @@ class Registries:
             clock=clock,
             counts=self.counts,
             observer=self._observer,
-            tell=self._tell,
+            notify=self._notify,
         )
         rate_limiter = RateLimiter(
             host=name,

@@ -101,7 +101,7 @@ class RequestSender:
     `credential_base` only; another one, such as that of the next page of a redirected
     list, gets an anonymous token at most. `limiters` are those of the run, one for each
     host; `bounds` are those of the registry. `probe_url` responds while the service is
-    up; without one, the URL of a failed request is probed. `tell`
+    up; without one, the URL of a failed request is probed. `notify`
     gets a sentence for a person before each retry.
     """
 
@@ -121,10 +121,10 @@ class RequestSender:
         observer: RequestObserver | None = None,
         credential_base: str | None = None,
         probe_url: str | None = None,
-        tell: Callable[[str], None] | None = None,
+        notify: Callable[[str], None] | None = None,
     ) -> None:
         self._service = service
-        self._tell = tell
+        self._notify = notify
         self._retrying: str | None = None
         self._transport = transport
         self._max_attempts = settings.tries
@@ -151,7 +151,7 @@ class RequestSender:
             tries=settings.tries,
             clock=clock,
             sent_elsewhere=lambda: counts.sent.total() - counts.sent[_PING],
-            tell=tell,
+            notify=notify,
         )
         self._admission = Admission(
             health=self._health, limits=self._limits, max_renewals=settings.tries
@@ -464,8 +464,8 @@ class RequestSender:
         if request.is_ping:
             self._retrying = sentence
             self._health.is_well = False
-        if self._tell is not None:
-            self._tell(sentence)
+        if self._notify is not None:
+            self._notify(sentence)
         log.info(
             "%s: retry in %.1f s: %s",
             safe_url(request.url),

@@ -44,7 +44,7 @@ class _Host:
             clock=self.clock,
             counts=RequestCounts(),
             probe_url=PING,
-            tell=self.told.append,
+            notify=self.told.append,
         )
 
     async def request(self, method: str, url: str, **more: Any) -> Response | Failure:

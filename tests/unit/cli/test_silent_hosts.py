@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from auditor.cli.told_registries import open_told_registries, tell_silence
+from auditor.cli.silent_hosts import open_watched_registries, report_silent_hosts
 from auditor.config import Settings
 from auditor.errors import UsageError
 from auditor.registry.host_status import HostStatus
@@ -32,9 +32,9 @@ async def test_each_silence_is_told_once(monkeypatch: pytest.MonkeyPatch) -> Non
         if not looks:
             raise TimeoutError
 
-    monkeypatch.setattr("auditor.cli.told_registries.anyio.sleep", sleep)
+    monkeypatch.setattr("auditor.cli.silent_hosts.anyio.sleep", sleep)
     with pytest.raises(TimeoutError):
-        await tell_silence(lambda: looks.pop(0), told.append)
+        await report_silent_hosts(lambda: looks.pop(0), told.append)
     assert told == [
         "waiting for a: no answer for 5 s",
         "waiting for b: no answer for 5 s",
@@ -47,7 +47,7 @@ async def test_an_error_of_the_command_is_raised_as_it_is(error: Exception) -> N
     settings = Settings(docker_config=False, registries_conf=False)
 
     async def fail() -> None:
-        async with open_told_registries(settings, clock=FakeClock()):
+        async with open_watched_registries(settings, clock=FakeClock()):
             await anyio.lowlevel.checkpoint()
             raise error
 

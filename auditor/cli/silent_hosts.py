@@ -1,4 +1,4 @@
-"""The registries of a command that a person waits for, with what it waits for."""
+"""Messages about hosts that give no answer, while a person waits for a command."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _LOOK_S = 1.0
 
 
 @asynccontextmanager
-async def open_told_registries(
+async def open_watched_registries(
     settings: Settings, *, clock: Clock
 ) -> AsyncIterator[Registries]:
-    """The registries of a run; standard error gets each retry, and who is silent.
+    """The registries of a run; retries and silent hosts are reported on stderr.
 
     Raises what `open_registries` does.
     """
@@ -33,9 +33,9 @@ async def open_told_registries(
 
     say = notice_printer(settings)
     failure: Exception | None = None
-    async with open_registries(settings, clock=clock, tell=say) as registries:
+    async with open_registries(settings, clock=clock, notify=say) as registries:
         async with anyio.create_task_group() as group:
-            group.start_soon(tell_silence, registries.statuses, say)
+            group.start_soon(report_silent_hosts, registries.statuses, say)
             try:
                 yield registries
             except Exception as error:  # noqa: BLE001  (raised below, not in a group)
@@ -45,16 +45,16 @@ async def open_told_registries(
             raise failure
 
 
-async def tell_silence(
+async def report_silent_hosts(
     statuses: Callable[[], list[HostStatus]], say: Callable[[str], None]
 ) -> None:
-    """Say once of each host that it gives no answer, until it does, or is retried."""
-    told: set[str] = set()
+    """Report each host once that gives no answer, and again after it gave one."""
+    reported: set[str] = set()
     while True:
         await anyio.sleep(_LOOK_S)
         silent = {
             one.name: one.text for one in statuses() if one.text.startswith(NO_ANSWER)
         }
-        for name in silent.keys() - told:
+        for name in silent.keys() - reported:
             say(f"waiting for {name}: {silent[name]}")
-        told = set(silent)
+        reported = set(silent)
