@@ -36,6 +36,7 @@ from auditor.errors import AuditorError, OutputError, UsageError
 from auditor.model import SCHEMA, FailureRecord, ImageRecord
 from auditor.oci.attachments import DIGEST_TAG, END_OF_LIFE, LIFECYCLE_TYPE
 from auditor.util.text import safe_text
+from auditor.util.time_span import FIRST_IMAGE
 
 # The longest line allowed. An index of 10,000 platforms (the most that is followed) of
 # seven layers each, some 200 bytes a layer, is 15 MB. DuckDB allocates twice this for
@@ -158,9 +159,6 @@ def duckdb_pattern(file: str) -> str:
 # -- SQL expressions --
 
 
-# Docker's first release. Reproducible builds use earlier dates (1970, 1980 in zip
-# files, year 1), so the age of such an image is unknown.
-_FIRST_CREATED = "2013-03-20"
 # OCI image-spec, annotations.md: used if the config was not fetched.
 _CREATED = "org.opencontainers.image.created"
 
@@ -173,7 +171,7 @@ def creation_time(platform: str) -> str:
     time = f"""TRY_CAST(coalesce({platform}.created,
                                  map_extract(annotations, '{_CREATED}')[1])
                         AS TIMESTAMPTZ) AT TIME ZONE 'UTC'"""
-    return f"CASE WHEN {time} >= TIMESTAMP '{_FIRST_CREATED}' THEN {time} END"
+    return f"CASE WHEN {time} >= TIMESTAMP '{FIRST_IMAGE:%Y-%m-%d}' THEN {time} END"
 
 
 # The last day of support, of the artifacts that say it; the earliest of several. The

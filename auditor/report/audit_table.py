@@ -33,6 +33,7 @@ from auditor.util.terminal import (
     wrapped,
 )
 from auditor.util.text import format_size, safe_text
+from auditor.util.time_span import parse_image_time
 
 # About a screen: the references of one list have similar lengths.
 HEAD_ROWS = 25
@@ -127,7 +128,7 @@ class AuditTable:
             return b""
         if record.content is ContentKind.IMAGE:
             self._images += 1
-            self._known["created"] += _created(record) is not None
+            self._known["created"] += bool(_creation_time(record))
             self._known["signed"] += record.signed is not None
         self._head.append(_row(record, self._platform_chars))
         if self._layout is None and len(self._head) < HEAD_ROWS:
@@ -301,10 +302,15 @@ def _platforms(record: ImageRecord, limit_chars: int) -> str:
 
 
 def _created(record: ImageRecord) -> str | None:
-    """The date of the newest platform, or of the annotation; None if unknown."""
+    """The date of the newest platform; None if unknown, or a placeholder."""
+    time = _creation_time(record)
+    return safe_text(time[:10], 10) if parse_image_time(time) else None
+
+
+def _creation_time(record: ImageRecord) -> str:
+    """That of the newest platform, or of the annotation; "" if there is none."""
     times = [one.created for one in record.platforms if one.created]
-    time = max(times, default=record.annotations.get(_CREATED, ""))
-    return safe_text(time[:10], 10) if time else None
+    return max(times, default=record.annotations.get(_CREATED, ""))
 
 
 # OCI image-spec annotations.md, "Pre-Defined Annotation Keys".

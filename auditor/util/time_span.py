@@ -19,7 +19,7 @@ _DATE = LazyPattern(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ].+)?")
 # Docker's first release. Reproducible builds write earlier times as placeholders:
 # 0001-01-01 (Go's zero time), 1970-01-01 (SOURCE_DATE_EPOCH=0, Bazel, Jib), 1980-01-01
 # (Cloud Native Buildpacks).
-_FIRST_IMAGE = datetime(2013, 3, 1, tzinfo=UTC)
+FIRST_IMAGE = datetime(2013, 3, 1, tzinfo=UTC)
 
 
 def parse_since(text: str) -> timedelta | datetime:
@@ -53,7 +53,7 @@ def parse_image_time(text: str | None) -> datetime | None:
     if (moment := _parse_iso(text or "")) is None:
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return moment if moment >= _FIRST_IMAGE else None
+    return moment if moment >= FIRST_IMAGE else None
 
 
 def is_older_than(
@@ -64,7 +64,7 @@ def is_older_than(
     An image is built before it is pushed: if it was pushed before `since`, it is older.
     If it was pushed later, its age is unknown.
     """
-    if created is not None and created >= _FIRST_IMAGE:
+    if created is not None and created >= FIRST_IMAGE:
         return created < since
     if pushed is not None and pushed < since:
         return True

@@ -52,6 +52,17 @@ def test_the_date_can_come_from_an_annotation() -> None:
     assert "2025-12-31" in _table(image(annotations=created, signed=False))[1]
 
 
+@pytest.mark.parametrize(
+    "placeholder", ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "no time"]
+)
+def test_the_date_of_a_reproducible_build_is_unknown_not_unexamined(
+    placeholder: str,
+) -> None:
+    one = image(platforms=(platform(created=placeholder),), signed=True, annotations={})
+    *_, row = _table(one)
+    assert row.endswith("  -        yes")
+
+
 def test_what_was_not_examined_for_any_image_is_explained_once() -> None:
     *_, note = _table(_named(1), _named(2))
     assert note == (
