@@ -88,6 +88,12 @@ def export(
     be written.
     """
     in_folder = target in {ExportFormat.CSV, ExportFormat.PARQUET}
+    if in_folder and output.is_file():
+        raise UsageError(
+            f"{safe_text(str(output))}: is a file; {target} needs a folder"
+        )
+    if not in_folder and output.is_dir():
+        raise UsageError(f"{safe_text(str(output))}: is a folder; give a file in it")
     files = [output / f"{name}.{target}" for name in tables] if in_folder else [output]
     # The views of SBOMs read `images`.
     views = {"images", *SELECTS.keys() & set(tables)}

@@ -18,8 +18,14 @@ from auditor.cli.command_support import (
     settings_options,
 )
 from auditor.cli.help_text import help_command
-from auditor.cli.output import notice_printer, print_line, print_message, print_summary
-from auditor.cli.side_outputs import check_file, check_side_outputs, write_side_outputs
+from auditor.cli.output import (
+    check_file,
+    notice_printer,
+    print_line,
+    print_message,
+    print_summary,
+)
+from auditor.cli.side_outputs import check_side_outputs, write_side_outputs
 from auditor.config import (
     EngineName,
     OptionGroup,

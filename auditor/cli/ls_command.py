@@ -100,10 +100,11 @@ async def _ls(
         counts = await list_target(
             target, registries=registries, selection=selection, put=put
         )
-        if is_missing and isinstance(target.pattern, TagPattern):
-            names = await repositories_below(target.pattern, registries=registries)
+        pattern = target.pattern
+        if is_missing and isinstance(pattern, TagPattern) and not pattern.is_store:
+            names = await repositories_below(pattern, registries=registries)
             if names:
-                print_message(_below(target.pattern, names))
+                print_message(_below(pattern, names))
     if not is_read:
         return ExitCode.OK  # the reader (`head`) has enough
     if codes:

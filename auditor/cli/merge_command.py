@@ -11,8 +11,7 @@ from auditor.cli.command_support import (
     reports_argument,
 )
 from auditor.cli.help_text import help_command
-from auditor.cli.output import print_message
-from auditor.cli.side_outputs import check_file
+from auditor.cli.output import check_file, print_message
 from auditor.errors import ExitCode
 
 

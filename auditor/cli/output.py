@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from auditor.errors import OutputError
-from auditor.util.atomic_file import atomic_file
+from auditor.util.atomic_file import atomic_file, is_special_file
 
 if TYPE_CHECKING:
     from auditor.config import Settings
@@ -108,6 +108,23 @@ def print_lines(lines: Iterable[str]) -> None:
     print_pieces((line + "\n" for line in lines), "-")
 
 
+def check_file(path: str) -> None:
+    """Raise `OutputError` if no file can be written at `path`."""
+    file = Path(path)
+    folder = file.parent
+    if is_special_file(file):
+        return
+    if os.path.isdir(file):  # noqa: PTH112
+        reason = "it is a folder; give a file in it"
+    elif not os.path.isdir(folder):  # noqa: PTH112  (for any text)
+        reason = "its folder does not exist"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        reason = "its folder is not writable"
+    else:
+        return
+    raise OutputError(f"{path}: cannot be written: {reason}")
+
+
 def print_pieces(pieces: Iterable[str], output: str) -> None:
     """Write text atomically to a file, or to standard output if `output` is `-`.
 
@@ -120,6 +137,7 @@ def print_pieces(pieces: Iterable[str], output: str) -> None:
                 # The lines have colours only where they are wanted (`screen_of`).
                 click.echo("".join(batch), nl=False, color=True)
         return
+    check_file(output)
     try:
         with atomic_file(Path(output)) as stream:
             stream.writelines(piece.encode() for piece in pieces)

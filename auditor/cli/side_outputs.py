@@ -5,14 +5,14 @@ With `--sbom FILE` the SBOMs that a report leads to are read after it is complet
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from auditor.cli.output import check_file
 from auditor.config import Settings
-from auditor.errors import AuditorError, ExitCode, Failure, OutputError, UsageError
+from auditor.errors import AuditorError, ExitCode, Failure, UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.model import Shape
 
@@ -28,25 +28,6 @@ def check_side_outputs(settings: Settings) -> None:
     for path in (settings.summary, settings.metrics, settings.sbom):
         if path is not None:
             check_file(path)
-
-
-def check_file(path: str) -> None:
-    """Raise `OutputError` if no file can be written at `path`."""
-    from auditor.util.atomic_file import is_special_file
-
-    file = Path(path)
-    folder = file.parent
-    if is_special_file(file):
-        return
-    if os.path.isdir(file):  # noqa: PTH112
-        reason = "it is a folder; give a file in it"
-    elif not os.path.isdir(folder):  # noqa: PTH112  (for any text)
-        reason = "its folder does not exist"
-    elif not os.access(folder, os.W_OK | os.X_OK):
-        reason = "its folder is not writable"
-    else:
-        return
-    raise OutputError(f"{path}: cannot be written: {reason}")
 
 
 def write_side_outputs(settings: Settings, summary: Mapping[str, Any]) -> None:

@@ -71,7 +71,7 @@ async def test_an_unwritable_output_file_is_exit_code_3(place: Path) -> None:
     )  # fmt: skip
     assert done.code == 3
     assert done.messages == [
-        "nowhere/out: cannot be written: No such file or directory"
+        "nowhere/out: cannot be written: its folder does not exist"
     ]
 
 

@@ -66,6 +66,19 @@ def test_an_existing_file_is_only_replaced_with_force(
     assert run([*command, "--force"]) == 0
 
 
+@pytest.mark.parametrize("target", ["csv", "parquet"])
+def test_a_file_in_place_of_the_folder_is_refused_also_with_force(
+    target: str, report: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert run(["export", report, "--to", target, "-o", str(file), "--force"]) == 2
+    assert capsys.readouterr().err == (
+        f"auditor: {file}: is a file; {target} needs a folder\n"
+    )
+    assert file.read_bytes() == b""
+
+
 def test_an_unwritable_output_is_exit_code_3(
     report: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -135,6 +135,8 @@ MISTAKES: dict[str, list[tuple[str, str]]] = {
         ("no report, but a page", "auditor layers page.html"),
         ("one report to compare", "auditor diff report.jsonl"),
         ("the output is the input", "auditor html report.jsonl -o report.jsonl"),
+        ("a page in a folder that does not exist",
+         "auditor html report.jsonl -o gone/page.html"),
         ("a digest that is too short", "auditor layers report.jsonl --digest 12"),
         ("a table that does not exist",
          "auditor export report.jsonl --to csv -o tables --table image"),

@@ -385,6 +385,12 @@ async def test_the_commands_read_stores(layout: Layout, tmp_path: Path) -> None:
     assert [line["reference"] for line in lines] == ["oci:store:1", name]
     done = await auditor("ls", "oci:store", place=tmp_path)
     assert (done.code, done.out.split()) == (0, [b"1"])
+    # "oci" is no host, so that there is no catalog with names below.
+    done = await auditor("ls", "oci:none", place=tmp_path)
+    assert (done.code, [line for line in done.messages if "retrying" in line]) == (
+        1,
+        [],
+    )
     done = await auditor("inspect", "oci:store", place=tmp_path)
     assert done.code == 0
     done = await auditor("audit", "--dry-run", "oci:store:*", place=tmp_path)

@@ -218,7 +218,7 @@ def test_a_folder_is_never_replaced_by_a_file(
     target: ExportFormat, report: str, tmp_path: Path
 ) -> None:
     (tmp_path / "out").mkdir()
-    with pytest.raises(UsageError, match="exists"):
+    with pytest.raises(UsageError, match="is a folder; give a file in it"):
         export(
             [report], target=target, output=tmp_path / "out", tables=TABLES, force=True
         )
