@@ -144,6 +144,17 @@ def test_no_files_import_each_other_in_a_cycle() -> None:
     TopologicalSorter(graph).prepare()
 
 
+def test_every_file_is_imported_or_started_by_its_name() -> None:
+    imported = {file for path in _files() for file in _imported_files(path)}
+    alone = {
+        _name(path)
+        for path in _files()
+        if path not in imported
+        and not path.name.endswith(("_command.py", "__init__.py"))
+    }
+    assert alone == {"__main__.py", "cli/worker_main.py"}
+
+
 def test_public_class_names_are_unique() -> None:
     counts = Counter(
         node.name
