@@ -116,7 +116,7 @@ CREATE_RUNNING = """
     CREATE TABLE running_line (
         reference VARCHAR, registry VARCHAR, repository VARCHAR, tag VARCHAR,
         digest VARCHAR, kind VARCHAR, failure VARCHAR, status BIGINT, detail VARCHAR,
-        last_seen VARCHAR,
+        first_seen VARCHAR, last_seen VARCHAR,
         sources STRUCT("list" VARCHAR, place VARCHAR, namespace VARCHAR,
                        workload VARCHAR, container VARCHAR)[])"""
 
@@ -125,7 +125,8 @@ _RUNNING_KEY = "reference, registry, repository, tag, digest, kind, failure, sta
 # A night has most references of the night before.
 ADD_RUNNING_REPORTS = f"""
     INSERT INTO running_line
-    SELECT {_RUNNING_KEY}, min(detail), max(audited_at), max_by(sources, audited_at)
+    SELECT {_RUNNING_KEY}, min(detail), min(audited_at), max(audited_at),
+           max_by(sources, audited_at)
     FROM running_report.lines GROUP BY ALL"""
 
 
@@ -136,6 +137,7 @@ def add_history(files: str) -> str:
         SELECT reference, registry, repository, tag, digest,
                CASE WHEN failure IS NULL THEN 'image' ELSE 'failure' END,
                failure, NULL, NULL,
+               min(strftime(audited_at, '%Y-%m-%dT%H:%M:%SZ')),
                max(strftime(audited_at, '%Y-%m-%dT%H:%M:%SZ')), NULL
         FROM read_parquet({quoted(files)}, hive_partitioning = false) GROUP BY ALL"""
 
@@ -350,7 +352,7 @@ COUNT = f"""
            (SELECT count(*) FROM same_name) AS same_names,
            (SELECT min(concat(host, '=', registry)) FROM same_name)
              AS maybe_same_registry,
-           (SELECT min(last_seen) FROM running) AS running_from,
+           (SELECT min(first_seen) FROM running) AS running_from,
            (SELECT max(last_seen) FROM running) AS running_to
     FROM state"""
 

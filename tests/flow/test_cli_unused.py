@@ -453,3 +453,14 @@ def test_another_name_of_no_registry_is_a_mistake(reports: Reports) -> None:
         f" mirorr.example.com; what ran is from {HOST}"
     )
     assert notice in reports.run(flag, f"mirorr.example.com={HOST}")
+
+
+def test_the_time_is_that_of_all_nights(reports: Reports) -> None:
+    """What ran in each of them is in the last one, too."""
+    night = reports.write("1.jsonl", one("app:1", "1", audited_at=OLD))
+    history.add(reports.folder / "runs", [night])
+    reports.write("2.jsonl", one("app:1", "1"))
+    for running in ("[12].jsonl", "runs"):
+        last = reports.rows("--running", str(reports.folder / "2.jsonl"),
+                            running=running)[-1]  # fmt: skip
+        assert (last["running_from"], last["running_to"]) == (OLD, NEW)
