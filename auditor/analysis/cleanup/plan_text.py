@@ -154,8 +154,10 @@ def plan_summary(plan: CleanupPlan) -> Iterator[str]:
     )
     yield f"assumed: {_assumptions(totals)}"
     if totals.garbage:
+        fewer = totals.failures or totals.unread_left or totals.unread_attachments
+        most = "at most " if fewer else ""
         yield (
-            f"a garbage collection also frees {format_size(totals.garbage)} that"
+            f"a garbage collection also frees {most}{format_size(totals.garbage)} that"
             " nothing needs today"
         )
     yield from _dangers(plan)

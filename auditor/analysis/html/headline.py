@@ -65,7 +65,8 @@ def _findings(
         add(errors, f"{_many(errors, 'violation')} of the policy", "bad", "policy")
         add(warnings, f"{_many(warnings, 'policy warning')}", "warn", "policy")
         add(
-            not errors + warnings, "The policy check passed", "good", "policy",
+            not errors + warnings and totals.lines > 0,
+            "The policy check passed", "good", "policy",
         )  # fmt: skip
     if changes is not None:
         counts = changes.totals.changes

@@ -203,6 +203,23 @@ def _totals(tmp_path: Path, lines: Iterable[Record], *deletions: str) -> PlanTot
         return plan.totals
 
 
+def test_garbage_is_an_upper_bound_if_something_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = store()
+    made.manifests["team/app"]["c"] = Made("c", 1, (("config c", 2),))
+    found = [
+        replace(one, untagged=True) if one.tag is None else one for one in records(made)
+    ]
+    for failures, text in (
+        ([], "also frees 3 B that"),
+        ([failure(registry=HOST)], "also frees at most 3 B that"),
+    ):
+        report = write_report(tmp_path / "report.jsonl", [*found, *failures])
+        _, out, _ = printed(capsys, "plan", report, "--delete", f"{APP}:1")
+        assert any(text in line for line in out)
+
+
 def test_what_is_unknown_makes_the_bytes_a_lower_bound(tmp_path: Path) -> None:
     changes: dict[str, dict[str, Any]] = {
         f"{APP}:1": {"signed": None, "manifest_size": None},

@@ -129,8 +129,11 @@ def test_the_same_report_gives_the_same_page(tmp_path: Path) -> None:
 def test_every_report_has_a_page(tmp_path: Path, records: Any) -> None:
     old = write_report(tmp_path / "old.jsonl", RECORDS)
     if not records:
-        page = page_of(tmp_path)
+        policy = tmp_path / "policy.toml"
+        policy.write_text("[rules.a]\nforbid_failures = true\n")
+        page = page_of(tmp_path, policy_file=str(policy))
         assert "The report is empty" in page
+        assert "The policy check passed" not in page
     else:
         assert "What changed" in page_of(tmp_path, *records, previous=[old])
 
