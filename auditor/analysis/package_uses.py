@@ -37,6 +37,15 @@ class PackageCondition:
     versions: VersionRange | None = None
 
 
+# Brackets that are not closed would match nothing.
+_NAME = re.compile(r"(?:[^][\\\s]|\[!?[^][\\!\s]+\])+")
+
+
+def is_package_name(text: str) -> bool:
+    """Whether a text is a name or pattern of packages, or a package URL."""
+    return text.isprintable() and _NAME.fullmatch(text) is not None
+
+
 def create_package_uses(
     connection: duckdb.DuckDBPyConnection,
     conditions: Sequence[PackageCondition],

@@ -67,7 +67,7 @@ def command(
     REPORT is a report, also compressed (.gz, .zst), or a quoted glob of reports. The
     exit code is 0 whether or not a package is found.
     """
-    from auditor.analysis.package_uses import PackageCondition
+    from auditor.analysis.package_uses import PackageCondition, is_package_name
     from auditor.analysis.package_versions import VersionRange
     from auditor.analysis.packages import search_packages
     from auditor.analysis.packages_text import package_lines, unknown_lines
@@ -81,6 +81,11 @@ def command(
         raise UsageError(
             "name the report before the package: auditor packages REPORT"
             f" {safe_text(last)} --sbom FILE"
+        )
+    if name is not None and not is_package_name(name):
+        raise UsageError(
+            f'"{safe_text(name)}" is no name or pattern of a package; leave it out to'
+            " find all"
         )
     if not sboms:
         raise UsageError(

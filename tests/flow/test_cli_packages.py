@@ -228,3 +228,17 @@ def test_a_type_that_no_package_has_is_reported(
         "auditor: debb: unknown type of packages; did you mean deb?; no package in the"
         " SBOMs has the type debb; they have npm, deb\n",
     )
+
+
+@pytest.mark.parametrize("name", ["", " ", "lib[ab", "open ssl"])
+def test_what_is_no_name_of_a_package_is_refused(
+    name: str, files: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An empty variable of a shell script would find nothing."""
+    report, sboms = files
+    assert run(["packages", report, name, "--sbom", sboms]) == 2
+    assert capsys.readouterr() == (
+        "",
+        f'auditor: "{name}" is no name or pattern of a package; leave it out to find'
+        " all\n",
+    )

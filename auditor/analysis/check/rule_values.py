@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from auditor.analysis.check.policy import Severity, WhenUnknown
-from auditor.analysis.package_uses import PackageCondition
+from auditor.analysis.package_uses import PackageCondition, is_package_name
 from auditor.analysis.package_versions import VersionRange
 from auditor.config.validation_errors import unknown
 from auditor.config.value_types import (
@@ -53,8 +53,6 @@ _PATTERN = re.compile(r"(?:[^][\\]|\[!?[^][\\!]+\])+")
 _NAME = re.compile(r"\S+")
 _REASON = re.compile(r".*\S.*")
 _MEDIA_TYPES = {"schema1": (SCHEMA1, SIGNED_SCHEMA1)}
-# A name or pattern, or a package URL.
-_PACKAGE_NAME = re.compile(r"(?:[^][\\\s]|\[!?[^][\\!\s]+\])+")
 _PACKAGE_KEYS = ("name", "version", "type")
 ATTACHMENTS = ("signature", "sbom", "provenance", "attestation")
 
@@ -159,7 +157,7 @@ def _packages(value: object) -> tuple[PackageCondition, ...]:
 def _package(item: object) -> PackageCondition:
     if isinstance(item, str):
         if " " not in item:
-            return PackageCondition(name=_matching(item, _PACKAGE_NAME))
+            return PackageCondition(name=_package_name(item))
         name, _, version = item.partition(" ")
         raise SentenceError(
             f"{safe_text(item, 60)}: a name has no spaces; write"
@@ -179,10 +177,16 @@ def _package(item: object) -> PackageCondition:
             text = str(error) or 'must be a text such as "<3.0.8"'
             raise SentenceError(f"version: {text}") from None
     return PackageCondition(
-        name=_matching(item["name"], _PACKAGE_NAME),
+        name=_package_name(item["name"]),
         types=(_matching(item["type"], _NAME),) if "type" in item else (),
         versions=versions,
     )
+
+
+def _package_name(value: object) -> str:
+    if isinstance(value, str) and is_package_name(value):
+        return value
+    raise ValueError
 
 
 def _true_or(kinds: type[StrEnum]) -> Callable[[object], tuple[str, ...]]:
