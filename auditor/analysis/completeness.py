@@ -23,7 +23,7 @@ four ways in which something can be missing:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,12 +37,24 @@ if TYPE_CHECKING:
 
 def check_whole(files: Sequence[str]) -> None:
     """Raise `UsageError` for a report of an audit that did not come to its end."""
-    for file in files:
-        if ".partial" in Path(file).suffixes:
-            raise UsageError(
-                f"{safe_text(file)}: the report of an audit that did not come to its"
-                " end; finish it with --resume"
-            )
+    for file in filter(_is_unfinished, files):
+        raise UsageError(
+            f"{safe_text(file)}: the report of an audit that did not come to its end;"
+            " finish it with --resume"
+        )
+
+
+def unfinished_notices(files: Sequence[str]) -> Iterator[str]:
+    """A sentence for each report of an audit that did not come to its end."""
+    for file in filter(_is_unfinished, files):
+        yield (
+            f"{safe_text(file)}: the audit did not come to its end, so this is a part"
+            " of its references; finish it with --resume"
+        )
+
+
+def _is_unfinished(file: str) -> bool:
+    return ".partial" in Path(file).suffixes
 
 
 def keep_whether_empty(

@@ -79,11 +79,12 @@ def export(
     tables: Sequence[str],
     force: bool = False,
     sboms: Sequence[str] = (),
-) -> None:
+) -> list[Path]:
     """Write tables (names in `TABLES`) of reports to a file or folder, atomically.
 
     With `sboms`, the SBOM files of the reports, there are those of `SBOM_SELECTS`, too.
-    `force` allows replacing an existing output. Raises `UsageError` for reports that
+    `force` allows replacing an existing output. Returns the files of other tables in
+    the folder, which are of an earlier export. Raises `UsageError` for reports that
     cannot be read or are empty and for an existing output, `OutputError` if it cannot
     be written.
     """
@@ -105,6 +106,11 @@ def export(
             add_sbom_views(connection, sbom_files, with_report=several)
         with atomic_files(files, force=force) as partials:
             _WRITERS[target](connection, tables, partials)
+    if not in_folder:
+        return []
+    others = [name for name in _ALL_SELECTS if name not in tables]
+    left = [output / f"{name}.{target}" for name in others]
+    return [file for file in left if file.exists()]
 
 
 # -- writers --

@@ -8,7 +8,9 @@ import click
 
 from auditor.cli.command_support import reports_argument, sbom_option
 from auditor.cli.help_text import help_command
+from auditor.cli.output import print_message
 from auditor.errors import ExitCode, UsageError
+from auditor.util.text import safe_text
 
 _TABLES = [
     "images",
@@ -64,15 +66,18 @@ def command(
     spreadsheet: a text that would be a formula gets an apostrophe in front. With
     --sbom, there are the tables sboms and packages, too.
     """
+    from auditor.analysis.completeness import unfinished_notices
     from auditor.analysis.export import ExportFormat, export
-    from auditor.analysis.report_views import check_output
+    from auditor.analysis.report_views import check_output, report_paths
 
     check_output(output, (*reports, *sboms))
     offered = [*_TABLES, *_SBOM_TABLES] if sboms else _TABLES
     for name in tables:
         if name not in offered:
             raise UsageError(f"--table {name}: needs --sbom FILE, of auditor audit")
-    export(
+    for notice in unfinished_notices(report_paths(reports)):
+        print_message(notice)
+    left = export(
         reports,
         target=ExportFormat(target),
         output=Path(output),
@@ -80,4 +85,9 @@ def command(
         force=force,
         sboms=sboms,
     )
+    if left:
+        names = ", ".join(file.name for file in left)
+        print_message(
+            f"{safe_text(output)}: of an earlier export, and not replaced: {names}"
+        )
     return ExitCode.OK

@@ -54,19 +54,21 @@ def command(
     if question is None:
         print_lines(_view_lines(reports, sboms))
         return ExitCode.OK
+    from auditor.analysis.completeness import unfinished_notices
     from auditor.analysis.query import (
         MAX_TABLE_ROWS,
         RowFormat,
         run_query,
         write_result,
     )
+    from auditor.analysis.report_views import report_paths
 
     complete = True
     with run_query(reports, question, sboms=sboms) as result, allow_broken_pipe():
         complete = write_result(result, RowFormat(output_format), sys.stdout)
         if not result.row_count:
             print_message("0 rows")
-        for notice in result.notices():
+        for notice in (*unfinished_notices(report_paths(reports)), *result.notices()):
             print_message(notice)
     if not complete:
         print_message(

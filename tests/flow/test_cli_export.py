@@ -85,3 +85,34 @@ def test_an_unwritable_output_is_exit_code_3(
     out = f"{report}/out"
     assert run(["export", report, "--to", "parquet", "-o", out]) == 3
     assert capsys.readouterr().err.startswith(f"auditor: {out}")
+
+
+def test_tables_of_an_earlier_export_are_named(
+    report: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They would be read as tables of the same report."""
+    out = tmp_path / "o"
+    command = ["export", report, "--to", "parquet", "-o", str(out), "--force"]
+    tables = ["--table", "images", "--table", "layers"]
+    assert run([*command, *tables]) == 0
+    assert capsys.readouterr().err == ""
+    assert run([*command, "--table", "failures"]) == 0
+    assert capsys.readouterr().err == (
+        f"auditor: {out}: of an earlier export, and not replaced: images.parquet,"
+        " layers.parquet\n"
+    )
+    assert run(command) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_part_of_a_report_is_named(
+    report: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    partial = Path(report).rename(tmp_path / "report.jsonl.partial")
+    notice = f"auditor: {partial}: the audit did not come to its end, so this is a part"
+    for command in (
+        ["export", str(partial), "--to", "sqlite", "-o", str(tmp_path / "o")],
+        ["query", str(partial), "select count(*) from images"],
+    ):
+        assert run(command) == 0
+        assert capsys.readouterr().err.startswith(notice)
