@@ -17,7 +17,7 @@ from auditor.diagnose.doctor_step import (
     finished_step,
     skipped_step,
 )
-from auditor.errors import Failure, ProtocolError
+from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.oci.descriptor import is_digest
 from auditor.oci.manifest import VerifiedManifest, verify_manifest
 from auditor.oci.reference import Reference, is_tag
@@ -26,6 +26,10 @@ from auditor.registry.listing.interface import Page, first_page
 from auditor.util.text import format_count, format_duration, safe_text
 from auditor.wire.rate_limit import RateLimit
 from auditor.wire.response import Response
+from auditor.wire.url_policy import origin_of
+
+# A host that gives no answer to this will give none to anything else.
+_UNREACHABLE = frozenset({FailureKind.CONNECT, FailureKind.DNS, FailureKind.TLS})
 
 
 async def content_steps(session: DoctorSession) -> AsyncIterator[DoctorStep]:
@@ -224,6 +228,12 @@ async def _catalog(session: DoctorSession, reference: Reference | None) -> Docto
         return _listing(StepName.CATALOG, "repository", page, watch.ms)
     if _is_login_rejected(session, page):
         return failed_step(StepName.CATALOG, page, advise(page, session), ms=watch.ms)
+    plan = session.registry.auth.plan.known
+    realm = None if plan is None else plan.realm
+    if reference is None and realm is not None and page.kind in _UNREACHABLE:
+        # No step before this one has asked the token service.
+        advice = advise(page, session, origin=origin_of(realm))
+        return failed_step(StepName.CATALOG, page, advice, ms=watch.ms)
     advice = (
         f"without a catalog, {session.name}/*:* cannot be audited: list the"
         " repositories in a file (-f), or list them with the product's API (lister, in"

@@ -16,6 +16,7 @@ import pytest
 
 from auditor.cli.doctor_command import step_lines
 from auditor.cli.main import run
+from auditor.config import RegistrySettings
 from auditor.demo.demo_tokens import ANONYMOUS, DemoAccount
 from auditor.diagnose.doctor import DoctorReport, open_session, run_steps, summarize
 from auditor.diagnose.doctor_advice import advise_on_login
@@ -591,8 +592,14 @@ async def test_advice_on_a_token_service_that_is_down_names_its_host() -> None:
     tokens = service(realm=f"http://{gone.host}/token")
     async with lab(simple(NAMES), tokens=tokens) as here:
         found = await examine(here, tokens=tokens)
+        # Without a repository and a login, it is asked for the catalog first.
+        here.login = RegistrySettings()
+        alone = await examine(here, "", tokens=tokens)
     assert found.named("failed") == ["token"]
     assert f"curl -v http://{gone.host}/" in (found["token"].next or "")
+    assert alone.named("failed") == ["catalog"]
+    assert f"curl -v http://{gone.host}/" in (alone["catalog"].next or "")
+    assert not alone.json["works"]
 
 
 async def test_headers_of_a_registry_are_safe_to_print() -> None:
