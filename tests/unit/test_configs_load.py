@@ -86,8 +86,9 @@ def says_nightly(settings: Settings) -> bool:
 
 
 def says_bulk(settings: Settings) -> bool:
+    # Only a report of images can be exported.
     bounds = RequestsAtOnce(1, 128)
-    return settings.shape is Shape.LAYER and one(settings).requests_at_once == bounds
+    return settings.shape is Shape.IMAGE and one(settings).requests_at_once == bounds
 
 
 def says_hub(settings: Settings) -> bool:
