@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -215,6 +215,19 @@ def messages_over_progress() -> Iterator[None]:
 
 
 _line_start = ""
+
+
+def quit_now(code: int) -> NoReturn:
+    """End the program without its last lines, as after a second Ctrl-C.
+
+    The line of progress is erased, and the cursor that it hides is shown again.
+    """
+    if _line_start:
+        from auditor.util.terminal import SHOW_CURSOR
+
+        with suppress(OSError):
+            click.echo(_line_start + SHOW_CURSOR, nl=False, err=True)
+    os._exit(code)
 
 
 def plain_message(sentence: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import tempfile
@@ -14,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from auditor.cli import early_signals
-from auditor.cli.output import notice_printer, print_message, print_summary
+from auditor.cli.output import (
+    notice_printer,
+    print_message,
+    print_summary,
+    quit_now,
+)
 from auditor.cli.side_outputs import (
     SbomOutcome,
     check_sbom_settings,
@@ -175,7 +179,7 @@ async def _read_sboms(
         nonlocal interrupted
         async for number in signals:
             if interrupted is not None:
-                os._exit(EXIT_CODES[number])
+                quit_now(EXIT_CODES[number])
             interrupted = EXIT_CODES[number]
             print_message(interrupted_text(number, NO_SBOMS))
             scope.cancel()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -12,7 +11,7 @@ import anyio
 
 from auditor.audit.run import AuditRun
 from auditor.cli import early_signals
-from auditor.cli.output import print_message
+from auditor.cli.output import print_message, quit_now
 from auditor.errors import ExitCode, unwrap_exception_group
 from auditor.report.writer import Report
 
@@ -117,7 +116,7 @@ class Interruption:
         async for number in signals:
             if is_second:
                 self._save()
-                os._exit(EXIT_CODES[number])
+                quit_now(EXIT_CODES[number])
             is_second = True
             print_message(self._stop(number))
 
@@ -156,5 +155,5 @@ class Interruption:
         while not self._ended.wait(READER_TIMEOUT_S):
             if report.writer.bytes_written == written:
                 print_message("the last lines are missing: standard output is blocked")
-                os._exit(code)
+                quit_now(code)
             written = report.writer.bytes_written

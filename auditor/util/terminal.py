@@ -25,6 +25,8 @@ SHORT_DIGITS = 12
 MIN_FOLDED_WIDTH = 16
 # Erases the line of the cursor, such as that of progress.
 ERASE_LINE = "\r\x1b[2K"
+# DECTCEM of the VT220.
+SHOW_CURSOR = "\x1b[?25h"
 # A narrower terminal wraps the lines itself.
 _MIN_WIDTH = 40
 _DIGEST = LazyPattern(r"\bsha(?:256|384|512):[0-9a-f]{64,128}\b")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import sys
 
 import pytest
 
@@ -10,7 +12,7 @@ from auditor.cli import main, output
 from auditor.cli.output import print_message, print_summary
 from auditor.config import Settings
 from auditor.errors import Failure, FailureKind, FailureReason
-from auditor.util.terminal import ERASE_LINE
+from auditor.util.terminal import ERASE_LINE, SHOW_CURSOR
 
 LONG = "  requests: " + ", ".join(f"{number} manifests" for number in range(9))
 
@@ -116,3 +118,17 @@ def test_a_message_erases_the_line_of_progress(monkeypatch: pytest.MonkeyPatch) 
         print_message("interrupted")
     print_message("done")
     assert terminal.getvalue() == (f"{ERASE_LINE}auditor: interrupted\nauditor: done\n")
+
+
+@pytest.mark.parametrize("has_progress", [False, True])
+def test_a_program_that_quits_leaves_no_progress_and_a_visible_cursor(
+    monkeypatch: pytest.MonkeyPatch, *, has_progress: bool
+) -> None:
+    terminal = _terminal(monkeypatch)
+    monkeypatch.setattr("os._exit", sys.exit)
+    progress = output.messages_over_progress if has_progress else contextlib.nullcontext
+    with pytest.raises(SystemExit) as caught, progress():
+        output.quit_now(130)
+    assert caught.value.code == 130
+    shown = f"{ERASE_LINE}{SHOW_CURSOR}" if has_progress else ""
+    assert terminal.getvalue() == shown
