@@ -109,8 +109,10 @@ FAILURES: dict[FailureKind, Explanation] = {
         "the token does not grant `pull`; no manifest was requested",
         (
             "auditor token REFERENCE shows account, credential and grant",
-            "ask the owner of the repository to grant pull to this account",
-            'or configure another account: [registry."HOST/NAMESPACE"]',
+            "without a login: docker login HOST, or username and password_env in"
+            ' [registry."HOST"]',
+            "with one: ask the owner of the repository to grant pull to this account, or"
+            ' configure another account: [registry."HOST/NAMESPACE"]',
         ),
     ),
     FailureKind.DENIED: Explanation(
