@@ -111,8 +111,8 @@ FAILURES: dict[FailureKind, Explanation] = {
             "auditor token REFERENCE shows account, credential and grant",
             "without a login: docker login HOST, or username and password_env in"
             ' [registry."HOST"]',
-            "with one: ask the owner of the repository to grant pull to this account, or"
-            ' configure another account: [registry."HOST/NAMESPACE"]',
+            "with one: ask the owner of the repository to grant pull to this account,"
+            ' or configure another account: [registry."HOST/NAMESPACE"]',
         ),
     ),
     FailureKind.DENIED: Explanation(
@@ -132,6 +132,7 @@ FAILURES: dict[FailureKind, Explanation] = {
             "auditor ls HOST/REPOSITORY lists tags, auditor ls HOST repositories",
             "many registries answer 404 for private repositories: auditor token"
             " REFERENCE shows whether this account may pull",
+            "an HTML page: this may not be a registry; auditor doctor HOST",
         ),
     ),
     FailureKind.VANISHED: Explanation(
