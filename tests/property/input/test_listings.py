@@ -28,7 +28,10 @@ NAME = st.sampled_from(
         "x" * 256,
     ]
 )
-PAGES = st.lists(st.tuples(st.lists(NAME, max_size=5), st.integers(0, 2)), max_size=5)
+VALID = NAME.filter(is_repository)
+PAGES = st.lists(
+    st.tuples(st.lists(NAME, max_size=5), st.integers(0, 2)), max_size=5
+) | st.lists(st.tuples(st.lists(VALID, min_size=1, max_size=5), st.just(0)), min_size=1)
 PATH = st.sampled_from(["**", "a/*", "a/**", "**/a", "?", "[ab]/?", "z*"])
 
 

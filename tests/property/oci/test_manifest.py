@@ -133,6 +133,19 @@ def test_by_digest_every_change_is_detected(
     assert caught.value.kind is FailureKind.DIGEST_MISMATCH
 
 
+_PLATFORM_PARTS = st.dictionaries(
+    st.sampled_from(["os", "architecture", "variant", "os.version"]),
+    st.sampled_from(["linux", "", None, 3]),
+)
+# Of the fast path, mostly.
+_PLAIN_DESCRIPTORS = st.fixed_dictionaries(
+    {
+        "mediaType": st.sampled_from(["a/b", "x"]),
+        "digest": st.just("sha256:" + "a" * 64),
+        "size": st.sampled_from([0, 7, 2**63 - 1, True]),
+    },
+    optional={"platform": _PLATFORM_PARTS | st.none()},
+)
 _DESCRIPTOR_PARTS = st.fixed_dictionaries(
     {},
     optional={
@@ -153,7 +166,7 @@ _DESCRIPTOR_PARTS = st.fixed_dictionaries(
 
 
 @examples(300)
-@given(_DESCRIPTOR_PARTS | VALUES)
+@given(_PLAIN_DESCRIPTORS | _DESCRIPTOR_PARTS | VALUES)
 def test_the_fast_path_parses_descriptors_like_the_slow_one(value: object) -> None:
     short = descriptor._parse_plain(value)
     if short is not None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 from fnmatch import fnmatchcase
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, ProtocolError
@@ -87,7 +87,8 @@ def test_upper_case_in_the_host_does_not_matter(reference: Reference) -> None:
 
 
 @examples(400)
-@given(NEARBY | st.text())
+@given(NEARBY | st.builds("x.example/{}".format, NEARBY) | st.text())
+@example("x.example/a*/b:1")
 def test_any_text_is_a_safe_reference_or_refused(
     text: str,
 ) -> None:
@@ -140,13 +141,22 @@ def test_repository_patterns_match_like_their_definition(
     assert found is slowly(parts, components)
 
 
+# What each part of a pattern matches.
+_INSIDE = {"**": "c/d", "*": "c", "?": "c", "a*": "ac", "*b": "cb"} | {
+    "[ab]": "a",
+    "[!a]": "c",
+}
+
+
 @given(REPOSITORY_PATTERNS, PATHS_NEARBY)
 def test_matches_are_below_the_pattern_prefix(
     pattern: RepositoryPattern, components: list[str]
 ) -> None:
-    path = "/".join(components)
-    if pattern.below is not None and pattern.matches_repository(path):
-        assert path.startswith(pattern.below + "/")
+    inside = "/".join(_INSIDE.get(part, part) for part in pattern.repository.split("/"))
+    assert pattern.matches_repository(inside)
+    for path in (inside, "/".join(components)):
+        if pattern.below is not None and pattern.matches_repository(path):
+            assert path.startswith(pattern.below + "/")
 
 
 # -- namespaces and mirrors ------------------------------------------------------

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from auditor.errors import ProtocolError
@@ -99,7 +99,16 @@ def test_equal_scopes_have_equal_texts(scope: Scope) -> None:
     assert str(again) == str(scope)
 
 
-@given(st.text())
+SCOPE_PIECES = st.lists(
+    st.sampled_from(
+        ["repository", "registry", "(plugin)", "a/b", "h:5000/", "pull", "*", ":", ","]
+    ),
+    max_size=7,
+).map("".join)
+
+
+@given(st.text() | SCOPE_PIECES)
+@example("repository(plugin):a/b:pull,push")
 def test_any_text_is_a_scope_or_refused(text: str) -> None:
     try:
         scope = parse_scope(text)

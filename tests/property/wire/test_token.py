@@ -39,8 +39,12 @@ GRANTS = st.lists(
     ),
     max_size=4,
 )
-CLAIMS = st.dictionaries(
-    st.sampled_from(["access", "aud", "exp", "iat", "iss", "jti", "nbf", "sub"]), JSON
+CLAIMS = st.fixed_dictionaries(
+    {},
+    optional={
+        "access": GRANTS | JSON,
+        **dict.fromkeys(("aud", "exp", "iat", "iss", "jti", "nbf", "sub"), JSON),
+    },
 )
 
 

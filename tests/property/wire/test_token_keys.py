@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from auditor.errors import ProtocolError
@@ -27,6 +27,15 @@ JWKS = st.fixed_dictionaries(
         "e": TEXT,
         "kid": TEXT,
     },
+)
+VALID_JWKS = [
+    jwk_of(jose.key_for(name).public_key()) for name in ("ES256", "ES384", "EdDSA")
+]
+# Of a valid key, as it is or with one member replaced.
+NEARLY_JWKS = st.builds(
+    lambda jwk, changes: {**jwk, **changes},
+    st.sampled_from(VALID_JWKS),
+    st.dictionaries(st.sampled_from(["crv", "x", "y", "kid"]), TEXT, max_size=1),
 )
 HEADERS = st.dictionaries(
     st.sampled_from(["alg", "kid", "jwk", "x5c", "crit", "jku"]),
@@ -63,7 +72,8 @@ def test_no_header_forges_a_token(header: dict[str, Any], signature: bytes) -> N
 
 
 @examples(300)
-@given(JWKS)
+@given(JWKS | NEARLY_JWKS)
+@example(VALID_JWKS[0])
 def test_any_jwk_is_a_key_or_an_error(jwk: dict[str, Any]) -> None:
     try:
         key = public_key(jwk)

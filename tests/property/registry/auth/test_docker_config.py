@@ -41,6 +41,30 @@ JSON = st.recursive(
     max_leaves=8,
 )
 KEYS = st.sampled_from(["auths", "credsStore", "credHelpers", "other"])
+PAIRS = st.builds(
+    lambda user, password: base64.b64encode(f"{user}:{password}".encode()).decode(),
+    USERNAMES,
+    PASSWORDS,
+)
+ENTRIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "auth": PAIRS | JSON,
+        "username": USERNAMES | JSON,
+        "password": PASSWORDS | JSON,
+        "identitytoken": PASSWORDS | JSON,
+        "registrytoken": st.sampled_from(["abc.def", "a b"]) | JSON,
+    },
+)
+HELPERS = st.sampled_from(["pass", "ecr-login", "../x"]) | JSON
+CONFIGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "auths": st.dictionaries(st.sampled_from([HOST, "other"]), ENTRIES),
+        "credHelpers": st.dictionaries(st.sampled_from([HOST, "other"]), HELPERS),
+        "credsStore": HELPERS,
+    },
+)
 
 
 @examples(200)
@@ -60,7 +84,7 @@ def test_every_login_that_docker_writes_is_read_back(
 
 
 @examples(300)
-@given(st.dictionaries(KEYS, JSON, max_size=3))
+@given(CONFIGS | st.dictionaries(KEYS, JSON, max_size=3))
 def test_any_json_is_parsed_or_refused_with_its_location(document: object) -> None:
     sentence, found = "config.json", []
     try:

@@ -15,7 +15,14 @@ from auditor.registry.listing.interface import ListedTag, ParsedPage
 from auditor.registry.products.google import children, parse_tags
 from auditor.registry.products.product import Product
 from tests.examples import examples
-from tests.unit.registry.products.test_products import D1, PRODUCTS, response
+from tests.property.random_json import damaged
+from tests.unit.registry.products.test_products import (
+    D1,
+    PRODUCTS,
+    REPOSITORIES,
+    TAGS,
+    response,
+)
 
 KEYS = [
     "name", "namespace", "digest", "tags", "results", "repositories", "next", "count",
@@ -49,6 +56,15 @@ HEADERS = st.fixed_dictionaries(
 )  # fmt: skip
 
 
+# A response of each product, with some values replaced by random ones.
+REAL = [(product, body) for product, body, *_ in (*REPOSITORIES, *TAGS)]
+DAMAGED = st.sampled_from(REAL).flatmap(
+    lambda pair: st.tuples(
+        st.just(pair[0]), damaged({"body": pair[1]}).map(lambda found: found["body"])
+    )
+)
+
+
 def check(page: ParsedPage[Any]) -> None:
     assert page.unreadable >= 0
     if isinstance(page.next_url, str):
@@ -71,10 +87,11 @@ def check_tag(tag: ListedTag) -> None:
 
 
 @examples(300)
-@given(st.sampled_from(PRODUCTS), JSON, HEADERS)
+@given(DAMAGED | st.tuples(st.sampled_from(PRODUCTS), JSON), HEADERS)
 def test_any_response_of_an_api_is_a_page_or_a_protocol_error(
-    product: Product, body: Any, headers: dict[str, str]
+    answer: tuple[Product, Any], headers: dict[str, str]
 ) -> None:
+    product, body = answer
     for parse in (product.parse_repositories, product.parse_tags):
         try:
             page: ParsedPage[Any] = parse(response(body, **headers))
@@ -85,7 +102,14 @@ def test_any_response_of_an_api_is_a_page_or_a_protocol_error(
 
 @examples(200)
 @given(
-    st.dictionaries(st.sampled_from(["manifest", "child", "tags"]), JSON),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "manifest": JSON,
+            "child": st.lists(st.sampled_from(["b", "c/d", "B", "", None, 7])) | JSON,
+            "tags": JSON,
+        },
+    ),
     st.lists(st.text(min_size=1, max_size=3), max_size=4),
 )
 def test_whatever_google_s_listing_contains_no_tag_is_lost_or_invented(

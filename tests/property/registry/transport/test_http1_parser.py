@@ -7,7 +7,7 @@ import itertools
 import zlib
 from dataclasses import dataclass
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from auditor.registry.transport.http1_parser import (
@@ -161,6 +161,9 @@ def test_an_incomplete_response_is_an_error(
     raise AssertionError("the parser took it for a complete response")
 
 
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
+
+
 @examples(300)
 @given(
     st.lists(
@@ -179,6 +182,8 @@ def test_an_incomplete_response_is_an_error(
     ),
     st.booleans(),
 )  # fmt: skip
+@example([HEAD, b"hello"], head_only=False)
+@example([HEAD], head_only=True)
 def test_only_the_documented_errors_are_raised(
     pieces: list[bytes], head_only: bool
 ) -> None:
