@@ -106,12 +106,15 @@ def test_pods_are_not_root_and_write_to_volumes_only(file: Path) -> None:
 
 @pytest.mark.parametrize(
     "file",
-    [one for one in sorted(DEPLOY.rglob("*")) if one.is_file()],
+    [
+        one
+        for one in sorted(DEPLOY.rglob("*"))
+        if one.is_file() and COMMAND.search(one.read_text())
+    ],
     ids=lambda file: file.relative_to(DEPLOY).as_posix(),
 )
 def test_every_command_exists(file: Path) -> None:
-    for name in COMMAND.findall(file.read_text()):
-        assert name in {*COMMANDS, *WORDS}, name
+    assert set(COMMAND.findall(file.read_text())) <= {*COMMANDS, *WORDS}
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from auditor.analysis.check.policy_file import load_policy
 from auditor.analysis.cleanup.keep_rules import load_keep_rules
 from auditor.config import read_toml, resolve_settings
+from auditor.config.registries_conf import parse_registries_conf
 from auditor.config.signature_policy import load_signature_policy
 from tests.jose import certificate, key_for, pem
 from tests.support.doc_pages import Block, blocks
@@ -36,6 +38,7 @@ def test_the_file_is_read(block: Block, tmp_path: Path) -> None:
     file = tmp_path / "example.toml"
     file.write_text(block.text)
     if "[[registry]]" in block.text:  # containers-registries.conf(5)
+        assert list(parse_registries_conf(tomllib.loads(block.text), str(file)))
         return
     if _KEEP_RULES.search(block.text):
         assert load_keep_rules(str(file))

@@ -200,18 +200,29 @@ def test_a_helper_is_asked_for_docker_hub_by_the_key_in_the_file(
     assert helpers(parsed(**document), "docker.io") == [f"desktop get {server}"]
 
 
-@pytest.mark.parametrize("name", ["../x", "a b", "a;b", "", 7, "a/b", "$(id)", "a\n"])
-@pytest.mark.parametrize("key", ["credsStore", "credHelpers"])
+NO_FILE_NAMES = ["../x", "a b", "a;b", "a/b", "$(id)", "a\n"]
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        *(("credsStore", name) for name in NO_FILE_NAMES),
+        *(("credHelpers", name) for name in [*NO_FILE_NAMES, 7]),
+    ],
+)
 def test_a_helper_name_that_is_no_plain_file_name_is_invalid(
     key: str, name: object
 ) -> None:
-    if name == "" or (key == "credsStore" and name == 7):
-        return  # an empty name is no helper; a number makes the file invalid
     document = {key: {HOST: name} if key == "credHelpers" else name}
     (found,) = candidates(parsed(**document), HOST)
     assert isinstance(found, Failure)
     assert found.detail.startswith(f"config.json: {key}")
     assert "not the name of a credential helper" in found.detail
+
+
+@pytest.mark.parametrize("document", [{"credsStore": ""}, {"credHelpers": {HOST: ""}}])
+def test_an_empty_helper_name_is_no_helper(document: dict[str, object]) -> None:
+    assert candidates(parsed(**document), HOST) == []
 
 
 def test_an_entry_comes_before_the_creds_store() -> None:
