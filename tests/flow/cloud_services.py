@@ -12,6 +12,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -36,6 +37,8 @@ def no_identity(home: str) -> Iterator[pytest.MonkeyPatch]:
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         # The same for google-auth: nothing answers at this address of the machine.
         patch.setenv("GCE_METADATA_IP", "127.0.0.1:9")
+        no_wait = SimpleNamespace(sleep=lambda _: None)
+        patch.setattr("google.auth._exponential_backoff.time", no_wait)
         patch.setattr("auditor.registry.auth.clouds.azure_identity._IMDS", _REFUSED)
         patch.setenv("PATH", "/nowhere")  # no az
         yield patch

@@ -94,7 +94,7 @@ MISTAKES: dict[str, list[tuple[str, str]]] = {
          "auditor inspect --tries 1 registry.invalid/team/app:1"),
         ("a port on which nothing listens", f"auditor ls --tries 1 {NOBODY}"),
         ("plain HTTP for a registry with TLS",
-         "auditor inspect --plain-http tls:5443/team/app:1"),
+         "auditor inspect --tries 1 --plain-http tls:5443/team/app:1"),
         ("TLS for a registry with plain HTTP",
          "auditor inspect --no-plain-http registry:5000/team/app:1"),
         ("a private CA", "auditor inspect --no-plain-http tls:5443/team/app:1"),
