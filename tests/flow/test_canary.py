@@ -28,7 +28,7 @@ from aiohttp.typedefs import Handler
 
 from auditor.demo.demo_tokens import ANONYMOUS, DemoAccount
 from tests.certificates import Authority
-from tests.flow.commands import PROGRAM, Finished, running
+from tests.flow.commands import Finished, running
 from tests.flow.forward_proxy import ForwardProxy, forward_proxy
 from tests.flow.harness import PATIENCE_S, Lab, lab, simple
 from tests.support.fault_actions import Answer, Hold
@@ -107,7 +107,7 @@ class Nest:
         return ["-c", str(self.folder / "night.toml"), *more]
 
     async def run(
-        self, command: str, *more: str, program: tuple[str, ...] = PROGRAM
+        self, command: str, *more: str, program: tuple[str, ...] | None = None
     ) -> Finished:
         """Run a command to its end; its output is kept."""
         async with running(
