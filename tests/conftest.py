@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import atexit
+import gc
+import logging
 import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +33,28 @@ if (
     and shutil.disk_usage(_MEMORY).free > _ROOM_BYTES
 ):
     tempfile.tempdir = str(_MEMORY)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Do not look for garbage in thousands of tests, which is half of collecting them.
+
+    Nor later: what is there now stays to the end.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+        atexit.register(gc.unfreeze)  # extension modules look for leaks
+
+
+def pytest_runtest_teardown() -> None:
+    """A command that ran in this process has set the level of its messages."""
+    log = logging.getLogger("auditor")
+    if log.level != logging.NOTSET:
+        log.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True, scope="session")
