@@ -91,6 +91,37 @@ def test_acquire_returns_the_time_at_which_the_slot_was_taken() -> None:
     with_host(1, test)
 
 
+def test_a_slot_without_a_connection_of_all_hosts_is_given_back() -> None:
+    budget = ConnectionBudget(2)  # one request at a time
+    slots = ConcurrencyLimiter(
+        bounds=RequestsAtOnce.fixed(1), budget=budget, clock=ManualClock()
+    )
+    assert budget.requests.take()  # of another host
+    assert slots.try_acquire() is None
+    assert slots.in_flight == 0
+    budget.requests.release()
+    assert slots.try_acquire() is not None
+
+
+def test_a_cancelled_wait_for_a_connection_keeps_no_slot() -> None:
+    budget = ConnectionBudget(2)
+    slots = ConcurrencyLimiter(
+        bounds=RequestsAtOnce.fixed(1), budget=budget, clock=ManualClock()
+    )
+    assert budget.requests.take()
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(slots.acquire)
+            await settle()
+            assert slots.in_flight == 1
+            group.cancel_scope.cancel()
+
+    anyio.run(main)
+    assert slots.in_flight == 0
+    assert budget.requests.free == 0
+
+
 # -- holding back --------------------------------------------------------------
 
 
