@@ -89,6 +89,7 @@ async def test_a_slow_reader_slows_the_run_down_and_loses_no_record(
     read: list[bytes] = []
 
     async def read_late(done: list[int]) -> None:
+        await here.faults.until(lambda: here.good(MANIFESTS) >= 16)  # the window
         await anyio.sleep(0.4)  # long enough for all of them if nothing blocked
         done.append(here.good(MANIFESTS))
         while piece := await anyio.to_thread.run_sync(os.read, reader, page):
