@@ -10,7 +10,7 @@ the exit code: pipes, redirections and exit codes are those of a program.
 
 from __future__ import annotations
 
-import json
+import marshal
 import os
 import socket
 import sys
@@ -22,15 +22,21 @@ from pathlib import Path
 from tests.flow.commands import BASE_ENVIRONMENT
 from tests.flow.fork_server import ForkServer, read_exit_code, start_server
 
+# Only modules that are part of the interpreter: `json`, `os` and `socket` would take
+# twice its own start, of every command.
 _CLIENT = """\
 #!{python} -IS
-import json, os, socket, sys
-with socket.socket(socket.AF_UNIX) as server:
-    server.connect({address!r})
-    call = json.dumps([sys.argv[1:], dict(os.environ), os.getcwd()]).encode()
-    socket.send_fds(server, [call], [0, 1, 2])
-    server.shutdown(socket.SHUT_WR)
-    sys.exit(int(server.recv(16)))
+import _socket, marshal, posix, sys
+server = _socket.socket(_socket.AF_UNIX)
+server.connect({address!r})
+call = marshal.dumps((sys.argv[1:], posix.environ, posix.getcwd()))
+streams = b"".join(number.to_bytes(4, sys.byteorder) for number in (0, 1, 2))
+rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)]
+sent = server.sendmsg([call], rights)
+if sent < len(call):
+    server.sendall(call[sent:])
+server.shutdown(_socket.SHUT_WR)
+sys.exit(int(server.recv(16)))
 """
 
 
@@ -79,7 +85,10 @@ def _run(
         call, streams, _, _ = socket.recv_fds(connection, 1 << 20, 3)
         while piece := connection.recv(1 << 20):
             call += piece
-        arguments, environment, folder = json.loads(call)
+        arguments, variables, folder = marshal.loads(call)  # noqa: S302 - our own
+        environment = {
+            os.fsdecode(name): os.fsdecode(value) for name, value in variables.items()
+        }
         with starting:
             _, reply = server.start(
                 arguments,

@@ -241,25 +241,25 @@ def test_a_click_sorts_a_table_in_the_html(page: Page) -> None:
     assert first_column(page, "sizes")[-1] == "team/web"
 
 
-@pytest.mark.parametrize(
-    ("words", "count", "first"),
-    [
-        ("BIG", "1 of 155 references", "team/app:big"),
-        ("team/web 1.149", "1 of 155 references", "team/web:1.149"),
-        (digest("9"), "1 of 155 references", "team/new:1"),
-        ("platform:linux/arm64", "1 of 155 references", "team/app:big"),
-        ("repo:team/app", "1 of 155 references", "team/app:big"),
-        ("is:failed", "2 of 155 references", "team/gone:1"),
-        ("is:warned", "1 of 155 references", "team/db:1"),
-        ("is:signed", "1 of 155 references", "team/app:big"),
-        ("is:unsigned", "1 of 155 references", "team/db:1"),
-        ("is:no-sbom repo:team/db", "1 of 155 references", "team/db:1"),
-        ("", "155 references", "team/app:big"),
-    ],
-)
-def test_a_search_finds(page: Page, words: str, count: str, first: str) -> None:
-    assert search(page, "references", words) == count
-    assert first_column(page, "references")[0] == first
+SEARCHES = [
+    ("BIG", "1 of 155 references", "team/app:big"),
+    ("team/web 1.149", "1 of 155 references", "team/web:1.149"),
+    (digest("9"), "1 of 155 references", "team/new:1"),
+    ("platform:linux/arm64", "1 of 155 references", "team/app:big"),
+    ("repo:team/app", "1 of 155 references", "team/app:big"),
+    ("is:failed", "2 of 155 references", "team/gone:1"),
+    ("is:warned", "1 of 155 references", "team/db:1"),
+    ("is:signed", "1 of 155 references", "team/app:big"),
+    ("is:unsigned", "1 of 155 references", "team/db:1"),
+    ("is:no-sbom repo:team/db", "1 of 155 references", "team/db:1"),
+    ("", "155 references", "team/app:big"),
+]
+
+
+def test_a_search_finds(page: Page) -> None:
+    for words, count, first in SEARCHES:
+        assert search(page, "references", words) == count, words
+        assert first_column(page, "references")[0] == first, words
 
 
 def test_a_layer_is_found_by_its_whole_digest(page: Page) -> None:
@@ -322,25 +322,24 @@ def test_a_digest_expands_to_its_full_length(page: Page) -> None:
     assert row.locator(".digest").inner_text() == digest("9")
 
 
-@pytest.mark.parametrize(("scheme", "other"), [("light", "dark"), ("dark", "light")])
-def test_light_and_dark_colour_schemes(
-    browser: Browser, file: Path, scheme: Any, other: Any
-) -> None:
-    with opened(browser, file, color_scheme=other) as page:
-        colour_of_other = background(page)
-    with opened(browser, file, color_scheme=scheme) as page:
-        of_system = background(page)
-        assert of_system != colour_of_other
-        toggle = page.get_by_role("button", name="Colours: system")
-        for _ in range(1 + (other == "dark")):
-            page.locator("#theme").click()
-        assert page.locator("#theme").inner_text() == f"Colours: {other}"
-        assert background(page) == colour_of_other
-        page.reload()
-        assert background(page) == colour_of_other
-        while not toggle.is_visible():
-            page.locator("#theme").click()
-        assert background(page) == of_system
+def test_light_and_dark_colour_schemes(browser: Browser, file: Path) -> None:
+    with (
+        opened(browser, file, color_scheme="light") as light,
+        opened(browser, file, color_scheme="dark") as dark,
+    ):
+        colours = {"light": background(light), "dark": background(dark)}
+        assert colours["light"] != colours["dark"]
+        for page, scheme, other in ((light, "light", "dark"), (dark, "dark", "light")):
+            toggle = page.get_by_role("button", name="Colours: system")
+            for _ in range(1 + (other == "dark")):
+                page.locator("#theme").click()
+            assert page.locator("#theme").inner_text() == f"Colours: {other}"
+            assert background(page) == colours[other]
+            page.reload()
+            assert background(page) == colours[other]
+            while not toggle.is_visible():
+                page.locator("#theme").click()
+            assert background(page) == colours[scheme]
 
 
 def test_the_page_works_with_the_keyboard_alone(page: Page) -> None:
