@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
 import anyio
 import pytest
@@ -120,6 +121,32 @@ def test_a_cancelled_wait_for_a_connection_keeps_no_slot() -> None:
     anyio.run(main)
     assert slots.in_flight == 0
     assert budget.requests.free == 0
+
+
+class _Control:
+    """What is told of each answer, in place of `ConcurrencyControl`."""
+
+    limit = 2
+
+    def __init__(self) -> None:
+        self.full: list[bool] = []
+
+    def answered(self, *_: object, is_full: bool, **__: object) -> None:
+        self.full.append(is_full)
+
+
+def test_the_limit_is_full_if_a_request_waited_for_the_slot() -> None:
+    async def test(host: _Host) -> None:
+        control: Any = _Control()
+        host.slots.control = control
+        for asked in (3, 0):
+            await host.ask(asked)
+            host._back.pop(0).set()
+            await settle()
+            host.slots.answered("manifest", response(200), sent_at=1000.0)
+        assert control.full == [True, False]
+
+    with_host(2, test)
 
 
 # -- holding back --------------------------------------------------------------
