@@ -61,18 +61,15 @@ VALUES = st.recursive(
 OBJECTS = st.dictionaries(KEYS, VALUES, max_size=8)
 
 
-def damaged(document: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+def damaged(value: Any) -> st.SearchStrategy[Any]:
     """The document with some values, at any depth, replaced by random ones."""
-    return _damage(document)  # type: ignore[return-value]
-
-
-def _damage(value: object) -> st.SearchStrategy[object]:
+    inner: st.SearchStrategy[Any]
     if isinstance(value, dict):
-        inner: st.SearchStrategy[object] = st.fixed_dictionaries(
-            {key: _damage(member) for key, member in value.items()}
+        inner = st.fixed_dictionaries(
+            {key: damaged(member) for key, member in value.items()}
         )
     elif isinstance(value, list):
-        inner = st.tuples(*[_damage(member) for member in value]).map(list)
+        inner = st.tuples(*[damaged(member) for member in value]).map(list)
     else:
         inner = st.just(value)
     # One value in eight is replaced, so that most of the document stays valid.

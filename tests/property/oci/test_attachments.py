@@ -22,6 +22,7 @@ _TYPES = (
     | st.sampled_from(
         [
             "application/vnd.dev.cosign.simplesigning.v1+json",
+            "application/vnd.cncf.notary.signature",
             "application/vnd.dev.sigstore.bundle.v0.3+json",
             "application/vnd.in-toto+json",
             "application/spdx+json",

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, ProtocolError
@@ -79,6 +79,7 @@ def test_any_text_is_claims_or_none(token: str) -> None:
 
 @examples(200)
 @given(CLAIMS, JSON)
+@example({"access": [{"type": "repository", "name": "a/b", "actions": ["pull"]}]}, {})
 def test_any_claims_are_parsed(payload: dict[str, Any], header: Any) -> None:
     access = access_of(jose.unsigned_token(header, payload), "a/b")
     assert access.actions == tuple(sorted(set(access.actions)))

@@ -59,9 +59,7 @@ HEADERS = st.fixed_dictionaries(
 # A response of each product, with some values replaced by random ones.
 REAL = [(product, body) for product, body, *_ in (*REPOSITORIES, *TAGS)]
 DAMAGED = st.sampled_from(REAL).flatmap(
-    lambda pair: st.tuples(
-        st.just(pair[0]), damaged({"body": pair[1]}).map(lambda found: found["body"])
-    )
+    lambda pair: st.tuples(st.just(pair[0]), damaged(pair[1]))
 )
 
 

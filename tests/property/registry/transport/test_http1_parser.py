@@ -182,8 +182,8 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
     ),
     st.booleans(),
 )  # fmt: skip
-@example([HEAD, b"hello"], head_only=False)
-@example([HEAD], head_only=True)
+@example([HEAD, b"hello"], False)
+@example([HEAD], True)
 def test_only_the_documented_errors_are_raised(
     pieces: list[bytes], head_only: bool
 ) -> None:
