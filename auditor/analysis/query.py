@@ -91,6 +91,10 @@ _PUBLISHED = "content <> 'attachment'"
 _IMAGES = "content = 'image'"
 _ALWAYS = "audit with --image-config always"
 _LISTING = "the listings of some products have it (lister)"
+_NOT_VERIFIED = (
+    "were not verified; audit with --verify-signatures and a policy that names their"
+    " repositories"
+)
 _NO_CONFIG = UnknownValue(
     f"are without the image config; {_ALWAYS}", _IMAGES, "history IS NULL"
 )
@@ -123,6 +127,19 @@ _UNKNOWN_VALUES = {
         )
         for name in ("signed", "has_sbom", "has_provenance")
     },
+    **{
+        ("images", name): UnknownValue(
+            _NOT_VERIFIED,
+            _PUBLISHED,
+            f"{name} IS NULL",
+        )
+        for name in ("verified_by", "not_verified_by")
+    },
+    ("images", "end_of_life"): UnknownValue(
+        "were not examined; audit with --attachments all",
+        _PUBLISHED,
+        "end_of_life IS NULL AND signed IS NULL",
+    ),
     ("images", "pushed_at"): UnknownValue(
         f"have no time of a push; {_LISTING}", _PUBLISHED, "pushed_at IS NULL"
     ),
@@ -144,12 +161,40 @@ _NO_UNTAGGED = (
     " audit did not ask for them (--untagged), or the registry does not list them,"
     " which the summary of the audit says"
 )
-# A record without sources has no row in these views.
-_WITHOUT_SOURCES = {
-    "sources": "have no sources in the report; audit with --sources always",
-    "input_labels": "have no labels of the input in the report; audit with --sources"
-    " always",
+# What was not asked for has no row in these views, as if there were none. The
+# conditions are on `lines`.
+_WITHOUT_ROWS = {
+    "sources": UnknownValue(
+        "have no sources in the report; audit with --sources always",
+        "true",
+        "sources IS NULL",
+    ),
+    "input_labels": UnknownValue(
+        "have no labels of the input in the report; audit with --sources always",
+        "true",
+        "input_labels IS NULL",
+    ),
+    "attachments": UnknownValue(
+        "were not examined; audit with --attachments all",
+        f"kind = 'image' AND {_PUBLISHED}",
+        "signed IS NULL",
+    ),
+    "bases": UnknownValue(
+        "were audited without a look at their bases; audit with --check-bases",
+        f"kind = 'image' AND {_IMAGES}",
+        "bases IS NULL",
+    ),
+    "signatures": UnknownValue(
+        _NOT_VERIFIED,
+        f"kind = 'image' AND {_PUBLISHED}",
+        "signatures IS NULL",
+    ),
 }
+# An image without an SBOM has no row in `packages`.
+_WITHOUT_PACKAGES = f"""
+    SELECT count(*) FILTER (reference NOT IN (
+               SELECT reference FROM sboms WHERE failure IS NULL)), count(*)
+    FROM images WHERE {_IMAGES}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,13 +263,25 @@ class QueryResult:
                     ).fetchall()
                     if unknown:
                         yield f"{column}: {unknown:,} of {rows:,} {view} {value.reason}"
-            for name, reason in _WITHOUT_SOURCES.items():
+            for name, value in _WITHOUT_ROWS.items():
                 if name in self._names.views:
                     ((unknown, rows),) = self._connection.execute(
-                        f"SELECT count(*) FILTER ({name} IS NULL), count(*) FROM lines"
+                        f"SELECT count(*) FILTER ({value.unknown}), count(*)"
+                        f" FROM lines WHERE {value.rows}"
                     ).fetchall()
                     if unknown:
-                        yield f"{name}: {unknown:,} of {rows:,} references {reason}"
+                        yield (
+                            f"{name}: {unknown:,} of {rows:,} references {value.reason}"
+                        )
+            if "packages" in self._names.views:
+                ((unknown, rows),) = self._connection.execute(
+                    _WITHOUT_PACKAGES
+                ).fetchall()
+                if unknown:
+                    yield (
+                        f"packages: {unknown:,} of {rows:,} images have no SBOM that"
+                        " was read; auditor packages says why"
+                    )
             if (
                 "untagged" in self._names.views
                 and not self._connection.execute("FROM untagged LIMIT 1").fetchall()

@@ -14,6 +14,7 @@ from auditor.cli.main import run
 from auditor.model import ConfigDetails, ContentKind
 from tests.records import RECORDS, image, platform
 from tests.reports import write_report
+from tests.unit.analysis.test_packages import LIBSSL, attached, sbom, write_sboms
 
 
 @pytest.fixture
@@ -287,3 +288,55 @@ def test_a_wrong_command_line_gets_a_sentence(
     words = [report if word == "REPORT" else word for word in arguments]
     assert run(["query", *words]) == 2
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("query", "notice"),
+    [
+        (
+            "select reference from images where verified_by = []",
+            "verified_by: 1 of 1 images were not verified; audit with"
+            " --verify-signatures and a policy that names their repositories",
+        ),
+        (
+            "select reference from images where end_of_life < now()",
+            "end_of_life: 1 of 1 images were not examined; audit with --attachments"
+            " all",
+        ),
+        (
+            "select reference from bases where is_stale",
+            "bases: 1 of 1 references were audited without a look at their bases; audit"
+            " with --check-bases",
+        ),
+        (
+            "select reference from attachments where kind = 'signature'",
+            "attachments: 1 of 1 references were not examined; audit with --attachments"
+            " all",
+        ),
+        (
+            "select reference from signatures where state = 'invalid'",
+            "signatures: 1 of 1 references were not verified; audit with"
+            " --verify-signatures and a policy that names their repositories",
+        ),
+        (
+            "select reference from packages where name = 'openssl'",
+            "packages: 1 of 1 images have no SBOM that was read; auditor packages says"
+            " why",
+        ),
+    ],
+)
+def test_what_the_audit_did_not_ask_for_is_no_answer(
+    query: str, notice: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = image(bases=None, signatures=None, verified_by=None, signed=None)
+    report = write_report(tmp_path / "report.jsonl", [record])
+    sboms = write_sboms(tmp_path / "sboms.jsonl", [sbom("e1", LIBSSL)])
+    assert run(["query", report, query, "--sbom", sboms]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "auditor: 0 rows", f"auditor: {notice}"
+    ]  # fmt: skip
+    asked = image(bases=(), signatures=(), verified_by=("a",), signed=False,
+                  attachments=(attached("e1", None),))  # fmt: skip
+    report = write_report(tmp_path / "report.jsonl", [asked])
+    assert run(["query", report, query, "--sbom", sboms]) == 0
+    assert capsys.readouterr().err.splitlines() == ["auditor: 0 rows"]
