@@ -78,6 +78,30 @@ def check_not_empty(connection: duckdb.DuckDBPyConnection, purpose: str) -> None
         raise UsageError(f"the report is empty: {purpose}")
 
 
+def several_days(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
+    """A sentence for each registry whose lines were audited more than a day apart.
+
+    What was deleted between two reports has a line in the earlier one only, and looks
+    as if it was there. The connection has a table `line`.
+    """
+    rows = connection.execute(_SPANS).fetchall()
+    for registry, first, last in rows:
+        yield (
+            f"note: {safe_text(registry)} was audited on several days ({first} to"
+            f" {last}): what was deleted in between counts as there; give the reports"
+            " of the last night only"
+        )
+
+
+_SPANS = """
+    SELECT registry, strftime(min(audited), '%Y-%m-%d'),
+           strftime(max(audited), '%Y-%m-%d')
+    FROM (SELECT registry, TRY_CAST(audited_at AS TIMESTAMP) AS audited FROM line
+          WHERE registry IS NOT NULL)
+    GROUP BY registry HAVING max(audited) - min(audited) > INTERVAL 1 DAY
+    ORDER BY registry LIMIT 10"""
+
+
 # -- SQL: references that failed --
 
 # The kinds of failures of what a registry does not have.

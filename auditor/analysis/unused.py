@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditor.analysis import unused_sql as sql
-from auditor.analysis.completeness import check_not_empty
+from auditor.analysis.completeness import check_not_empty, several_days
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
 from auditor.analysis.report_views import (
     add_reports,
@@ -193,6 +193,7 @@ def find_unused(
             connection.execute(statement)
         incomplete += _nameless_lines(connection, allow_incomplete=allow_incomplete)
         notices = _check_same_registries(connection, same_registries or {})
+        notices += several_days(connection)
         for statement in (
             *sql.load_running(same_registries or {}, has_reports=bool(reports)),
             *sql.FIND_USED,

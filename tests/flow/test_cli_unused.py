@@ -464,3 +464,17 @@ def test_the_time_is_that_of_all_nights(reports: Reports) -> None:
         last = reports.rows("--running", str(reports.folder / "2.jsonl"),
                             running=running)[-1]  # fmt: skip
         assert (last["running_from"], last["running_to"]) == (OLD, NEW)
+
+
+def test_a_registry_of_several_days_is_named(reports: Reports) -> None:
+    """A tag that was deleted since is in the earlier report only."""
+    reports.write(
+        "registry.jsonl", one("app:1", "1"), one("app:2", "2", audited_at=OLD)
+    )
+    note = (
+        f"note: {HOST} was audited on several days (2026-10-30 to 2026-11-30): what was"
+        " deleted in between counts as there; give the reports of the last night only"
+    )
+    assert note in reports.run().splitlines()
+    reports.write("registry.jsonl", one("app:1", "1"), one("app:2", "2"))
+    assert "several days" not in reports.run()

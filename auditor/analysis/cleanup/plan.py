@@ -37,7 +37,7 @@ from auditor.analysis.cleanup.selection import (
     reference_query,
     select,
 )
-from auditor.analysis.completeness import check_not_empty
+from auditor.analysis.completeness import check_not_empty, several_days
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
 from auditor.analysis.query import lock_reports
 from auditor.analysis.report_views import (
@@ -415,7 +415,7 @@ def make_plan(
     add_needed(connection, "family", "SELECT id FROM doomed", by_root=True)
     for statement in PLAN_TABLES:
         connection.execute(statement)
-    notices = tuple(unmatched_patterns(connection, rules))
+    notices = (*unmatched_patterns(connection, rules), *several_days(connection))
     return CleanupPlan(connection, semantics, notices)
 
 

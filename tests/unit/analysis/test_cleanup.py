@@ -220,6 +220,19 @@ def test_garbage_is_an_upper_bound_if_something_failed(
         assert any(text in line for line in out)
 
 
+def test_a_report_of_several_days_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, *others = records(store())
+    lines = [replace(first, audited_at="2026-11-20T02:00:00Z"), *others]
+    report = write_report(tmp_path / "report.jsonl", lines)
+    _, out, _ = printed(capsys, "plan", report, "--delete", f"{APP}:1")
+    (note,) = (line for line in out if line.startswith("note: "))
+    assert note.startswith(
+        f"note: {HOST} was audited on several days (2026-11-20 to 2026-11-24): what was"
+    )
+
+
 def test_what_is_unknown_makes_the_bytes_a_lower_bound(tmp_path: Path) -> None:
     changes: dict[str, dict[str, Any]] = {
         f"{APP}:1": {"signed": None, "manifest_size": None},
