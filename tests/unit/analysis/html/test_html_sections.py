@@ -337,9 +337,9 @@ def test_long_hostile_names_do_not_exceed_the_limit(tmp_path: Path) -> None:
 def test_the_page_is_written_atomically(tmp_path: Path) -> None:
     print_pieces(["<p>"], str(tmp_path / "page.html"))
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
-    with pytest.raises(OutputError, match="No such file or directory"):
+    with pytest.raises(OutputError, match="its folder does not exist"):
         print_pieces(["<p>"], str(tmp_path / "nowhere" / "page.html"))
-    with pytest.raises(OutputError, match="Is a directory"):
+    with pytest.raises(OutputError, match="it is a folder"):
         print_pieces(["<p>"], str(tmp_path))
 
 
