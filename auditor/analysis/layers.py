@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from auditor.analysis.completeness import check_not_empty
+from auditor.analysis.completeness import check_not_empty, several_days
 from auditor.analysis.duckdb_connection import limit_clause, stream_rows
 from auditor.analysis.manifest_graph import PLATFORM_MANIFESTS, content_tables
 from auditor.analysis.platform_sql import platform_name
@@ -171,6 +171,10 @@ class LayerInventory:
         self._connection = connection
         (row,) = stream_rows(connection, _TOTALS)
         self.totals = LayerTotals(**row)
+
+    def notices(self) -> Iterator[str]:
+        """Sentences about the report, safe to print."""
+        return several_days(self._connection)
 
     def usage(self, group: UsageGroup, *, limit: int = 0) -> RankedRows[Usage]:
         """Bytes by group, sorted by the bytes that deleting it frees, most first."""

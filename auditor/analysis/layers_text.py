@@ -96,6 +96,7 @@ def _summary_lines(inventory: LayerInventory) -> Iterator[str]:
             line += f", and {totals.untagged_unknown:,} of which this is not known"
         yield line
     yield from _unknown_layers(totals.failures, totals.missing)
+    yield from inventory.notices()
 
 
 def _unknown_layers(failures: int, missing: int) -> Iterator[str]:

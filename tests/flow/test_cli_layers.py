@@ -407,3 +407,16 @@ def test_a_manifest_that_lost_its_tag_last_night_is_unused(
     totals = json.loads(run_layers(capsys, *nights, "--format", "jsonl")[-1])
     assert (totals["untagged"], totals["untagged_unused"]) == (1, 1)
     assert totals["untagged_size"] == 30
+
+
+def test_a_report_of_several_days_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Layers of a tag that was deleted since count as stored."""
+    old = replace(one("team/app", "b"), audited_at="2026-11-20T02:00:00Z")
+    report = write_report(tmp_path / "r.jsonl", [old, one("library/base", "a")])
+    assert run(["layers", report]) == 0
+    (note,) = (
+        line for line in capsys.readouterr().out.splitlines() if "several days" in line
+    )
+    assert note.startswith("note: r.example.com was audited on several days (2026-11-")
