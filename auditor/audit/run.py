@@ -61,6 +61,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("auditor.audit")
 
+# Between two requests of a reference, none is in flight for a few milliseconds.
+_IDLE_CHECKS, _IDLE_CHECK_S = 4, 0.05
+
 _AGE_UNKNOWN = Warn(
     code=WarningCode.AGE_UNKNOWN,
     detail="kept by --since: neither the listing nor each platform has a creation date",
@@ -122,6 +125,7 @@ class AuditRun:
         self._counts = ExpansionCounts()
         self._is_expanded = False
         self._deadline = Deadline()
+        self._stopping = anyio.Event()
         # A cancel scope costs some 20 us for each reference.
         self._needs_scope = (
             settings.deadline_s is not None or settings.reference_timeout_s is not None
@@ -155,6 +159,7 @@ class AuditRun:
             async with anyio.create_task_group() as group:
                 if self._settings.deadline_s is not None:
                     group.start_soon(expire_after, self._settings.deadline_s)
+                group.start_soon(self._end_when_idle)
                 await self._pool.run(self._entries)
                 group.cancel_scope.cancel()
         # A part of the input says nothing about the policy.
@@ -167,8 +172,23 @@ class AuditRun:
             )
 
     def stop(self, grace_s: float) -> None:
-        """Start nothing more; what is in progress has `grace_s` seconds to finish."""
+        """Start nothing more; requests in flight have `grace_s` seconds to finish.
+
+        What waits before it is sent (for a slot, a host, a retry) is not waited for.
+        """
+        self._registries.limiters.drain()
         self._pool.stop(grace_s)
+        self._stopping.set()
+
+    async def _end_when_idle(self) -> None:
+        """End the grace of `stop` once no request is in flight."""
+        await self._stopping.wait()
+        checks = 0
+        while checks < _IDLE_CHECKS:
+            # The machine's time, as that of the grace.
+            await anyio.sleep(_IDLE_CHECK_S)
+            checks = checks + 1 if self._registries.limiters.are_idle else 0
+        self._pool.stop(0)
 
     def expire(self) -> None:
         """Reach the deadline: entries without a record become failures.

@@ -11,6 +11,8 @@ import logging
 import math
 from collections.abc import Callable
 
+import anyio
+
 from auditor.config.requests_at_once import RequestsAtOnce
 from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.registry.concurrency_control import ConcurrencyControl
@@ -48,7 +50,8 @@ class ConcurrencyLimiter:
     All senders to the host share it, first come first served. Each slot comes with a
     permit of `budget`, the connections that all hosts share. `hold_back` pauses the
     whole host, as a Retry-After demands. `hosts` share the budget; `remembered` is the
-    limit that the host stood in an earlier run.
+    limit that the host stood in an earlier run. `pings` are those in flight, which the
+    sender counts. `is_draining`: the run ends (see `HostLimiters.drain`).
     """
 
     def __init__(
@@ -75,6 +78,8 @@ class ConcurrencyLimiter:
         self._not_before = 0.0
         self._held_for = ""
         self._logged_at = -math.inf
+        self.pings = 0
+        self.is_draining = False
         # The last answer, and the first request after it.
         self._answered_at = self._asked_at = -math.inf
 
@@ -113,9 +118,15 @@ class ConcurrencyLimiter:
         return None
 
     async def acquire(self) -> float:
-        """Wait for a slot. Returns the monotonic time at which it was taken."""
+        """Wait for a slot. Returns the monotonic time at which it was taken.
+
+        A wait that `drain` found, and a pause after it, last until they are cancelled.
+        """
+        is_late = self.is_draining
         while True:
             wait_s = self._not_before - self._clock.monotonic()
+            if self.is_draining and (wait_s > 0 or not is_late):
+                await anyio.sleep_forever()
             if wait_s > 0:
                 await self._clock.sleep(wait_s)
                 continue
@@ -126,7 +137,7 @@ class ConcurrencyLimiter:
                 self._slots.release()
                 raise
             now = self._clock.monotonic()
-            if now >= self._not_before:
+            if now >= self._not_before and self.is_draining is is_late:
                 if self._asked_at <= self._answered_at:
                     self._asked_at = now
                 return now
@@ -254,6 +265,7 @@ class HostLimiters:
         self._clock = clock
         self._remembered = remembered
         self._is_shortage_told = False
+        self._is_draining = False
         self.by_origin: dict[str, ConcurrencyLimiter] = {}
 
     def of(self, url: str, bounds: RequestsAtOnce) -> tuple[str, ConcurrencyLimiter]:
@@ -273,6 +285,20 @@ class HostLimiters:
             if origin and (limit := limiter.control.found) is not None
         ]
 
+    def drain(self) -> None:
+        """Let no request be sent any more that waits now, or for a pause later on.
+
+        The references whose requests are in flight go on.
+        """
+        self._is_draining = True
+        for limiter in self.by_origin.values():
+            limiter.is_draining = True
+
+    @property
+    def are_idle(self) -> bool:
+        """Whether no request but pings is in flight."""
+        return all(one.in_flight <= one.pings for one in self.by_origin.values())
+
     def _limiter(
         self, key: str, name: str, bounds: RequestsAtOnce
     ) -> ConcurrencyLimiter:
@@ -291,6 +317,7 @@ class HostLimiters:
                 hosts=hosts,
                 remembered=self._remembered(key),
             )
+            limiter.is_draining = self._is_draining
         limiter.restrict(bounds.most)
         return limiter
 

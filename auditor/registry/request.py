@@ -22,6 +22,8 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import field, replace
 from enum import StrEnum
 
+import anyio
+
 from auditor.config import RegistrySettings
 from auditor.config.requests_at_once import RequestsAtOnce
 from auditor.errors import Failure, FailureKind, FailureReason
@@ -198,6 +200,7 @@ class RequestSender:
             outcome: Response | Failure | None = None
             try:
                 self._counts.sent[kind] += 1
+                concurrency.pings += request.is_ping
                 outcome = await self._transport.request(
                     method,
                     url if authorization is None else authorization.url or url,
@@ -212,6 +215,7 @@ class RequestSender:
                     new_connection=new_connection,
                 )
             finally:
+                concurrency.pings -= request.is_ping
                 _give_back(outcome, request, accepted_statuses)
                 if authorization is not None:
                     authorization.observe(outcome)
@@ -449,6 +453,8 @@ class RequestSender:
         return None
 
     async def _wait(self, decision: Wait, request: PendingRequest) -> None:
+        if request.concurrency.is_draining:
+            await anyio.sleep_forever()
         self._counts.repeated["retries"] += 1
         failure = decision.failure
         most = tries_after(failure.status, request.max_attempts)
