@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -86,6 +87,24 @@ def status_text(
     return f"{safe_text(status.name)}: {text}"
 
 
+def remaining_text(
+    estimate_s: float | None, statuses: Sequence[HostStatus], now: float
+) -> str:
+    """The remaining time as H:MM:SS, from that at the speed so far.
+
+    The longest pause until a known time (`now` and that are epoch seconds) is added: no
+    host makes up for it. It is unknown while a host waits without a known end.
+    """
+    stopped = [one for one in statuses if one.text]
+    ends = [one.until for one in stopped if one.until is not None]
+    if estimate_s is None or len(ends) < len(stopped):
+        return "-:--:--"
+    pause_s = max(0.0, max(ends, default=now) - now)
+    minutes, seconds = divmod(math.ceil(estimate_s + pause_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"
+
+
 def _ordered(statuses: Sequence[HostStatus]) -> list[HostStatus]:
     """Hosts that get no request first."""
     return sorted(statuses, key=lambda status: not status.text)
@@ -106,7 +125,7 @@ def terminal_progress(
     `known_references` that of those read so far, and whether these are all. What
     `host_statuses` wait for takes the place of the bar on a narrow terminal. The
     remaining time is shown once they are, or from the start if `expected` is their
-    number.
+    number; pauses of hosts count.
     """
     from rich.console import Console
     from rich.progress import (
@@ -116,7 +135,6 @@ def terminal_progress(
         SpinnerColumn,
         Task,
         TextColumn,
-        TimeRemainingColumn,
     )
     from rich.text import Text
 
@@ -134,11 +152,12 @@ def terminal_progress(
             # Less would be shown as 0/s.
             return Text(f"{speed:.0f}/s" if speed and speed >= 0.5 else "")
 
-    class Left(TimeRemainingColumn):
-        max_refresh = 0.0  # it disappears together with the bar
-
+    class Left(ProgressColumn):
         def render(self, task: Task) -> Text:
-            return Text() if narrow and waits.text else super().render(task)
+            if task.total is None or (narrow and waits.text):
+                return Text()
+            left = remaining_text(task.time_remaining, host_statuses(), time.time())
+            return Text(left, style="progress.remaining")
 
     class Waits(ProgressColumn):
         text = ""

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import time
 
-from auditor.cli.progress import status_in_turn, status_text, statuses_text
+import pytest
+
+from auditor.cli.progress import (
+    remaining_text,
+    status_in_turn,
+    status_text,
+    statuses_text,
+)
 from auditor.registry.host_status import HostStatus
 
 SLOW = HostStatus(name="slow.example.com", text="", at_once=23)
@@ -45,3 +52,27 @@ def test_the_log_names_a_few_hosts_in_utc() -> None:
         " registry.example.com: waiting for 429 until 02:14:07Z, 23 at once;"
         " slow.example.com: 23 at once; 1 more"
     )
+
+
+NOW = 2 * 3600 + 13 * 60 + 7.0  # one minute before the pause of THROTTLED ends
+
+
+@pytest.mark.parametrize(
+    ("estimate_s", "statuses", "expected"),
+    [
+        pytest.param(9.2, [], "0:00:10", id="no pause"),
+        pytest.param(9.2, [SLOW], "0:00:10", id="fewer requests"),
+        pytest.param(9.2, [THROTTLED, SLOW], "0:01:10", id="a pause"),
+        pytest.param(3600.0, [THROTTLED] * 2, "1:01:00", id="pauses at one time"),
+        pytest.param(9.2, [THROTTLED, DEAD], "-:--:--", id="without a known end"),
+        pytest.param(None, [], "-:--:--", id="no speed yet"),
+    ],
+)
+def test_the_remaining_time_counts_the_pauses_of_hosts(
+    estimate_s: float | None, statuses: list[HostStatus], expected: str
+) -> None:
+    assert remaining_text(estimate_s, statuses, NOW) == expected
+
+
+def test_a_pause_that_is_over_does_not_shorten_the_remaining_time() -> None:
+    assert remaining_text(9.0, [THROTTLED], NOW + 100) == "0:00:09"
