@@ -338,3 +338,27 @@ def test_a_record_that_comes_during_a_flush_stays_in_the_journal(
             assert kept.count(b"late:1") == 0
 
     anyio.run(main)
+
+
+def test_a_checkpoint_makes_the_report_durable_or_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out.jsonl"
+    synced: list[int] = []
+
+    def fail() -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async def main() -> None:
+        options = ReportOptions(output=str(output))
+        async with open_report(options, now=NOW, notify=pytest.fail) as report:
+            await report.write(failure())
+            with monkeypatch.context() as patch:
+                patch.setattr("auditor.report.writer.os.fdatasync", synced.append)
+                await report.checkpoint([], has_waiting=False)
+                assert report.writer._fd in synced
+                patch.setattr(report.writer, "sync", fail)
+                with pytest.raises(OutputError, match="cannot be written: Input/out"):
+                    await report.checkpoint([], has_waiting=False)
+
+    anyio.run(main)
