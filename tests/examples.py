@@ -1,7 +1,8 @@
 """How many examples a property is tried with.
 
 The number at a property is how many it deserves. `make test` and `make unit` try a
-quarter of them, the same ones in each run, so that a change fails by its own fault;
+quarter of them, the same ones in each run of the same files (Hypothesis also tries
+constants of the modules that are loaded), so that a change fails by its own fault;
 `make thorough` tries ten times as many, different ones in each run.
 """
 
