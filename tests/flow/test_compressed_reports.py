@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 NAMES = [f"team-{number % 3}/app:{number}" for number in range(9)]
 SUFFIXES = (".gz", ".zst")
-POLICY = "[rules.all]\nforbid_failures = true\n"
+POLICY = "[rules.all]\nforbid_failures = true\nimmutable_tags = ['*']\n"
 
 
 def _all(here: Lab) -> list[str]:
