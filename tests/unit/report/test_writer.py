@@ -362,3 +362,15 @@ def test_a_checkpoint_makes_the_report_durable_or_fails(
                     await report.checkpoint([], has_waiting=False)
 
     anyio.run(main)
+
+
+def test_the_copy_that_a_killed_run_left_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / "out.jsonl.partial.copy"
+    left.write_bytes(b"half")
+
+    async def main() -> None:
+        options = ReportOptions(output=str(tmp_path / "out.jsonl"))
+        async with open_report(options, now=NOW, notify=pytest.fail):
+            assert not left.exists()
+
+    anyio.run(main)
