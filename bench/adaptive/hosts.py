@@ -253,6 +253,24 @@ KINDS = (
         ),
     ),
     Kind(
+        name="distant, then twice as far",
+        saturated_by=None,
+        new=lambda rng, requests: Changing(
+            Workers(None, about(rng, 0.05)),
+            Workers(None, about(rng, 0.1)),
+            count=requests // 2,
+        ),
+    ),
+    Kind(
+        name="narrow, then half as fast",
+        saturated_by=WORKERS,
+        new=lambda rng, requests: Changing(
+            _narrow(rng),
+            Workers(WORKERS, about(rng, 2 * SERVICE_S)),
+            count=requests // 2,
+        ),
+    ),
+    Kind(
         name="proxy, two back ends",
         saturated_by=14,  # one in five takes 80 ms, at most 8 of these at a time
         new=lambda rng, _: _proxied(rng),

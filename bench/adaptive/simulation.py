@@ -1,14 +1,12 @@
-"""python -m bench.adaptive.simulation [--seeds N]
+"""Audits of the hosts of `bench.adaptive` in simulated time.
 
-The hosts of `bench.adaptive` in simulated time: in seconds instead of half an hour,
-what the controller does with each, and fixed limits beside it. The client has always
-more to ask. With --work-ms and --stall-ms it is busy itself, so that it reads answers
-later than they come.
+In seconds instead of half an hour: what the controller does with each host. An audit
+has always more to ask. It can be busy itself, so that it reads answers later than they
+come, and share the host with others that start later.
 """
 
 from __future__ import annotations
 
-import argparse
 import functools
 import heapq
 import itertools
@@ -20,23 +18,26 @@ from dataclasses import dataclass, field
 
 from auditor.registry.concurrency_control import ConcurrencyControl
 from auditor.wire.host_concurrency import Move
-from bench.adaptive.hosts import KINDS, OK, TOO_MANY_REQUESTS, Kind, Reply
+from bench.adaptive.hosts import OK, TOO_MANY_REQUESTS, Kind, Reply
 from bench.adaptive.server import PROBE_S, REPOSITORIES, idle_latencies
 
-CEILING = 64
-FIXED = (8, 16, 32, 64)
 # Seconds before a request that got 503 is sent again.
 _RETRY_S = 1.0
 
 
 @dataclass(slots=True)
 class Run:
-    """A simulated audit; `others` as in `server.Seen`, `limits` each with its time."""
+    """A simulated audit; `others` as in `server.Seen`, `limits` each with its time.
+
+    `most_in` has the most requests at once of each second; `parts` the answers that
+    each process got while all of them were running.
+    """
 
     answered: int = 0
     refused: int = 0
     ended_at: float = 0.0
-    most_at_once: int = 0
+    most_in: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    parts: list[int] = field(default_factory=list)
     others: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     limits: list[tuple[float, int]] = field(default_factory=list)
 
@@ -44,6 +45,24 @@ class Run:
     def rate(self) -> float:
         """Answers per second."""
         return self.answered / self.ended_at
+
+    @property
+    def most_at_once(self) -> int:
+        """The most requests that were in flight together."""
+        return max(self.most_in.values())
+
+    @property
+    def most_at_once_later(self) -> int:
+        """The same in the second half of the time."""
+        return max(
+            most for at, most in self.most_in.items() if 2 * at >= self.ended_at - 1
+        )
+
+    @property
+    def least_part(self) -> float:
+        """The answers of the slowest process, as a share of a fair part."""
+        total = sum(self.parts)
+        return min(self.parts) * len(self.parts) / total if total else 1.0
 
     @property
     def refused_share(self) -> float:
@@ -85,13 +104,15 @@ def simulate(
     requests: int,
     seed: int,
     client: Client = IDLE_CLIENT,
+    *,
+    apart_s: float = 0.0,
 ) -> Run:
     """Audit a new host of a kind, in simulated time.
 
-    Each of `controls` is a process of its own, with its part of the requests; `limits`
-    of the result are the sums.
+    Each of `controls` is a process of its own, with its part of the requests, and
+    starts `apart_s` seconds after the one before; `limits` of the result are the sums.
     """
-    return _Simulation(kind, controls, requests, seed, client).run()
+    return _Simulation(kind, controls, requests, seed, client, apart_s=apart_s).run()
 
 
 class _Simulation:
@@ -104,6 +125,8 @@ class _Simulation:
         requests: int,
         seed: int,
         client: Client,
+        *,
+        apart_s: float,
     ) -> None:
         self._host = kind.new(random.Random(seed), requests)
         self._rng = random.Random(seed + 1)
@@ -111,13 +134,14 @@ class _Simulation:
         order = [number % REPOSITORIES for number in range(requests)]
         self._rng.shuffle(order)
         self._processes = [
-            _Process(control, order[number :: len(controls)])
+            _Process(control, order[number :: len(controls)], number * apart_s)
             for number, control in enumerate(controls)
         ]
         self._requests = requests
         self._client = client
         self._in_flight = 0
-        self._result = Run()
+        self._result = Run(parts=[0] * len(controls))
+        self._all_run_at = (len(controls) - 1) * apart_s
         self._numbers = itertools.count()
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
 
@@ -126,7 +150,7 @@ class _Simulation:
         result = self._result
         self._at(0.0, self._probe)
         for one in self._processes:
-            self._at(0.0, functools.partial(self._send, one))
+            self._at(one.starts_at, functools.partial(self._send, one))
         while result.answered < self._requests:
             result.ended_at, _, happen = heapq.heappop(self._events)
             happen(result.ended_at)
@@ -151,7 +175,8 @@ class _Simulation:
             self._in_flight += 1
             self._at(reply.at, functools.partial(self._arrive, flight))
         result = self._result
-        result.most_at_once = max(result.most_at_once, self._in_flight)
+        second = int(now)
+        result.most_in[second] = max(result.most_in[second], self._in_flight)
         at = one.wakes_at(now)
         if at is not None:
             self._at(at, functools.partial(self._send, one))
@@ -185,6 +210,8 @@ class _Simulation:
         one, result, reply = flight.process, self._result, flight.reply
         if reply.status == OK:
             result.answered += 1
+            if now >= self._all_run_at and not any(p.is_done for p in self._processes):
+                result.parts[self._processes.index(one)] += 1
             one.answered(now, flight.sent_at, flight.came_at)
         else:
             result.refused += 1
@@ -209,11 +236,15 @@ class _Process:
     `was_busy` if it worked until its last reads, at `read_at`.
     """
 
-    def __init__(self, control: ConcurrencyControl, wanted: Sequence[int]) -> None:
+    def __init__(
+        self, control: ConcurrencyControl, wanted: Sequence[int], starts_at: float
+    ) -> None:
         self.control = control
+        self.starts_at = starts_at
         self.arrived: list[_Flight] = []
         self.is_busy = self.was_busy = False
         self.read_at = 0.0
+        self.is_done = False  # the last request was sent
         self._wanted = iter(wanted)
         self._retries: list[tuple[float, int]] = []
         self._in_flight = 0
@@ -229,6 +260,7 @@ class _Process:
             found = heapq.heappop(self._retries)[1]
         else:
             found = next(self._wanted, None)
+            self.is_done = found is None
         self._in_flight += found is not None
         return found
 
@@ -274,57 +306,3 @@ def others_wait(kind: Kind, run: Run, requests: int) -> float:
         for part, times in run.others.items()
         if len(times) > 2
     )
-
-
-def _adaptive() -> ConcurrencyControl:
-    return ConcurrencyControl(most=CEILING)
-
-
-def _fixed(limit: int) -> Callable[[], ConcurrencyControl]:
-    return lambda: ConcurrencyControl(most=limit, follows_latency=False)
-
-
-def main() -> None:
-    """Simulate and print."""
-    parser = argparse.ArgumentParser(prog="python -m bench.adaptive.simulation")
-    parser.add_argument("--requests", type=int, default=4000)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--host", default="")
-    parser.add_argument("--work-ms", type=float, default=0.0, help="per answer")
-    parser.add_argument(
-        "--stall-ms", type=float, default=0.0, help="the machine is busy"
-    )
-    parser.add_argument("--trace", action="store_true", help="print each limit")
-    options = parser.parse_args()
-    seeds = range(options.seeds)
-    client = Client(options.work_ms / 1000, options.stall_ms / 1000)
-    print("| host | share of the best fixed | refused | most at once | others wait |")
-    print("|---|---:|---:|---:|---:|")
-    for kind in KINDS:
-        if options.host not in kind.name:
-            continue
-        runs, shares = [], []
-        for seed in seeds:
-            best = max(
-                simulate(kind, [_fixed(limit)()], options.requests, seed, client).rate
-                for limit in FIXED
-            )
-            controls = [_adaptive() for _ in range(options.processes)]
-            runs.append(simulate(kind, controls, options.requests, seed, client))
-            shares.append(runs[-1].rate / best)
-        waits = [others_wait(kind, run, options.requests) for run in runs]
-        print(
-            f"| {kind.name} | {statistics.median(shares):.2f} (at least"
-            f" {min(shares):.2f}) | {max(run.refused_share for run in runs):.1%}"
-            f" | {max(run.most_at_once for run in runs)}"
-            f" | {statistics.median(waits):.1f} (at most {max(waits):.1f}) |",
-            flush=True,
-        )
-        if options.trace:
-            for at, limit in runs[0].limits:
-                print(f"  {at:8.2f} s  {limit}")
-
-
-if __name__ == "__main__":
-    main()
