@@ -10,22 +10,26 @@ were sent in it, about as many as are in flight.
   use: the limit approaches that number, and a short queue that keeps the host busy.
 - Slow start. While there is no queue, the limit becomes twice the requests that were of
   use, each round: never more than twice what the host can work on.
-- Probes. When slow start sees a queue, and now and then while there is one, the
-  baselines are measured with half of the limit (queue_probe.py). If answers are as slow
-  as before, either the host is slower than it was, or others queue there: higher
-  baselines are tried, and are right only if twice the requests are not slower.
-  So several audits of a host, which see one queue, do not take it for a slow host.
 - The client. Its own delay is no part of round trips (loop_turns.py). While answers
   wait for it longer than they took, more requests bring nothing: the limit stays.
-- Trials. A queue in a part of the host makes only some answers slow. If these take much
-  longer than usual, and rarely without such a sign, half of the limit is tried, and
-  answers are compared by the clock (half_limit_trial.py).
+- Tails. A queue in a part of the host, behind a proxy for example, makes only some
+  answers slow, and hides: the fast answers come first. By the clock, requests take
+  longer then than answers do, and count as slowed down by that.
+- Trials. The baselines of a host that has become slower, or at which others queue, are
+  not known. Half of the limit is tried, and half of that, until it brings fewer answers
+  (half_limit_trial.py): then the queue is gone, and round trips are baselines.
+- Slots. Several audits of a host, which do not know of each other, see one queue. If
+  only one of them left it, it would take the queue of the others for a slow host. So
+  trials begin at full seconds of the wall clock, the rarer ones at seconds that can be
+  divided by 2, 4, 8 or 16: the audits leave the queue together. Only a sudden change
+  of a host is examined at once, as all see that at the same time.
 - Distress (429, 5xx, timeouts, lost connections). The limit is halved, once for all
   requests that were in flight together, and returns to what the host accepted after a
   round without distress (refused_limits.py).
 
 The ideas are those of TCP Vegas (Brakmo and Peterson, 1995: the queue from the lowest
-round trip), BBR (Cardwell et al., 2016: ProbeRTT), Netflix's concurrency-limits
+round trip), BBR (Cardwell et al., 2016: ProbeRTT), LEDBAT++ (Internet-Draft
+irtf-iccrg-ledbat-plus-plus: late-comers), Netflix's concurrency-limits
 (VegasLimit.java, Gradient2Limit.java: a queue that grows with the root of the limit, no
 growth while it is not used up), Envoy (adaptive concurrency filter: baselines measured
 with few requests) and brpc (auto_concurrency_limiter.md: errors in a small part of the
@@ -36,8 +40,7 @@ from __future__ import annotations
 
 import math
 
-from auditor.registry.half_limit_trial import HalfLimitTrial, TrialResult
-from auditor.registry.queue_probe import QueueProbe, Verdict
+from auditor.registry.half_limit_trial import HalfLimitTrial
 from auditor.registry.refused_limits import RefusedLimits
 from auditor.registry.round_trip_baselines import (
     FAR_SLOWER,
@@ -56,31 +59,38 @@ MIN_ROUND_S, MIN_QUICK_ROUND_S = 0.1, 0.02
 # work on; and where the first answers after a step are much faster than the others, it
 # waits for those.
 SMALL, SMALL_FACTOR = 9, 1.7
-# So is the first one after a probe that has found no queue: where all answers come at
-# the same moments, it can be mistaken.
-PROBED_FACTOR = 1.5
 # The limit grows only if requests waited for it at this share of the answers.
 FULL = 0.75
 # And not if its answers wait longer for the client than they took.
 CLIENT_BUSY = 1.0
 # With a fixed limit, one answer in this many is measured.
 MEASURED_ONE_IN = 8
-# Higher baselines are tried with twice the requests, at least `MIN_TRIED`, in a round
-# of `TRIED_ROUND` answers. They are wrong if the answers are slower by more than this
-# part of the tolerance.
-MIN_TRIED, TRIED_ROUND, TRY_TOLERANCE = 5, 32, 0.5
-# Seconds until others are tried, doubled each time that they were wrong.
-TRY_WAIT_S, MAX_TRY_WAIT_S = 2.0, 600.0
-# Slow start ends if the slowdown of a second, longer round exceeds the tolerance by
-# this factor.
-QUEUE_SEEN = 1.15
+# Trials begin at multiples of this by the wall clock, which all audits share.
+SLOT_S = 1.0
+# A trial costs about two round trips: there is one in so many at most. While there is
+# no sign of a queue, it comes in every fourth slot, then every eighth, then every
+# sixteenth.
+TRIAL_EVERY, OFTEN, RAREST = 100, 2, 4
+# Rounds in a row with a queue that are such a sign.
+BUSY_ROUNDS = 2
+# While baselines are those of a few first answers, so many are enough for a trial.
+FIRST_ANSWERS = 96
+# A host that a trial finds slower by less has not changed. Unless few requests were in
+# flight, others may queue at it: baselines rise by the second one at most.
+SLOWER, MAX_RISE = 1.3, 2.0
+# If a trial finds a queue that round trips do not show, the limit stays until so many
+# trials find none. Of a lower limit than the second number, the answers are too few.
+HIDDEN_TRIALS, MIN_HIDDEN = 2, 16
+# In slow start, answers are too few to see a shorter tail.
+CLEAR_TAIL = 3.0
 # Rounds in a row without a queue after which the limit doubles again.
 CALM_ROUNDS = 3
 # The queue that keeps a host busy, in square roots of the requests it works on.
 QUEUE = 0.75
 # With an unchanged limit, a slowdown that has grown by this factor since the last
-# round comes from the host.
-SUDDEN = 1.5
+# round comes from the host or from others; from the host, if there was no queue for so
+# many rounds before.
+SUDDEN, LONG_CALM = 1.5, 6
 
 
 class ConcurrencyControl:
@@ -89,7 +99,8 @@ class ConcurrencyControl:
     `follows_latency` is false for a fixed limit, which only distress lowers. `lowest`
     and `highest` are those of the limit so far, `moves` counts its moves by cause,
     `last_move` is the last one's, at `moved_at`. `remembered` is the limit that the
-    host stood in an earlier run.
+    host stood in an earlier run. Slots begin at `slots_from`, the same moment for all
+    audits of the host.
 
     `baselines` has the round trips of the last round, and those without a queue.
     """
@@ -102,6 +113,7 @@ class ConcurrencyControl:
         remembered: int | None = None,
         follows_latency: bool = True,
         now: float = 0.0,
+        slots_from: float = 0.0,
     ) -> None:
         self.most = most
         self.least = min(least, most)
@@ -115,13 +127,27 @@ class ConcurrencyControl:
         self.moved_at = now
         self.moves: dict[Move, int] = {}
         self.baselines = RoundTripBaselines()
+        self._trial: HalfLimitTrial | None = None
         self._follows_latency = follows_latency
         self._in_slow_start = follows_latency
-        # Whether a probe has just found that there was no queue.
-        self._was_probed = False
-        # Whether slow start has just seen a queue.
-        self._is_unsure = False
-        self._calm_rounds = 0
+        # Rounds in a row without a queue, and with one.
+        self._calm_rounds = self._busy_rounds = 0
+        # Whether there was no queue for long before this one.
+        self._was_calm = False
+        # Whether there was a sign of a queue since the last trial.
+        self._is_busy = False
+        # Whether requests waited for the limit in the last round.
+        self._was_full = False
+        # Trials: whether one has measured the baselines, the next slot, in how many
+        # slots there is one (a power of two), and those that `HIDDEN_TRIALS` counts.
+        self._is_certain = False
+        self._slots_from, self._slot_at = slots_from, now
+        self._rarity = OFTEN
+        # Whether the last one has raised them: the next slot shows if enough.
+        self._has_slowed_down = False
+        self._before_cuts = 0  # the limit before a queue lowered it, since the last one
+        self._hidden_trials = 0
+        self._is_queue_visible = False
         # The round.
         self._round_at = -math.inf
         self._round_limit = self.limit
@@ -129,16 +155,12 @@ class ConcurrencyControl:
         self._round_size = MIN_QUICK_ROUND
         self._answers = self._full_answers = 0
         self._unmeasured = 0  # answers of a fixed limit
+        # All answers since the round has settled.
+        self._seen, self._seen_since, self._last_at = 0, now, now
         # How long its answers took, and then waited for the client.
         self._host_s = self._client_s = 0.0
         self._settled_limit = 0  # that of the last round
-        self._probe: QueueProbe | None = None
-        self._tried_limit = 0  # the one before higher baselines were tried
-        self._try_wait_s, self._next_try_at = TRY_WAIT_S, -math.inf
-        # Limit and slowdown before the limit was first lowered because of a queue.
-        self._before_cut: tuple[int, float] | None = None
         self._refused = RefusedLimits(now)
-        self._trial = HalfLimitTrial(now)
         self._start_round(now)
         # The first answers take longer: on both sides, much is done the first time.
         self._settling = self.limit if follows_latency else 0
@@ -157,12 +179,8 @@ class ConcurrencyControl:
         """
         if self.last_move in DISTRESS and self.last_move is not Move.THROTTLED:
             return None
-        limit = self.limit
-        if self._trial.is_running:
-            limit = self._trial.full_limit
-        elif self._probe is not None:
-            limit = self._probe.limit
-        limit = min(limit, self.most)
+        trial = self._trial
+        limit = min(self.limit if trial is None else trial.full_limit, self.most)
         is_found = not self.moves.keys() <= {Move.FASTER, Move.REMEMBERED, Move.PROBE}
         is_higher = self.moves and limit // 2 >= self._remembered
         return limit if self._follows_latency and (is_found or is_higher) else None
@@ -197,24 +215,30 @@ class ConcurrencyControl:
             if self._unmeasured < MEASURED_ONE_IN and self.limit == self.most:
                 return
             self._unmeasured = 0
-        else:
-            result = self._trial.count(
-                now,
+        elif now >= self._slot_at:
+            self._begin_slot(now)
+        if self._trial is not None:
+            self._count_in_trial(
+                self._trial,
+                kind,
+                round_trip_s,
                 sent_at=sent_at,
-                limit=self.limit,
+                now=now,
                 is_full=is_full,
-                round_trip_s=self.baselines.round_trip_s or 0.0,
             )
-            if result is not None:
-                self._continue_trial(result, now)
-        if self._trial.is_running:
             return
         is_settling = sent_at < self._round_at or self._settling > 0
+        self._seen += 1
+        if sent_at > self._last_at:
+            self._seen_since += sent_at - self._last_at  # nothing was in flight
+        self._last_at = now
         self.baselines.count(kind, round_trip_s, is_sent_in_round=not is_settling)
         if sent_at < self._round_at:
             return
         if self._settling:
             self._settling -= 1
+            if not self._settling:
+                self._seen, self._seen_since = 0, now
             return
         self._answers += 1
         self._full_answers += is_full
@@ -231,10 +255,7 @@ class ConcurrencyControl:
         if not self._refused.is_new(self.limit, cause, sent_at=sent_at, now=now):
             return
         self._in_slow_start = False
-        self._probe = self._before_cut = None
-        self._tried_limit = 0
-        self.baselines.end_try(now, is_right=False)
-        self._trial.restart(now, self.limit)
+        self._trial = None
         self._move(self.limit // 2, cause, now)
         self._start_round(now)
 
@@ -244,6 +265,7 @@ class ConcurrencyControl:
         self._round_at = now
         self._answers = self._full_answers = 0
         self._host_s = self._client_s = 0.0
+        self._seen, self._seen_since, self._last_at = 0, now, now
         self.baselines.start_round()
         # The first answers after a move show the queue that it leaves behind. Slow
         # start does not wait for that.
@@ -257,23 +279,22 @@ class ConcurrencyControl:
             self._settling = 0
             self._round_size = max(self.limit, MIN_SAMPLES)
         elif self._in_slow_start:
-            fewest = MIN_QUICK_ROUND if not self._tried_limit else TRIED_ROUND
             rounds = 2 if SMALL <= self.limit < 2 * SMALL else 1
-            self._round_size = max(rounds * self.limit, fewest)
+            self._round_size = max(rounds * self.limit, MIN_QUICK_ROUND)
         else:
-            rounds = 1 if self._probe is not None else 2
-            self._round_size = min(max(rounds * self.limit, MIN_ROUND), MAX_ROUND)
+            self._round_size = min(max(2 * self.limit, MIN_ROUND), MAX_ROUND)
 
     def _end_round(self, now: float) -> None:
         is_full = self._full_answers >= FULL * self._answers
         if self.limit >= SMALL and self._client_s > CLIENT_BUSY * self._host_s:
             is_full = False  # the client is what holds requests back
+        self._was_full = is_full
         if self._refused.is_halved:
             self._calm_rounds = 0
             self._in_slow_start = False
             self._move(self._refused.recovered(self.limit, now), Move.RECOVERED, now)
         elif not self._follows_latency:
-            self.baselines.measure(now, learn=True)
+            self.baselines.measure(learn=True)
             if self._refused.may_grow(now):
                 self._move(self.limit + 1, Move.RECOVERED, now)
         else:
@@ -284,206 +305,194 @@ class ConcurrencyControl:
     def _follow(self, now: float, *, is_full: bool) -> None:
         """Move the limit after a round without distress."""
         baselines = self.baselines
-        before = baselines.slowdown
-        baselines.measure(now, learn=self._probe is None and not self._tried_limit)
-        if self._probe is not None:
-            self._end_probe(self._probe, now)
-            return
+        before, was_calm = baselines.slowdown, self._calm_rounds >= LONG_CALM
+        clock_s = None
+        if is_full and self._seen:
+            per_answer_s = (now - self._seen_since) / self._seen
+            clock_s = self.limit * per_answer_s - self._client_s / self._answers
+        baselines.measure(learn=not self._in_slow_start, clock_s=clock_s)
         is_settled = self._settled_limit == self.limit
-        is_sudden = SUDDEN * before < baselines.slowdown < FAR_SLOWER
-        if is_settled and is_sudden:
-            # A queue that is growing: the next round shows how long it gets.
-            self._settled_limit = 0
-            return
+        if is_settled and baselines.slowdown > SUDDEN * before:
+            if was_calm:
+                self._is_certain = False
+                self._busy_rounds = 0
+            if baselines.slowdown < FAR_SLOWER:
+                # The next round shows how long the queue gets.
+                self._settled_limit = 0
+                self._busy_rounds = 1
+                return
+        if baselines.has_queue and was_calm:
+            self._was_calm = True  # it can have changed in the middle of this round
         self._settled_limit = self.limit
-        if self._is_try_wrong(now):
-            return
-        if self._has_slowed_down() and now >= self._next_try_at:
-            self._try_baselines(self.limit, now)
-            self._note(Move.CHANGED, now)
-        elif not self._doubts_queue(now):
-            self._seek_better(now, is_full=is_full)
+        if not self._is_examined(now):
+            may_grow = is_full and not self._has_long_tail and not self._hidden_trials
+            self._approach_target(now, may_grow=may_grow)
 
-    def _seek_better(self, now: float, *, is_full: bool) -> None:
-        """Approach the limit that round trips show, or try half of it."""
-        limit, trial = self.limit, self._trial
-        # A queue in a part of the host only shows in a trial.
-        is_urgent = (
-            is_full
-            and limit >= 2 * self.least
-            and self.baselines.has_long_tail
-            and trial.is_allowed(now, limit)
-        )
-        if not is_urgent:
-            self._approach_target(now, is_full=is_full)
-        if self.limit != limit or not is_full or self.baselines.has_queue:
-            return
-        if limit >= 2 * self.least and trial.is_due(now, limit, is_urgent=is_urgent):
-            half = trial.begin(now, limit, is_urgent=is_urgent)
-            self._move(half, Move.PROBE, now)
+    @property
+    def _has_long_tail(self) -> bool:
+        least = CLEAR_TAIL if self._in_slow_start else 0.0
+        return self.baselines.has_long_tail and self.baselines.tail > least
 
-    def _doubts_queue(self, now: float) -> bool:
-        """Whether another round has to show if there is a queue; begin a probe for it.
+    def _is_examined(self, now: float) -> bool:
+        """Whether another round or a trial has to show if there is a queue.
 
         Also ends slow start, or begins it again after rounds without a queue.
         """
-        was_unsure, self._is_unsure = self._is_unsure, False
-        baselines = self.baselines
-        if self._in_slow_start and baselines.has_queue:
-            self._in_slow_start = False
-            self._is_unsure = True  # the next round is longer
-            return True
-        if not baselines.has_queue:
+        if not self.baselines.has_queue and not self._has_long_tail:
             self._calm_rounds += 1
-            self._before_cut = None
-            if was_unsure or self._calm_rounds >= CALM_ROUNDS:
-                self._in_slow_start = self._refused.may_double(self.limit, now)
+            self._busy_rounds = 0
+            self._was_calm = False
+            if self._calm_rounds >= CALM_ROUNDS:
+                self._in_slow_start = self._may_double(now)
             return False
         self._calm_rounds = 0
-        is_clear = baselines.slowdown > QUEUE_SEEN * baselines.tolerance
-        if baselines.is_old(now) or (was_unsure and is_clear):
-            return self._begin_probe(now)
-        return False
+        self._busy_rounds += 1
+        if self._in_slow_start:
+            self._in_slow_start = False  # the next round is longer
+            return True
+        self._is_busy |= self._busy_rounds >= BUSY_ROUNDS
+        is_new = self._busy_rounds == BUSY_ROUNDS and self.baselines.has_queue
+        is_sudden = self._was_calm and self.baselines.slowdown > SUDDEN
+        if not is_new or (self._is_certain and not is_sudden):
+            return False
+        self._begin_trial(now)
+        return True
 
-    def _approach_target(self, now: float, *, is_full: bool) -> None:
-        slowdown, limit = self.baselines.slowdown, self.limit
+    def _approach_target(self, now: float, *, may_grow: bool) -> None:
+        baselines = self.baselines
+        slowdown, limit = baselines.slowdown, self.limit
+        if self._has_long_tail:
+            tail = baselines.tail / baselines.tail_tolerance
+            slowdown = max(slowdown, tail * baselines.tolerance)
         target = self._target(limit, slowdown)
         if target <= limit - max(1, limit // 8):
             lowest = limit / (2 if slowdown < FAR_SLOWER else 4)
             lowered = max(self.least, round(max(target, lowest)))
             if lowered < limit:
-                self._before_cut = self._before_cut or (limit, slowdown)
+                self._before_cuts = max(self._before_cuts, limit)
                 self._move(lowered, Move.QUEUE, now)
-        elif not is_full or not self._refused.may_grow(now):
+        elif not may_grow or not self._refused.may_grow(now):
             return
         elif not self._in_slow_start:
             raised = min(math.floor(target), limit + max(1, limit // 8))
             self._move(max(limit, raised), Move.FASTER, now)
         else:
             factor = SMALL_FACTOR if limit < SMALL else 2
-            if self._was_probed:
-                factor, self._was_probed = PROBED_FACTOR, False
             raised = math.ceil(factor * limit / max(1.0, slowdown))
-            if self._tried_limit:
-                raised = min(raised, self._most_tried)
-                self._move(max(limit, raised), Move.FASTER, now)
-            elif raised < self._remembered and not self.baselines.has_queue:
+            if raised < self._remembered and not self.baselines.has_queue:
                 self._move(self._remembered, Move.REMEMBERED, now)
             else:
                 self._move(max(limit, raised), Move.FASTER, now)
-            self._in_slow_start = self._refused.may_double(self.limit, now)
+            self._in_slow_start = self._may_double(now)
+
+    def _may_double(self, now: float) -> bool:
+        may_grow = self.limit < self.most and not self._hidden_trials
+        return may_grow and self._refused.may_double(self.limit, now)
 
     def _target(self, limit: int, slowdown: float) -> float:
         """The requests that are of use, and some that keep the host busy."""
         useful = limit / max(1.0, slowdown / self.baselines.tolerance)
         return useful + max(1.0, QUEUE * math.sqrt(useful))
 
-    def _has_slowed_down(self) -> bool:
-        """Whether answers are slow for another reason than the queue of ours.
+    # -- trials ----------------------------------------------------------------
 
-        Then the limit was lowered a lot, and they did not get faster.
-        """
-        if self._before_cut is None or not self.baselines.has_queue:
-            return False
-        before, was = self._before_cut
-        return self.limit <= 0.6 * before and self.baselines.slowdown > 0.9 * was
-
-    # -- probes ----------------------------------------------------------------
-
-    def _begin_probe(self, now: float) -> bool:
-        """Measure the baselines with half of the limit; false if nothing has changed.
-
-        The least limit has no half. If answers are slow with it, higher baselines are
-        tried in place of that, once these are old.
-        """
-        self._before_cut = None
-        if self.limit <= self.least:
-            is_old = self.baselines.is_old(now)
-            if is_old:
-                self._try_baselines(self.limit, now)
-                self._note(Move.CHANGED, now)
-            return is_old
-        self._halve(QueueProbe.begin(self.limit, self.baselines.slowdown), now)
-        return True
-
-    def _halve(self, probe: QueueProbe, now: float) -> None:
-        self._probe = probe
-        self._move((self.limit + 1) // 2, Move.PROBE, now)
-
-    def _end_probe(self, probe: QueueProbe, now: float) -> None:
-        """Compare with the answers before the limit was halved."""
-        self._probe = None
-        slowdown, limit = self.baselines.slowdown, self.limit
-        verdict = probe.verdict(limit, slowdown, self.least)
-        if verdict is Verdict.QUEUE:
-            self._halve(probe.next_step(limit, slowdown), now)
+    def _begin_slot(self, now: float) -> None:
+        """Begin a trial, if it is time for one."""
+        slot = math.floor((now - self._slots_from) / SLOT_S)
+        self._slot_at = self._slots_from + (slot + 1) * SLOT_S
+        if (
+            self._trial is not None
+            or self._in_slow_start
+            or self._refused.is_halved
+            or not self._was_full
+        ):
             return
-        if verdict is Verdict.SAME and now >= self._next_try_at:
-            self._try_baselines(probe.limit, now)
-            self._was_probed = True
-            self._move(probe.limit, Move.PROBE, now)
-            return
-        was = probe.slowdown
-        if slowdown < 1.0:
-            self.baselines.replace(now)
-            was /= slowdown
-        else:
-            self.baselines.confirm(now)
-        self._move(
-            min(probe.limit, round(self._target(probe.limit, was))), Move.QUEUE, now
-        )
+        cost = TRIAL_EVERY * (self.baselines.usual_s or 0.0) / SLOT_S
+        rarest = min(RAREST, math.ceil(math.log2(max(1.0, cost))))
+        rarity = max(rarest, OFTEN if self._is_busy else self._rarity)
+        if self._has_slowed_down:
+            rarity = 0
+        elif self.limit <= self._before_cuts // 2:
+            rarity = min(rarity, OFTEN)
+        if slot % 2**rarity == 0:
+            self._rarity = min(rarity + 1, RAREST)
+            self._begin_trial(now)
 
-    def _try_baselines(self, limit: int, now: float) -> None:
-        """Take the answers of this round for the baselines, and try more requests."""
-        self._tried_limit = limit
-        self.baselines.try_round(now)
-        self._in_slow_start = self._refused.may_double(self.limit, now)
+    def _begin_trial(self, now: float) -> None:
+        answers = self.baselines.answers_wanted
+        if not self._is_certain:
+            answers = min(answers, FIRST_ANSWERS)
+        self._is_busy = self._was_calm = False
+        self._is_queue_visible = self.baselines.has_queue
+        self._trial = HalfLimitTrial(now, self.limit, least=self.least, answers=answers)
 
-    @property
-    def _most_tried(self) -> int:
-        """How many requests show whether baselines that are tried are right."""
-        return min(max(2 * self._tried_limit, MIN_TRIED), self.most)
+    def _count_in_trial(
+        self,
+        trial: HalfLimitTrial,
+        kind: object,
+        round_trip_s: float,
+        *,
+        sent_at: float,
+        now: float,
+        is_full: bool,
+    ) -> None:
+        was_settling = trial.is_settling
+        is_over = trial.count(now, sent_at=sent_at, is_full=is_full)
+        if not was_settling:
+            is_sent_in_step = sent_at >= trial.since
+            self.baselines.count(kind, round_trip_s, is_sent_in_round=is_sent_in_step)
+        elif not trial.is_settling:
+            self.baselines.start_round()
+        if is_over:
+            limit = trial.next_limit(now)
+            if limit is None:
+                self._end_trial(trial, now)
+            else:
+                self._move(limit, Move.PROBE, now)
 
-    def _is_try_wrong(self, now: float) -> bool:
-        """Whether baselines that are tried are those of a queue, of others perhaps."""
-        tried, baselines = self._tried_limit, self.baselines
-        if not tried:
-            return False
-        is_over = self.limit >= self._most_tried
-        doubt = TRY_TOLERANCE if is_over else 1.0
-        is_wrong = baselines.slowdown > 1 + doubt * (baselines.tolerance - 1)
-        if is_wrong or is_over:
-            self._tried_limit = 0
-            baselines.end_try(now, is_right=not is_wrong)
-            wait_s = 2 * self._try_wait_s if is_wrong else TRY_WAIT_S
-            self._try_wait_s = min(wait_s, MAX_TRY_WAIT_S)
-        if is_wrong:
-            self._next_try_at = now + self._try_wait_s
-            self._in_slow_start = False
-            self._move(min(self.limit, tried), Move.QUEUE, now)
-        return is_wrong
-
-    def _continue_trial(self, result: TrialResult, now: float) -> None:
-        """Take the limit that a trial names."""
-        limit = max(self.least, result.limit)
-        if result.is_over and result.is_less:
-            self._refused.hold(now)
-            self._in_slow_start = False
-            self._calm_rounds = 0
-            self._move(limit + round(QUEUE * math.sqrt(limit)), Move.QUEUE, now)
-        else:
-            self._move(limit, Move.PROBE, now)
-        if result.is_over:
-            self.baselines.forget_tails()
+    def _end_trial(self, trial: HalfLimitTrial, now: float) -> None:
+        """Take the limit that a trial names, and its round trips for the baselines."""
+        self._trial = None
+        if trial.is_aborted:
+            self._move(trial.full_limit, Move.PROBE, now)
             self._start_round(now)
+            return
+        baselines = self.baselines
+        baselines.measure(learn=False)
+        is_slower = baselines.slowdown > max(SLOWER, baselines.tolerance)
+        if trial.limit == self.least > START:
+            is_slower = False  # the queue may be our own
+        most_rise = (
+            (math.inf if trial.limit <= START else MAX_RISE) if is_slower else 1.0
+        )
+        baselines.learn_from_trial(most_rise=most_rise)
+        self._is_certain = True
+        self._busy_rounds = 0
+        if trial.is_less or is_slower:
+            self._calm_rounds = 0
+        if trial.is_less:
+            self._calm_rounds = -LONG_CALM  # do not double soon what had a queue
+            self._in_slow_start = False
+            if not self._is_queue_visible and trial.full_limit >= MIN_HIDDEN:
+                self._hidden_trials = HIDDEN_TRIALS
+            useful = trial.useful
+            self._move(useful + round(QUEUE * math.sqrt(useful)), Move.QUEUE, now)
+        else:
+            self._hidden_trials = max(0, self._hidden_trials - 1)
+            self._move(trial.full_limit, Move.PROBE, now)
+            if is_slower:
+                self._in_slow_start = self._may_double(now)
+        self._has_slowed_down = is_slower
+        self._before_cuts = 0
+        if is_slower:
+            self._note(Move.CHANGED, now)
+        self._start_round(now)
 
     # -- moves -----------------------------------------------------------------
 
     def _move(self, limit: int, cause: Move, now: float) -> None:
         limit = min(max(limit, self.least), self.most)
         if limit != self.limit:
-            if not self._trial.is_running:
-                self._trial.restart(now, self.limit)
             self.limit = limit
             self._refused.moved(now)
             self.lowest = min(self.lowest, limit)

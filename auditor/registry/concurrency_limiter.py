@@ -66,12 +66,14 @@ class ConcurrencyLimiter:
     ) -> None:
         self.name = name
         self._clock = clock
+        now = clock.monotonic()
         self.control = ConcurrencyControl(
             least=bounds.least,
             most=min(bounds.most, budget.max_per_host(hosts)),
             follows_latency=not bounds.is_fixed,
             remembered=remembered,
-            now=clock.monotonic(),
+            now=now,
+            slots_from=now - clock.epoch(),
         )
         self._slots = ResizableSemaphore(self.control.limit)
         self._permits = budget.requests

@@ -6,12 +6,12 @@ Pure: no clock and no network; all times are seconds.
 
 - A baseline is a mean in which no outlier counts for much, and comes with the spread of
   round trips without a queue, so that a heavy tail is not taken for one.
-- Of few answers it is uncertain, and soon measured again. Made of enough answers it
-  only falls: else a queue that grows slowly would raise it.
-- It rises for a try (`try_round`). Whoever sends more requests then, and meets no
-  queue, makes it the baseline (`end_try`); else the one before was right.
+- Made of enough answers it only falls: else a queue that grows slowly would raise it.
+  It rises after a trial that has shown that there is no queue (`learn_from_trial`).
 - A queue in a part of the host, behind a proxy for example, makes outliers of some
-  answers. `has_long_tail` compares the mean of all answers with the usual one.
+  answers, most of which are still to come. The clock shows it: by Little's law, the
+  mean of all round trips is the requests in flight, divided by the answers per second.
+  `tail` compares that with the mean of all answers without a queue.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import operator
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import field, replace
 
 from auditor.fast_dataclass import dataclass
@@ -38,16 +38,22 @@ SPREAD_ERRORS = 2.0
 MAX_TOLERANCE = 1.7
 # A slowdown that leaves no doubt before the end of a round.
 FAR_SLOWER = 4.0
-# Seconds after which a baseline is measured again, if it is made of enough answers.
-BASELINE_S, ENOUGH_ANSWERS = 10.0, 64
+# A baseline of fewer answers is not certain.
+ENOUGH_ANSWERS = 64
 # Of so many answers a baseline is made, so that no lucky round decides it alone, unless
 # it is that much faster.
 MAX_ANSWERS = 256
 MUCH_FASTER = 0.75
-# The mean of so many answers or more is a long tail at this multiple of the usual mean,
-# which follows means that are a little longer.
-MIN_TAIL, LONG_TAIL = 32, 2.0
-USUAL_TAIL, USUAL_SHARE = 1.5, 0.25
+# A tail up to this is chance: of fewer than `MIN_TAIL` answers any, else with so many
+# standard errors of times with a heavy tail.
+MIN_TAIL, TAIL, TAIL_ERRORS = 8, 1.2, 3.0
+# A single answer counts for at most this multiple of the usual mean.
+LONGEST = 25.0
+# The mean of a trial replaces a greater one if it is smaller by so many of them.
+SURE_ERRORS = 2.0
+# How many answers show whether half of the limit brings as many: more, the more round
+# trips vary.
+MIN_WANTED, WANTED, MAX_WANTED = 32, 400, 320
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,81 +81,66 @@ class _Times:
         deviation = math.sqrt(max(0.0, squares - mean * mean))
         return cls(count, mean, deviation / mean)
 
-
-@dataclass(frozen=True, slots=True)
-class _Baseline:
-    """The round trips of a class without a queue; confirmed at a time."""
-
-    times: _Times
-    confirmed_at: float
-
-    @property
-    def lasts_s(self) -> float:
-        """How long it is not doubted: of few answers, not for long."""
-        certain = min(1.0, self.times.count / ENOUGH_ANSWERS)
-        return max(BASELINE_S * certain, 20 * self.times.mean)
-
-    def with_round(self, times: _Times, now: float) -> _Baseline:
+    def with_round(self, times: _Times) -> _Times:
         """The baseline after a round without a queue."""
-        mine = self.times
-        if times.mean < MUCH_FASTER * mine.mean:
-            return _Baseline(times, now)
-        if times.mean > mine.mean and mine.count >= ENOUGH_ANSWERS:
-            return _Baseline(mine, now)
-        share = times.count / (times.count + mine.count)
-        mixed = _Times(
-            min(mine.count + times.count, MAX_ANSWERS),
-            mine.mean + share * (times.mean - mine.mean),
-            mine.spread + share * (times.spread - mine.spread),
+        if times.mean < MUCH_FASTER * self.mean:
+            return times
+        if times.mean > self.mean and self.count >= ENOUGH_ANSWERS:
+            return self
+        share = times.count / (times.count + self.count)
+        return _Times(
+            min(self.count + times.count, MAX_ANSWERS),
+            self.mean + share * (times.mean - self.mean),
+            self.spread + share * (times.spread - self.spread),
         )
-        return _Baseline(mixed, now)
 
 
 @dataclass(slots=True)
 class _RequestClass:
     """Requests of a kind and size, and their answers in this round.
 
-    `round_trips` are those of requests that were sent in it; `total_s` is the sum of
-    all `count` answers, whenever they were sent, and `usual_s` their usual mean.
+    `round_trips` are those of requests that met the queue of the round; `total_s` is
+    the sum of all `count` answers. `usual_s` is the mean of all `usual_count` answers
+    without a queue.
     """
 
-    baseline: _Baseline | None = None
+    baseline: _Times | None = None
     round_trips: list[float] = field(default_factory=list)
-    usual_s: float = math.inf
     total_s: float = 0.0
     count: int = 0
+    usual_s: float = 0.0
+    usual_count: int = 0
 
-    def update_usual(self) -> None:
-        """Let the usual mean follow that of this round, if it is not a long tail."""
-        mean = self.total_s / self.count
-        if self.usual_s == math.inf:
-            self.usual_s = mean
-        elif mean < USUAL_TAIL * self.usual_s:
-            self.usual_s += USUAL_SHARE * (mean - self.usual_s)
+    def learn_usual(self) -> None:
+        """Let the answers of this round join the usual ones, until there are enough."""
+        if self.count and self.usual_count < ENOUGH_ANSWERS:
+            self.usual_count += self.count
+            more_s = self.total_s - self.count * self.usual_s
+            self.usual_s += more_s / self.usual_count
 
 
 class RoundTripBaselines:
     """The baselines of a host, and the round trips of a round.
 
     After `measure`, `slowdown` is that of the round, up to `tolerance` of which can be
-    chance. `baseline_s` and `round_trip_s` belong to the class that had the most
-    answers in it, None before the first round.
+    chance, and so with `tail` and `tail_tolerance`. `baseline_s`, `usual_s` (outliers
+    included) and `round_trip_s` belong to the class that had the most answers in it,
+    None before the first round.
     """
 
     __slots__ = (
-        "_before", "_classes", "_expected_s", "_took_s", "baseline_s", "has_long_tail",
-        "round_trip_s", "slowdown", "tolerance",
+        "_classes", "_expected_s", "_spread", "_took_s", "baseline_s", "round_trip_s",
+        "slowdown", "tail", "tail_tolerance", "tolerance", "usual_s",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.slowdown = 1.0
+        self.slowdown = self.tail = self.tail_tolerance = 1.0
         self.tolerance = MAX_TOLERANCE
-        self.has_long_tail = False
         self.baseline_s: float | None = None
+        self.usual_s: float | None = None
         self.round_trip_s: float | None = None
+        self._spread = 1.0
         self._classes: dict[object, _RequestClass] = {}
-        # The baselines before those that are tried.
-        self._before: Mapping[object, _Baseline | None] | None = None
         # The seconds that the answers of this round took, and those of their baselines.
         self._took_s = self._expected_s = 0.0
 
@@ -159,9 +150,19 @@ class RoundTripBaselines:
         return self.slowdown > self.tolerance
 
     @property
+    def has_long_tail(self) -> bool:
+        """Whether some of the requests in flight take longer than chance explains."""
+        return self.tail > self.tail_tolerance
+
+    @property
     def is_far_slower(self) -> bool:
         """Whether the answers of this round so far leave no doubt about a queue."""
         return self._took_s > FAR_SLOWER * self._expected_s
+
+    @property
+    def answers_wanted(self) -> int:
+        """How many answers show whether half of the limit brings as many."""
+        return min(max(MIN_WANTED, round(WANTED * self._spread**2)), MAX_WANTED)
 
     # -- rounds ----------------------------------------------------------------
 
@@ -179,36 +180,43 @@ class RoundTripBaselines:
         found = self._classes.get(kind)
         if found is None:
             found = self._classes[kind] = _RequestClass()
-        found.total_s += round_trip_s
+        most_s = LONGEST * found.usual_s
+        found.total_s += (
+            round_trip_s if round_trip_s < most_s else most_s or round_trip_s
+        )
         found.count += 1
         if is_sent_in_round:
             found.round_trips.append(round_trip_s)
             if (baseline := found.baseline) is not None:
                 self._took_s += round_trip_s
-                self._expected_s += max(baseline.times.mean, FLOOR_S)
+                self._expected_s += max(baseline.mean, FLOOR_S)
 
-    def measure(self, now: float, *, learn: bool) -> None:
-        """Measure the round; if `learn`, answers without a queue join the baselines."""
+    def measure(self, *, learn: bool, clock_s: float | None = None) -> None:
+        """Measure the round; if `learn`, answers without a queue join the baselines.
+
+        `clock_s`: the mean of all round trips by the clock, None if it is not known.
+        """
+        self._compare_tails(clock_s, learn=learn or self.baseline_s is None)
         took = expected = variance = 0.0
         most = 0
         for one, times in self._round():
             count, baseline = times.count, one.baseline
             is_new = baseline is None
             if baseline is None:
-                baseline = _Baseline(times, now)
-            usual = baseline.times
+                baseline = times
+            usual = baseline
             took += count * max(times.mean, FLOOR_S)
             expected += count * max(usual.mean, FLOOR_S)
             error = usual.spread * usual.mean
             variance += error**2 * count * (1 + count / usual.count)
             if learn and not is_new and times.mean <= TOLERANCE * usual.mean:
-                baseline = baseline.with_round(times, now)
+                baseline = baseline.with_round(times)
             one.baseline = baseline
             if count > most:
                 most = count
-                self.baseline_s = baseline.times.mean
+                self.baseline_s, self.usual_s = baseline.mean, one.usual_s
                 self.round_trip_s = times.mean
-        self._compare_tails()
+                self._spread = baseline.spread
         if not expected:
             self.tolerance = MAX_TOLERANCE
             return
@@ -216,60 +224,46 @@ class RoundTripBaselines:
         error = math.sqrt(variance) / expected
         self.tolerance = min(TOLERANCE + SPREAD_ERRORS * error, MAX_TOLERANCE)
 
-    def _compare_tails(self) -> None:
-        took = expected = 0.0
-        answers = 0
-        for one in self._classes.values():
-            if one.count >= MIN_SAMPLES:
-                one.update_usual()
-                took += one.total_s
-                expected += one.count * max(one.usual_s, FLOOR_S)
-                answers += one.count
-        self.has_long_tail = answers >= MIN_TAIL and took > LONG_TAIL * expected
-
-    def forget_tails(self) -> None:
-        """Take the next answers for the usual ones, whatever their tail."""
-        for one in self._classes.values():
-            one.usual_s = math.inf
+    def _compare_tails(self, clock_s: float | None, *, learn: bool) -> None:
+        self.tail = self.tail_tolerance = 1.0
+        known = [one for one in self._classes.values() if one.count and one.usual_count]
+        answers = sum(one.count for one in known)
+        if clock_s is not None and answers >= MIN_TAIL:
+            usual_s = sum(one.count * max(one.usual_s, FLOOR_S) for one in known)
+            fewest = min(one.usual_count for one in known)
+            took_s = sum(one.total_s for one in known)
+            self.tail = min(clock_s * answers, took_s) / usual_s
+            error = math.sqrt(1 / answers + 1 / fewest)
+            self.tail_tolerance = TAIL + TAIL_ERRORS * error
+        if learn:
+            for one in self._classes.values():
+                one.learn_usual()
 
     def _round(self) -> Iterator[tuple[_RequestClass, _Times]]:
         for one in self._classes.values():
             if len(one.round_trips) >= MIN_SAMPLES:
                 yield one, _Times.of(one.round_trips)
 
-    # -- baselines -------------------------------------------------------------
+    # -- trials ----------------------------------------------------------------
 
-    def is_old(self, now: float) -> bool:
-        """Whether the baseline of a class in this round has to be measured again."""
-        return any(
-            now - one.baseline.confirmed_at >= one.baseline.lasts_s
-            for one in self._classes.values()
-            if one.baseline is not None and len(one.round_trips) >= MIN_SAMPLES
-        )
+    def learn_from_trial(self, *, most_rise: float) -> None:
+        """Take the answers of this round, of a host without a queue, for baselines.
 
-    def replace(self, now: float) -> None:
-        """Take the answers of this round for the baselines."""
+        Those of a slower host rise by `most_rise` at most; 1 if it is not slower.
+        """
         for one, times in self._round():
-            one.baseline = _Baseline(times, now)
-            one.usual_s = math.inf
-
-    def confirm(self, now: float) -> None:
-        """Keep the baselines of the classes in this round for a while."""
-        for one, _ in self._round():
-            if one.baseline is not None:
-                one.baseline = replace(one.baseline, confirmed_at=now)
-
-    def try_round(self, now: float) -> None:
-        """Take the answers of this round for the baselines, until `end_try`."""
-        if self._before is None:
-            self._before = {kind: one.baseline for kind, one in self._classes.items()}
-        self.replace(now)
-
-    def end_try(self, now: float, *, is_right: bool) -> None:
-        """Keep the baselines that were tried, or return to those before."""
-        before, self._before = self._before, None
-        if before is None or is_right:
-            return
-        for kind, baseline in before.items():
-            if baseline is not None:
-                self._classes[kind].baseline = replace(baseline, confirmed_at=now)
+            before, rise = one.baseline, 1.0
+            if before is None:
+                one.baseline = times
+            elif most_rise > 1 or times.mean < before.mean:
+                rise = min(times.mean / before.mean, most_rise)
+                one.baseline = replace(times, mean=rise * before.mean)
+            else:
+                one.baseline = before.with_round(times)
+            mean = one.total_s / one.count
+            sure = 1 - SURE_ERRORS / math.sqrt(one.count)
+            if one.usual_count < ENOUGH_ANSWERS or mean < sure * one.usual_s:
+                one.usual_s = mean
+                one.usual_count = max(one.count, one.usual_count)
+            elif rise > 1:
+                one.usual_s = max(one.usual_s, min(mean, rise * one.usual_s))

@@ -88,7 +88,7 @@ def test_a_narrow_host_is_kept_busy_with_a_short_queue(
     trace = run(host(), control, requests=3000)
     saturates = workers * (work_s + distance_s) / work_s
     # The first answers come from a burst, which is the only time that they mislead.
-    assert max(limit for _, limit in trace.limits) <= max(2 * saturates, 3 * START)
+    assert max(limit for _, limit in trace.limits) <= max(2 * saturates + 1, 3 * START)
     assert control.limit <= 2 * saturates
     assert share_of_best(trace, host) >= 0.9
 
@@ -107,7 +107,7 @@ def test_a_part_of_a_host_that_queues_is_noticed() -> None:
 
     control = ConcurrencyControl(most=64)
     trace = run(Proxy(steady(0.01)), control, requests=6000)
-    assert control.limit <= 32
+    assert control.limit <= 40
     assert trace.rate() >= 0.85 * 500
 
 
@@ -170,9 +170,9 @@ def test_a_host_that_becomes_narrow_is_noticed_within_seconds() -> None:
 def test_a_narrow_host_that_becomes_distant_is_noticed_within_seconds() -> None:
     host = SimulatedHost(steady(0.02), 0.005, workers=6)
     control = ConcurrencyControl(most=64)
-    trace = run(host, control, seconds=12, at={5.0: _wide})
+    trace = run(host, control, seconds=20, at={5.0: _wide})
     assert max(trace.limits_after(4)[:1]) <= 12
-    assert trace.limits_after(9)[0] == 64
+    assert trace.limits_after(15)[0] == 64
 
 
 def test_a_host_that_becomes_slower_keeps_its_limit_after_a_while() -> None:
@@ -182,7 +182,8 @@ def test_a_host_that_becomes_slower_keeps_its_limit_after_a_while() -> None:
     host = SimulatedHost(steady(0.005), 0.05)
     control = ConcurrencyControl(most=64)
     trace = run(host, control, seconds=10, at={2.0: slower})
-    assert trace.limits_after(6) == [64]
+    assert min(limit for _, limit in trace.limits[5:]) >= 16
+    assert max(trace.limits_after(7)) == 64
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -192,9 +193,36 @@ def test_several_audits_of_a_narrow_host_keep_the_sum_polite(seed: int) -> None:
     controls = [ConcurrencyControl(most=64) for _ in range(4)]
     kind = KINDS_BY_NAME["narrow"]
     ran = simulate(kind, controls, 16_000, seed)
-    assert ran.most_at_once <= 48
-    assert others_wait(kind, ran, 16_000) <= 2.5
-    assert ran.rate >= 0.9 * 6 / 0.015
+    assert ran.most_at_once <= 30
+    assert ran.most_at_once_later <= 16
+    assert others_wait(kind, ran, 16_000) <= 1.8
+    assert ran.least_part >= 0.75
+    assert ran.rate >= 0.85 * 6 / 0.015
+
+
+def test_audits_that_come_later_get_a_fair_part() -> None:
+    """Their first answers come from a queue, which they must not take for the host."""
+    controls = [ConcurrencyControl(most=64, now=3.0 * number) for number in range(4)]
+    kind = KINDS_BY_NAME["narrow"]
+    ran = simulate(kind, controls, 16_000, seed=0, apart_s=3.0)
+    assert ran.most_at_once_later <= 30
+    assert others_wait(kind, ran, 16_000) <= 2
+    assert ran.least_part >= 0.6
+
+
+def test_several_audits_leave_a_part_of_a_host_that_queues() -> None:
+    controls = [ConcurrencyControl(most=64) for _ in range(4)]
+    kind = KINDS_BY_NAME["proxy, two back ends"]
+    ran = simulate(kind, controls, 16_000, seed=1)
+    assert ran.most_at_once_later <= 160  # of 256
+    assert others_wait(kind, ran, 16_000) <= 9
+
+
+def test_a_narrow_host_that_becomes_half_as_fast_is_kept_busy() -> None:
+    kind = KINDS_BY_NAME["narrow, then half as fast"]
+    ran = simulate(kind, [ConcurrencyControl(most=64)], 8000, seed=0)
+    assert ran.most_at_once <= 12
+    assert ran.ended_at <= (4000 / 400 + 4000 / 200) / 0.85
 
 
 def test_several_audits_leave_a_host_that_becomes_narrow() -> None:
@@ -421,13 +449,11 @@ def test_what_was_found_is_for_a_later_run() -> None:
 def test_a_run_that_ends_in_a_trial_found_all_of_the_limit() -> None:
     control = ConcurrencyControl(most=64)
     now = 0.0
-    while control.limit < 64 or now < 9:
+    while control.last_move is not Move.PROBE:
+        assert now < 60
         _answer(control, 2 * control.limit, now)
         now += 0.1
-    while control.limit == 64:
-        _answer(control, 128, now)
-        now += 0.1
-    assert (control.limit, control.last_move) == (32, Move.PROBE)
+    assert control.limit == 32
     assert control.found == 64
     control.restrict(40)
     assert control.found == 40

@@ -3,142 +3,130 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
-from auditor.registry.half_limit_trial import (
-    FACTOR,
-    FIRST_S,
-    MIN_LIMIT,
-    WAIT_S,
-    HalfLimitTrial,
-    TrialResult,
-)
+import pytest
+
+from auditor.registry.half_limit_trial import MIN_ANSWERS, HalfLimitTrial
 
 
 class _Client:
-    """Answers come evenly, `rate` of them a second, to the oldest request in flight."""
+    """Answers come evenly, `rate(limit)` a second, to the oldest request in flight."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int, *, least: int = 1, answers: int = 128) -> None:
         self.now = 0.0
-        self.trial = HalfLimitTrial(self.now)
+        self.trial = HalfLimitTrial(self.now, limit, least=least, answers=answers)
         self._in_flight: deque[float] = deque()
+        self.limits = [limit]
 
-    def answers(
-        self, count: int, rate: float, limit: int, *, is_full: bool = True
-    ) -> TrialResult | None:
-        """The result of so many answers, or of the first that has one."""
-        for _ in range(count):
-            while len(self._in_flight) < limit:
+    def step(self, rate: float, *, is_full: bool = True) -> int | None:
+        """The limit of the next step, None if the trial is over."""
+        is_over = False
+        for _ in range(5000):
+            while len(self._in_flight) < self.trial.limit:
                 self._in_flight.append(self.now)
             self.now += 1 / rate
-            result = self.trial.count(
-                self.now,
-                sent_at=self._in_flight.popleft(),
-                limit=limit,
-                is_full=is_full,
-                round_trip_s=limit / rate,
-            )
-            if result is not None:
-                return result
-        return None
+            sent_at = self._in_flight.popleft()
+            is_over = self.trial.count(self.now, sent_at=sent_at, is_full=is_full)
+            if is_over:
+                break
+        assert is_over
+        return self.trial.next_limit(self.now)
 
-    def begin(self, limit: int, rate: float, *, is_urgent: bool = False) -> int:
-        """Answers until a trial is due; half of the limit."""
-        while not self.trial.is_due(self.now, limit, is_urgent=is_urgent):
-            assert self.answers(1, rate, limit) is None
-        return self.trial.begin(self.now, limit)
+    def end(self, rate: Callable[[int], float]) -> list[int]:
+        """The limits of all steps."""
+        limits = [self.trial.limit]
+        while (limit := self.step(rate(self.trial.limit))) is not None:
+            limits.append(limit)
+        return limits
 
 
 def test_a_half_that_brings_half_of_the_answers_ends_the_trial_soon() -> None:
-    client = _Client()
-    assert client.begin(64, 1280) == 32
+    client = _Client(64)
+    assert client.step(1280) == 32
     began = client.now
-    assert client.answers(1000, 640, 32) == TrialResult(64, is_over=True, is_less=False)
+    assert client.step(640) is None
+    assert not client.trial.is_less
+    assert client.trial.full_limit == 64
     assert client.now - began < 5 * 0.05  # round trips
-    assert not client.trial.is_running
 
 
-def test_a_half_that_brings_as_many_answers_leads_to_a_quarter() -> None:
-    client = _Client()
-    client.begin(64, 400)
-    result = client.answers(1000, 400, 32)
-    assert result == TrialResult(16, is_over=False, is_less=True)
-    assert client.trial.is_running
+@pytest.mark.parametrize(
+    ("workers", "limits", "useful"),
+    [
+        pytest.param(20, [64, 32, 16, 8], 16, id="nearly as many answers"),
+        pytest.param(6, [64, 32, 16, 8, 4], 6, id="a long queue"),
+        pytest.param(1, [64, 32, 16, 8, 4, 2, 1], 1, id="down to one"),
+    ],
+)
+def test_limits_are_halved_until_fewer_answers_come(
+    workers: int, limits: list[int], useful: int
+) -> None:
+    client = _Client(64)
+    assert client.end(lambda limit: 50 * min(limit, workers)) == limits
+    assert client.trial.is_less
+    assert client.trial.useful == pytest.approx(useful, abs=2)
 
 
-def test_what_was_of_use_is_the_result() -> None:
-    client = _Client()
-    client.begin(64, 400)
-    client.answers(1000, 400, 32)
-    result = client.answers(1000, 200, 16)
-    assert result == TrialResult(32, is_over=True, is_less=True)
-    client = _Client()
-    client.begin(64, 400)
-    client.answers(1000, 400, 32)
-    client.answers(1000, 380, 16)
-    result = client.answers(1000, 200, 8)
-    assert result == TrialResult(16, is_over=True, is_less=True)
+def test_the_least_is_not_halved() -> None:
+    client = _Client(16, least=4)
+    assert client.end(lambda _: 400) == [16, 8, 4]
+    assert client.trial.is_less
+    client = _Client(4, least=4)
+    assert client.end(lambda _: 400) == [4, 4]
+    assert not client.trial.is_less
 
 
-def test_a_trial_is_due_after_a_while_and_then_much_later() -> None:
-    client = _Client()
-    client.begin(64, 1280)
-    assert FIRST_S <= client.now <= 1.2 * FIRST_S
-    client.answers(1000, 640, 32)
-    ended = client.now
-    client.begin(64, 1280)
-    assert client.now - ended >= FACTOR * WAIT_S
-    client.answers(1000, 640, 32)
-    ended = client.now
-    client.begin(64, 1280)
-    assert client.now - ended >= FACTOR * FACTOR * WAIT_S
+def test_a_small_difference_takes_more_answers() -> None:
+    """Less than all that shows it would be chance."""
+    settling = 30 + 15  # two generations, all but the slowest
+    for full, half, wanted in (1000, 500, 32), (1000, 700, 300):
+        client = _Client(32, answers=300)
+        client.step(full)
+        began = client.now
+        client.step(half)
+        counted = (client.now - began) * half - settling
+        assert counted == pytest.approx(max(wanted, MIN_ANSWERS), abs=2)
 
 
-def test_a_sign_of_a_queue_makes_it_due_after_some_round_trips() -> None:
-    client = _Client()
-    client.begin(64, 1280, is_urgent=True)
-    assert client.now <= 8 * 0.05
-
-
-def test_the_answers_of_a_growing_queue_are_not_counted() -> None:
-    """They come faster than the host works in the long run."""
-    client = _Client()
-    client.answers(1, 100, 16)
-    client.trial.restart(client.now, 15)
-    client.answers(15 + 64, 2000, 64)  # those of before, then all that are in flight
-    client.begin(64, 400, is_urgent=True)
-    result = client.answers(1000, 400, 32)
-    assert result == TrialResult(16, is_over=False, is_less=True)
+def test_the_answers_of_a_shrinking_queue_are_not_counted() -> None:
+    """Two generations of requests meet the queue that was there before."""
+    client = _Client(64)
+    client.step(400)
+    began = client.now
+    while client.trial.is_settling:
+        client._in_flight.append(client.now)
+        client.now += 1 / 400
+        client.trial.count(
+            client.now, sent_at=client._in_flight.popleft(), is_full=True
+        )
+    assert client.now - began >= 64 / 400
 
 
 def test_answers_that_never_come_are_not_waited_for() -> None:
-    client = _Client()
-    client.begin(64, 1280)
+    client = _Client(64)
+    client.step(1280)
     client._in_flight.clear()
-    assert client.answers(3000, 640, 32) == TrialResult(64, is_over=True, is_less=False)
-
-
-def test_small_limits_are_not_tried() -> None:
-    client = _Client()
-    client.answers(10_000, 100, MIN_LIMIT - 1)
-    assert not client.trial.is_due(client.now, MIN_LIMIT - 1)
+    assert client.step(640) is None
+    assert not client.trial.is_less
 
 
 def test_a_limit_that_holds_nothing_back_is_not_tried() -> None:
-    client = _Client()
-    client.answers(10_000, 1000, 64, is_full=False)
-    assert not client.trial.is_due(client.now, 64)
+    client = _Client(64)
+    assert client.step(1280, is_full=False) is None
+    assert client.trial.is_aborted
 
 
 def test_a_pause_is_not_counted() -> None:
-    client = _Client()
-    client.begin(64, 1280)
-    client.answers(40, 640, 32)
+    client = _Client(64)
+    client.step(1280)
+    for _ in range(100):
+        client._in_flight.append(client.now)
+        client.now += 1 / 640
+        client.trial.count(
+            client.now, sent_at=client._in_flight.popleft(), is_full=True
+        )
+    client._in_flight.clear()
     client.now += 3600
-    assert client.answers(1000, 640, 32) == TrialResult(64, is_over=True, is_less=False)
-
-
-def test_a_move_of_the_limit_ends_a_trial() -> None:
-    client = _Client()
-    client.begin(64, 1280)
-    client.trial.restart(client.now, 64)
-    assert client.answers(1000, 640, 32) is None
+    assert client.step(640) is None
+    assert not client.trial.is_less
