@@ -48,6 +48,11 @@ class PendingRequest:
     authorization: Authorization | None = None
     sent_at: float = 0.0
 
+    @property
+    def is_by_digest(self) -> bool:
+        """Whether it asks for a digest, which mostly another response has named."""
+        return ":" in self.url.partition("?")[0].rpartition("/")[2]
+
     def described(self, outcome: Response | Failure) -> SentRequest:
         """The authentication of the request, and whether another origin responded."""
         url = outcome.url if isinstance(outcome, Response) else self.url
@@ -121,7 +126,7 @@ class Admission:
                 request.authorization = authorized
             sent_at = concurrency.try_acquire()
             if sent_at is None:
-                sent_at = await concurrency.acquire()
+                sent_at = await concurrency.acquire(goes_on=request.is_by_digest)
             request.sent_at = sent_at
             if (obstacle := self._check_slot(request)) is None:
                 return None

@@ -119,15 +119,16 @@ class ConcurrencyLimiter:
         self._slots.release()
         return None
 
-    async def acquire(self) -> float:
+    async def acquire(self, *, goes_on: bool = False) -> float:
         """Wait for a slot. Returns the monotonic time at which it was taken.
 
         A wait that `drain` found, and a pause after it, last until they are cancelled.
+        `goes_on`: the request completes what others have begun, so the wait does not.
         """
-        is_late = self.is_draining
+        goes_on = goes_on or self.is_draining
         while True:
             wait_s = self._not_before - self._clock.monotonic()
-            if self.is_draining and (wait_s > 0 or not is_late):
+            if self.is_draining and (wait_s > 0 or not goes_on):
                 await anyio.sleep_forever()
             if wait_s > 0:
                 await self._clock.sleep(wait_s)
@@ -139,7 +140,7 @@ class ConcurrencyLimiter:
                 self._slots.release()
                 raise
             now = self._clock.monotonic()
-            if now >= self._not_before and self.is_draining is is_late:
+            if now >= self._not_before and (goes_on or not self.is_draining):
                 if self._asked_at <= self._answered_at:
                     self._asked_at = now
                 return now
@@ -288,9 +289,9 @@ class HostLimiters:
         ]
 
     def drain(self) -> None:
-        """Let no request be sent any more that waits now, or for a pause later on.
+        """Let no request be sent any more that begins a reference, or has to pause.
 
-        The references whose requests are in flight go on.
+        References whose requests are in flight, or were answered, go on.
         """
         self._is_draining = True
         for limiter in self.by_origin.values():
