@@ -46,8 +46,9 @@ _HELP = {
     " registry that is down.",
     "auditor_allowance_remaining": "Requests left in the rate limit of a registry.",
     "auditor_requests_at_once": "Concurrent requests that a host was sent at the end of"
-    " the last run.",
-    "auditor_requests_at_once_highest": "The most concurrent requests to a host.",
+    " the last run, by all processes or shards together.",
+    "auditor_requests_at_once_highest": "The most concurrent requests to a host; an"
+    " upper bound with several processes or shards.",
     "auditor_requests_at_once_moves": "How often that limit moved, by cause.",
     "auditor_round_trip_seconds": "Round trips of a host at the end of the last run.",
     "auditor_round_trip_min_seconds": "The same without a queue.",

@@ -21,6 +21,7 @@ from auditor.errors import FailureKind, OutputError, Stage
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA, ContentKind, FailureRecord, Record
 from auditor.report.listing_stats import Listing, Listings, ListKind, ListState
+from auditor.report.merge_hosts import MAX_HOSTS, merge_hosts, merge_hosts_left_out
 from auditor.util.atomic_file import atomic_file
 from auditor.util.text import terminal_safe_json
 from auditor.wire.host_concurrency import HostConcurrency
@@ -34,8 +35,6 @@ Merge = Callable[[Sequence[Any]], Any]
 # registry can serve a new name with every image, and memory must not grow with images.
 MAX_NAMES = 1000
 OTHER = "other"
-# Hosts of which a summary has the concurrent requests: a list can name thousands.
-MAX_HOSTS = 100
 
 
 def write_summary(path: str, summary: object) -> None:
@@ -321,34 +320,6 @@ def _merge_rate_limits(values: Sequence[Sequence[Json]]) -> list[Json]:
     return [least[registry] for registry in sorted(least)]
 
 
-def _merge_hosts(values: Sequence[Sequence[Json]]) -> list[Json]:
-    """Each host once.
-
-    The limits of shards that were audited at the same time are parts of the run's, and
-    are not added up: they are those of the last shard, the lowest and the highest.
-    """
-    merged: dict[str, Json] = {}
-    for one in chain(*values):
-        before = merged.get(one["host"])
-        merged[one["host"]] = one if before is None else _merge_host(before, one)
-    return list(merged.values())[:MAX_HOSTS]
-
-
-def _merge_host(before: Json, one: Json) -> Json:
-    least = [
-        shard["round_trip_min_ms"]
-        for shard in (before, one)
-        if shard["round_trip_min_ms"] is not None
-    ]
-    return {
-        **one,
-        "lowest": min(before["lowest"], one["lowest"]),
-        "highest": max(before["highest"], one["highest"]),
-        "round_trip_min_ms": min(least, default=None),
-        "moves": _by_name(_sum_counts([before["moves"], one["moves"]])),
-    }
-
-
 def _merge_unused_logins(values: Sequence[Sequence[Json]]) -> list[Json]:
     """The logins that no shard has used, each once."""
     unused = {(one["registry"], one["login"]): one for one in chain(*values)}
@@ -357,11 +328,21 @@ def _merge_unused_logins(values: Sequence[Sequence[Json]]) -> list[Json]:
 
 @dataclass(frozen=True, slots=True)
 class SummaryField:
-    """A field of the JSON form: its value for one run, and how values are merged."""
+    """A field of the JSON form: its value for one run, and how values are merged.
+
+    `merges_summaries`: `merge` gets the whole summaries of the shards, not the values.
+    """
 
     name: str
     of_run: Callable[[Summary], Any]
     merge: Merge
+    merges_summaries: bool = False
+
+    def of_shards(self, summaries: Sequence[Json]) -> Any:
+        """Its value for all shards."""
+        if self.merges_summaries:
+            return self.merge(summaries)
+        return self.merge([shard[self.name] for shard in summaries])
 
 
 def _attribute(name: str, merge: Merge, of: str | None = None) -> SummaryField:
@@ -443,9 +424,15 @@ SUMMARY_FIELDS: tuple[SummaryField, ...] = (
     SummaryField(
         "hosts",
         lambda run: [one.to_json() for one in run.hosts[:MAX_HOSTS]],
-        _merge_hosts,
+        merge_hosts,
+        merges_summaries=True,
     ),
-    SummaryField("hosts_left_out", lambda run: max(0, len(run.hosts) - MAX_HOSTS), max),
+    SummaryField(
+        "hosts_left_out",
+        lambda run: max(0, len(run.hosts) - MAX_HOSTS),
+        merge_hosts_left_out,
+        merges_summaries=True,
+    ),
     _counts("repeated", _by_name),
     _counts("saved", _by_name),
     # Set by `cli.side_outputs`: SBOMs are read after the report is complete.
@@ -462,10 +449,7 @@ def merge_summaries(summaries: Sequence[Json], *, output: str) -> dict[str, Any]
     that of the slowest shard. Requests for a catalog count for each shard that read it;
     the catalog itself is shown once.
     """
-    merged = {
-        field.name: field.merge([shard[field.name] for shard in summaries])
-        for field in SUMMARY_FIELDS
-    }
+    merged = {field.name: field.of_shards(summaries) for field in SUMMARY_FIELDS}
     return merged | {"output": output}
 
 

@@ -302,8 +302,10 @@ def _hosts(hosts: Iterable[Json]) -> Iterator[str]:
             for move, count in one["moves"].items()
             if move in DISTRESS
         )
+        runs = one.get("runs", 1)
+        together = f" ({runs} runs together)" if runs > 1 else ""
         yield (
-            f"  requests at once to {safe_text(one['host'])}: {one['limit']}"
+            f"  requests at once to {safe_text(one['host'])}{together}: {one['limit']}"
             f" at the end, {one['lowest']} to {one['highest']}"
             f" (lowered after: {counts})"
         )

@@ -70,7 +70,7 @@ class HostConcurrency:
         )
 
     def to_json(self) -> dict[str, object]:
-        """Its form in the summary; round trips in milliseconds."""
+        """Its form in the summary of one run; round trips in milliseconds."""
         return {
             "host": self.host,
             "limit": self.limit,
@@ -78,6 +78,7 @@ class HostConcurrency:
             "highest": self.highest,
             "least": self.least,
             "most": self.most,
+            "runs": 1,
             "round_trip_min_ms": _milliseconds(self.baseline_s),
             "round_trip_ms": _milliseconds(self.round_trip_s),
             "last_move": str(self.last_move),

@@ -22,6 +22,7 @@ from aiohttp import web
 
 from auditor.audit.run import AuditRun
 from auditor.config import Settings, sharded_run_settings
+from auditor.config.requests_at_once import DEFAULT_MOST
 from auditor.demo.demo_images import demo_images, demo_tokens
 from auditor.demo.demo_registry import DemoContent
 from auditor.demo.demo_tokens import DemoAccount
@@ -842,6 +843,8 @@ async def test_the_command_audits_with_processes(tmp_path: Path) -> None:
     assert merged[-1]["failure"] == expected[-1]["failure"] == "invalid_reference"
     summary = orjson.loads((tmp_path / "sum.json").read_bytes())
     assert summary["references"]["asked"] == len(merged)
+    (host,) = summary["hosts"]
+    assert host["most"] == host["runs"] * DEFAULT_MOST // 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "sum.json", "whole"]
 
 

@@ -156,7 +156,7 @@ def test_a_host_that_got_fewer_requests_is_told() -> None:
     assert "calm" not in text(found)
     assert found.to_json()["hosts"][0] == {
         "host": "r.example.com", "limit": 12, "lowest": 4, "highest": 20, "least": 1,
-        "most": 64, "round_trip_min_ms": 50.0, "round_trip_ms": 52.1,
+        "most": 64, "runs": 1, "round_trip_min_ms": 50.0, "round_trip_ms": 52.1,
         "last_move": "recovered",
         "moves": {"faster": 3, "recovered": 1, "throttled": 1},
     }  # fmt: skip
@@ -183,15 +183,13 @@ def test_a_summary_has_a_bounded_number_of_hosts() -> None:
     assert (len(found["hosts"]), found["hosts_left_out"]) == (100, 3)
 
 
-def test_a_host_of_several_shards_is_one() -> None:
+def test_a_host_of_several_shards_is_told_with_their_number() -> None:
     first = full().to_json()
-    other = host(limit=9, lowest=2, highest=9, baseline_s=None).to_json()
-    merged = merge_summaries([first, first | {"hosts": [other]}], output="x")
-    assert merged["hosts"] == [
-        other
-        | {"highest": 20, "round_trip_min_ms": 50.0}
-        | {"moves": {"faster": 6, "recovered": 2, "throttled": 2}}
-    ]
+    merged = merge_summaries([first, first], output="x")
+    assert (
+        "  requests at once to r.example.com (2 runs together): 24 at the end,"
+        " 8 to 40 (lowered after: throttled 2)"
+    ) in summary_lines(merged)
 
 
 def full() -> Summary:
