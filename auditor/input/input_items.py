@@ -15,8 +15,10 @@ from auditor.oci.reference import (
     Selector,
     TagPattern,
     parse_reference,
+    parse_registry,
     parse_selector,
 )
+from auditor.oci.reference_grammar import SCHEME, transport_of
 from auditor.registry.listing.interface import ListedTag
 from auditor.report.listing_stats import Listings
 from auditor.util.lazy_regex import LazyPattern
@@ -30,6 +32,7 @@ MAX_TEXT_CHARS = 400
 FIELDS = ("reference", "registry", "repository", "tag", "digest")
 
 _NOT_IN_TAG = frozenset("/:@")
+_NOT_IN_NAME = frozenset(":@")
 _SURROGATE = LazyPattern(r"[\ud800-\udfff]")
 
 
@@ -142,10 +145,16 @@ def item_from_fields(
 ) -> InputItem:
     """The item of the `FIELDS` of a line; empty fields and `None` count as missing.
 
-    `reference` is used alone if it is set; otherwise `repository` is required.
+    `reference` is used if it is set, with `registry` if it has no host, and with `tag`
+    and `digest` if it has neither of its own; otherwise `repository` is required. A
+    reference by tag, with a digest beside it, is the tag: in a report the digest is
+    what the tag named.
     """
     try:
-        text = fields.get("reference") or _join_fields(fields)
+        if reference := fields.get("reference"):
+            text = _complete_reference(reference, fields)
+        else:
+            text = _join_fields(fields)
     except FieldError as error:
         return malformed_line(line, place, str(error))
     return parse_item(text, line, place)
@@ -175,14 +184,63 @@ def malformed_line(line: str, place: str, detail: str) -> RejectedEntry:
     )
 
 
+def is_host(text: str) -> bool:
+    """Whether the first part of a reference is a host, by distribution/reference."""
+    return "." in text or ":" in text or text.lower() == "localhost"
+
+
 def check_registry(registry: str) -> None:
     """Raise `FieldError` if this is not a registry's `host` or `host:port`."""
     # In a reference the first part is a registry only if it has a dot or a port
     # (distribution/reference): `dtr` and `team/app` would be `docker.io/dtr/team/app`.
     if "/" in registry or "@" in registry:
         raise FieldError("the registry must be a host or host:port")
-    if not ("." in registry or ":" in registry or registry.lower() == "localhost"):
+    if not is_host(registry):
         raise FieldError("the registry has no dot and no port; write host:port")
+
+
+def is_complete(reference: str) -> bool:
+    """Whether a reference has a tag or a digest of its own, or is a store on disk."""
+    return transport_of(reference) is not None or not _NOT_IN_NAME.isdisjoint(
+        reference.rpartition("/")[2]
+    )
+
+
+def _complete_reference(reference: str, fields: Mapping[str, str | None]) -> str:
+    """The reference, with what it lacks from the fields beside it.
+
+    Raises `FieldError` if they contradict it: one of the two is not what is meant.
+    """
+    if transport_of(reference) is not None:
+        return reference  # names in a store have slashes and colons
+    registry = fields.get("registry")
+    if registry and not reference.startswith(f"{registry}/"):
+        reference = _at_registry(reference, registry)
+    tag, digest = fields.get("tag"), fields.get("digest")
+    if not is_complete(reference):
+        return _with_tag_and_digest(reference, tag, digest)
+    name, _, own_digest = reference.rpartition("/")[2].partition("@")
+    own_tag = name.partition(":")[2]
+    for what, own, other in (("tag", own_tag, tag), ("digest", own_digest, digest)):
+        if own and other and own != other:
+            raise FieldError(f"the {what} is not the one in the reference")
+    return reference
+
+
+def _at_registry(reference: str, registry: str) -> str:
+    """A reference with this registry if it has none; it would be one of Docker Hub."""
+    name = reference.removeprefix(SCHEME)
+    host, slash, _ = name.partition("/")
+    if not slash or not is_host(host):
+        check_registry(registry)
+        return f"{registry}/{name}"
+    try:
+        is_same = parse_registry(host) == parse_registry(registry)
+    except ProtocolError:
+        return reference  # the name that people gave it, or an error in the reference
+    if not is_same:
+        raise FieldError("the registry is not the one in the reference")
+    return reference
 
 
 def _join_fields(fields: Mapping[str, str | None]) -> str:
@@ -197,10 +255,14 @@ def _join_fields(fields: Mapping[str, str | None]) -> str:
     if registry := fields.get("registry"):
         check_registry(registry)
         text = f"{registry}/{text}"
-    if tag := fields.get("tag"):
+    return _with_tag_and_digest(text, fields.get("tag"), fields.get("digest"))
+
+
+def _with_tag_and_digest(text: str, tag: str | None, digest: str | None) -> str:
+    if tag:
         if not _NOT_IN_TAG.isdisjoint(tag):
             raise FieldError("the tag must not contain / : or @")
         text = f"{text}:{tag}"
-    if digest := fields.get("digest"):
+    if digest:
         text = f"{text}@{digest}"
     return text

@@ -30,6 +30,7 @@ from auditor.input.input_items import (
     FIELDS,
     FieldError,
     InputItem,
+    is_complete,
     item_from_fields,
     malformed_line,
     parse_item,
@@ -279,9 +280,9 @@ def read_text_line(line: str, place: str) -> tuple[InputItem]:
 def read_json_line(line: str, place: str) -> Iterable[InputItem]:
     """The references of a JSON object, such as a record of one of our reports.
 
-    Keys: `reference`, or `repository` with `registry`, `tag` or `tags`, `digest`; other
-    keys are labels. The object can also be a document of a known format, such as a
-    Kubernetes object.
+    Keys: `reference`, or `repository` with `registry`; with `tag` or `tags`, `digest`.
+    Other keys are labels. The object can also be a document of a known format, such as
+    a Kubernetes object.
     """
     try:
         document = orjson.loads(line)
@@ -337,7 +338,7 @@ def _check_duplicates(line: str) -> None:
 
 def _tags(document: dict[str, Any]) -> list[str] | None:
     tags = document.get("tags")
-    if tags is None or document.get("reference"):
+    if tags is None or is_complete(document.get("reference") or ""):
         return None
     if document.get("tag") or document.get("digest"):
         raise FieldError("tags cannot be combined with a tag or a digest")

@@ -141,6 +141,53 @@ def test_a_tag_pattern_in_a_list() -> None:
             {"repository": "a", "tags": ["1"], "tag": "2"},
             ["! tags cannot be combined with a tag or a digest"],
         ),
+        # Fields beside a reference are the parts that it lacks.
+        ({"reference": "a.io/x", "tag": "1"}, ["a.io/x:1"]),
+        ({"reference": "a.io:5000/x", "tag": "1.*"}, ["a.io:5000/x:1.*"]),
+        ({"reference": "a.io/x", "tags": ["1", "2"]}, ["a.io/x:1", "a.io/x:2"]),
+        ({"reference": "a.io/x", "digest": DIGEST}, [f"a.io/x@{DIGEST}"]),
+        (
+            {"reference": "a.io/x", "tag": "1", "digest": DIGEST},
+            [f"a.io/x:1@{DIGEST}"],
+        ),
+        ({"registry": "a.io", "reference": "team/x:1"}, ["a.io/team/x:1"]),
+        ({"registry": "a.io:5000", "reference": "x", "tag": "1"}, ["a.io:5000/x:1"]),
+        (
+            {"registry": "index.docker.io", "reference": "docker.io/alpine:3"},
+            ["docker.io/library/alpine:3"],
+        ),
+        # A name that people gave a registry is none.
+        ({"registry": "prod", "reference": "a.io/x:1"}, ["a.io/x:1"]),
+        # The tag is audited, as of a report: the digest is what it named then.
+        ({"reference": "a.io/x:1", "tag": "1", "digest": DIGEST}, ["a.io/x:1"]),
+        ({"reference": f"a.io/x@{DIGEST}", "tag": "1"}, [f"a.io/x@{DIGEST}"]),
+        ({"reference": "a.io/x:1", "tags": ["web"]}, ["a.io/x:1"]),
+        (
+            {"registry": "oci", "reference": "oci:/x:team/app:1", "tag": "team/app:1"},
+            ["oci:/x:team/app:1"],
+        ),
+        ({"reference": "oci:/x", "digest": DIGEST}, ["oci:/x"]),
+        # Parts that contradict it.
+        (
+            {"reference": "a.io/x:1", "tag": "2"},
+            ["! the tag is not the one in the reference"],
+        ),
+        (
+            {"reference": f"a.io/x@{DIGEST}", "digest": f"sha256:{'9' * 64}"},
+            ["! the digest is not the one in the reference"],
+        ),
+        (
+            {"registry": "b.io", "reference": "a.io/x:1"},
+            ["! the registry is not the one in the reference"],
+        ),
+        (
+            {"registry": "prod", "reference": "team/x:1"},
+            ["! the registry has no dot and no port; write host:port"],
+        ),
+        (
+            {"reference": "a.io/x", "tag": "5000/x"},
+            ["! the tag must not contain / : or @"],
+        ),
     ],
 )
 def test_a_json_line_has_a_reference_or_its_parts(
@@ -193,6 +240,11 @@ def test_lines_of_a_report_can_be_audited_again() -> None:
             [f"2 a.io/x@{DIGEST}"],
         ),
         (b"reference,repository\na.io/x:1,b.io/y", ["2 a.io/x:1"]),
+        (b"reference,tag\na.io/x,1\na.io/x,2\n", ["2 a.io/x:1", "3 a.io/x:2"]),
+        (
+            b"registry,reference\na.io,x:1\n,y:1\n",
+            ["2 a.io/x:1", "3 docker.io/library/y:1"],
+        ),
         (b"repository,note\na.io/x,caf\xe9", ["2 a.io/x:latest"]),
         (
             b'repository,tag\na.io/x,"1\na.io/y,2,3\na.io/z,1',
