@@ -50,8 +50,11 @@ from auditor.model import (
     WarningCode,
 )
 from auditor.oci.attachments import (
+    COSIGN_SUFFIXES,
     attachment_from_descriptor,
     attachment_from_manifest,
+    cosign_tags,
+    fallback_tags,
     is_digest_tag,
     may_be_signature,
     needs_manifest,
@@ -81,9 +84,6 @@ TOO_MANY = (
 # Blob checks kept, some 300 bytes each: 40 MB. Lists name the tags of a repository one
 # after the other, so that older results are rarely needed again.
 MAX_BLOBS = 131_072
-
-# cosign: specs/SIGNATURE_SPEC.md, ATTESTATION_SPEC.md, SBOM_SPEC.md.
-_COSIGN_SUFFIXES = (".sig", ".att", ".sbom")
 
 _Key = tuple[str, str, str]  # registry, repository, digest
 
@@ -302,19 +302,20 @@ class _AttachmentSearch:
     async def _search_subject(self, subject: str) -> None:
         if self.is_too_large:
             return
-        fallback_tag = subject.replace(":", "-")
-        names = [fallback_tag + suffix for suffix in _COSIGN_SUFFIXES]
+        names = [*cosign_tags(subject)]
         referrers = await self.registry.referrers.list(self.repository, subject)
         if isinstance(referrers, Failure):
             self._warn(f"the referrers of {subject}", referrers)
         elif referrers is None:
-            names.append(fallback_tag)
+            names += fallback_tags(subject)
         else:
             self._add(attachment_from_descriptor(one, subject) for one in referrers)
         tags = await self.collector.digest_tags(self.registry, self.repository)
         existing = [name for name in names if tags is None or name in tags]
         await bounded_gather(
-            lambda tag: self._read_tag(tag, subject), existing, limit=len(names)
+            lambda tag: self._read_tag(tag, subject),
+            existing,
+            limit=CONCURRENT_REQUESTS,
         )
 
     async def _read_tag(self, tag: str, subject: str) -> None:
@@ -333,7 +334,7 @@ class _AttachmentSearch:
                 self._warn(f"tag {tag}", verified)
             return
         manifest = verified.manifest
-        is_cosign = tag.endswith(_COSIGN_SUFFIXES)
+        is_cosign = tag.endswith(COSIGN_SUFFIXES)
         if isinstance(manifest, ImageIndex) and not is_cosign:
             self._add(
                 attachment_from_descriptor(child, subject, tag=tag)

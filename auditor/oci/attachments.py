@@ -74,7 +74,17 @@ DIGEST_TAG = (
     + "|".join(f"{a}-[a-f0-9]{{{n}}}" for a, n in grammar.HEX_CHARS.items())
     + r")(\.[a-z0-9]+)?"
 )
-_DIGEST_TAG = re.compile(DIGEST_TAG)
+# The fallback tag of a longer digest has its first 64 digits only: a tag has at most
+# 128 characters, and that of a whole sha512 digest would have 135.
+MAX_FALLBACK_HEX = 64
+_CUT_ALGORITHMS = "|".join(
+    algorithm for algorithm, n in grammar.HEX_CHARS.items() if n > MAX_FALLBACK_HEX
+)
+_DIGEST_TAG = re.compile(
+    rf"{DIGEST_TAG}|(?:{_CUT_ALGORITHMS})-[a-f0-9]{{{MAX_FALLBACK_HEX}}}"
+)
+# cosign: specs/SIGNATURE_SPEC.md, ATTESTATION_SPEC.md, SBOM_SPEC.md.
+COSIGN_SUFFIXES = (".sig", ".att", ".sbom")
 
 
 class Evidence(StrEnum):
@@ -252,6 +262,26 @@ def is_attachment_type(media_type: str | None) -> bool:
     """Whether a layer of this media type is a signature, a statement or an SBOM."""
     kind = _kind({essence(media_type) or ""}, (), set(), attested=False)
     return kind is not AttachmentKind.ARTIFACT
+
+
+def fallback_tags(digest: str) -> tuple[str, ...]:
+    """The tags that can list the referrers of a digest, without the referrers API.
+
+    Of a digest with more than 64 hexadecimal digits that is the one cut there, and the
+    whole one, which some clients write, if it is a tag.
+    """
+    whole = digest.replace(":", "-")
+    algorithm, _, digits = digest.partition(":")
+    cut = f"{algorithm}-{digits[:MAX_FALLBACK_HEX]}"
+    return tuple(
+        tag for tag in dict.fromkeys((cut, whole)) if len(tag) <= grammar.MAX_TAG_CHARS
+    )
+
+
+def cosign_tags(digest: str) -> tuple[str, ...]:
+    """The tags of cosign's attachments of a digest; none if they would be too long."""
+    tags = (digest.replace(":", "-") + suffix for suffix in COSIGN_SUFFIXES)
+    return tuple(tag for tag in tags if len(tag) <= grammar.MAX_TAG_CHARS)
 
 
 def is_digest_tag(tag: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -403,6 +404,25 @@ async def test_an_image_under_a_digest_tag_is_no_attachment(
     assert record.attachments == ()
     assert answers(record) == (False, False, False)
     assert record.warnings == ()
+
+
+async def test_the_fallback_tag_of_a_longer_digest_is_cut() -> None:
+    # distribution-spec, "Referrers Tag Schema": a tag has at most 128 characters.
+    content = of(CHILDREN[0])
+    root = CHILDREN[0].root
+    subject = replace(root, digest=f"sha512:{hashlib.sha512(root.raw).hexdigest()}")
+    content.repository("team/app").manifests[subject.digest] = subject
+    signature = notation_signature(subject)
+    content.add("team/app", signature)
+    tag = digest_tag(subject)[: len("sha512-") + 64]
+    content.add("team/app", referrers_index([signature.root]), tag)
+    async with lab(content, behaviour=NO_API) as here:
+        outcome = await here.audit(
+            here.ref(f"team/app@{subject.digest}"), attachments=ALL
+        )
+    (found,) = outcome.image.attachments
+    assert (found.tag, found.subject) == (tag, subject.digest)
+    assert answers(outcome.image) == (True, False, False)
 
 
 @pytest.mark.parametrize("behaviour", [Behaviour(), NO_API])

@@ -15,12 +15,17 @@ from auditor.oci.attachments import (
     Evidence,
     attachment_from_descriptor,
     attachment_from_manifest,
+    cosign_tags,
+    digest_tag_suffix,
     evidence_of,
+    fallback_tags,
+    is_digest_tag,
     needs_manifest,
 )
 from auditor.oci.descriptor import Descriptor
 from auditor.oci.manifest import ImageIndex, ImageManifest, parse_manifest
 from auditor.oci.platform import Platform
+from auditor.oci.reference import is_tag
 from tests.manifests import digest
 from tests.support.attached_images import (
     SLSA,
@@ -259,3 +264,23 @@ def test_the_manifest_of_an_attachment_has_the_same_annotations() -> None:
         "sha256:1", None, parse_manifest(built.root.raw, None)
     )
     assert found.annotations == {END: "2026-08-31"}
+
+
+@pytest.mark.parametrize(
+    ("digest", "fallback", "cosign"),
+    [
+        ("sha256:" + 64 * "a", ["sha256-" + 64 * "a"], 3),
+        ("sha384:" + 96 * "a", ["sha384-" + 64 * "a", "sha384-" + 96 * "a"], 3),
+        # A tag has at most 128 characters; distribution-spec, "Referrers Tag Schema",
+        # and regclient, types/referrer: the digest is cut after 64.
+        ("sha512:" + 128 * "a", ["sha512-" + 64 * "a"], 0),
+    ],
+)
+def test_the_tags_of_a_long_digest_are_cut(
+    digest: str, fallback: list[str], cosign: int
+) -> None:
+    assert list(fallback_tags(digest)) == fallback
+    assert all(is_digest_tag(tag) for tag in fallback)
+    assert all(digest_tag_suffix(tag) == "" for tag in fallback)
+    assert len(cosign_tags(digest)) == cosign
+    assert all(is_tag(tag) for tag in (*fallback, *cosign_tags(digest)))
