@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NoReturn, Protocol
+from urllib.parse import urlsplit
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
@@ -123,16 +124,23 @@ def expects_tls(data: bytes) -> bool:
 def next_page(link_values: Iterable[str], page_url: str) -> str | None:
     """The absolute URL of the page after `page_url`, or None on the last page.
 
-    The URL is used unchanged: the cursor in it is opaque. Raises
-    `ProtocolError(INCOMPLETE_LISTING)` for a malformed header, two different next
-    pages, or a next page with another scheme, host or port than `page_url`.
+    The URL is used unchanged: the cursor in it is opaque. A link without any relation,
+    to the path of `page_url` itself, is the next page, too: containers/image and
+    go-containerregistry do not look at relations, so that a registry without them goes
+    unnoticed. Raises `ProtocolError(INCOMPLETE_LISTING)` for a malformed header, two
+    different next pages, or a next page with another scheme, host or port than
+    `page_url`.
     """
+    links = [link for line in link_values for link in _links(line, page_url)]
     targets = {
         resolve_url(page_url, target, kind=_KIND)
-        for line in link_values
-        for target, relations in _links(line, page_url)
-        if "next" in relations
+        for target, relations in links
+        if relations is not None and "next" in relations
     }
+    if not targets and len(links) == 1 and links[0][1] is None:
+        url = resolve_url(page_url, links[0][0], kind=_KIND)
+        if urlsplit(url).path == urlsplit(page_url).path and url != page_url:
+            targets = {url}
     if not targets:
         return None
     if len(targets) > 1:
@@ -152,8 +160,11 @@ def same_origin_page(target: str, page_url: str) -> str:
     return url
 
 
-def _links(line: str, page_url: str) -> Iterator[tuple[str, list[str]]]:
-    """Targets of a line with their relation types in lower case (section 3.3)."""
+def _links(line: str, page_url: str) -> Iterator[tuple[str, list[str] | None]]:
+    """Targets of a line with their relation types in lower case (section 3.3).
+
+    The types are None without a rel parameter.
+    """
     position = skip_separators(line, 0)
     while position < len(line):
         target = _TARGET.match(line, position)
@@ -170,7 +181,7 @@ def _links(line: str, page_url: str) -> Iterator[tuple[str, list[str]]]:
         end = _END.match(line, position)
         if end is None:
             _incomplete(page_url, "has a malformed Link header")
-        yield target[1], (relations or "").lower().split()
+        yield target[1], None if relations is None else relations.lower().split()
         position = skip_separators(line, end.end())
 
 

@@ -141,6 +141,34 @@ async def test_a_large_response_is_returned_in_several_pages(
     ]
 
 
+@pytest.mark.parametrize(
+    ("document", "status", "kind"),
+    [
+        ({"repositories": ["a"], "errors": [{"code": "DENIED"}]}, 200, "DENIED"),
+        ({"repositories": None, "errors": [{"code": "DENIED"}]}, 200, "DENIED"),
+        ({"repositories": [], "errors": "try later"}, 200, "has errors"),
+        ({"repositories": [], "errors": ["no"]}, 200, "has errors"),
+        ({"repositories": ["a"]}, 206, "part of the listing"),
+    ],
+)
+async def test_a_listing_with_errors_or_in_part_is_a_failure(
+    document: object, status: int, kind: str
+) -> None:
+    async with lab(simple(NAMES)) as here:
+        answer = Answer(status=status, body=json.dumps(document).encode())
+        here.faults.on("GET", CATALOG, answer)
+        (failure,) = failures(await catalog(here))
+    assert kind in failure.detail
+
+
+@pytest.mark.parametrize("errors", [None, [], {}])
+async def test_a_listing_can_say_that_it_has_no_errors(errors: object) -> None:
+    body = json.dumps({"repositories": ["a"], "errors": errors}).encode()
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", CATALOG, Answer(body=body))
+        assert names(await catalog(here)) == ["a"]
+
+
 # -- truncated listings --------------------------------------------------------------
 
 TRUNCATES = Behaviour(links=False, default_page=100, max_page=1000)

@@ -23,12 +23,21 @@ from auditor.wire.response import Response, next_page, same_origin_page
 MAX_VALUES = 1_250_000
 
 
+_PARTIAL_CONTENT = 206
+
+
 def document_of(response: Response) -> Any:
     """The JSON of a response; raises `ProtocolError` for a repeated key.
 
+    Also for a part of a listing (206), which nobody asked for.
     Also for more than `MAX_VALUES` values, which are counted before they are parsed:
     the values of a short response can take more memory than there is.
     """
+    if response.status == _PARTIAL_CONTENT:
+        raise ProtocolError(
+            "the registry returned a part of the listing (206)",
+            FailureKind.INCOMPLETE_LISTING,
+        )
     # Every value but the first of an array or object follows a comma.
     if (count := response.body.count(b",")) > MAX_VALUES:
         raise ProtocolError(
@@ -42,13 +51,18 @@ def document_of(response: Response) -> Any:
 def entries_of(document: Any, key: str | None = None) -> list[Any]:
     """The entries of an array, or of the array under `key` of an object.
 
-    `null` in place of the array is an empty one, as Go encodes a nil slice.
+    `null` in place of the array is an empty one, as Go encodes a nil slice. With errors
+    beside it, the array says nothing about what is there: raises `ProtocolError`.
     """
     if key is not None:
         if not isinstance(document, dict):
             raise ProtocolError("the listing is not a JSON object")
         if key not in document:
             raise ProtocolError(f'the listing has no "{key}"')
+        if errors := document.get("errors"):
+            code = errors[0].get("code") if _is_error_list(errors) else None
+            shown = f": {safe_text(code, 60)}" if isinstance(code, str) else ""
+            raise ProtocolError(f"the listing has errors{shown}")
         # A reader written in Go takes a key of another case for the same.
         for other in document:
             if other != key and other.casefold() == key.casefold():
@@ -63,6 +77,10 @@ def entries_of(document: Any, key: str | None = None) -> list[Any]:
         name = f'"{key}" in the listing' if key else "the listing"
         raise ProtocolError(f"{name} is not a JSON array")
     return document
+
+
+def _is_error_list(value: Any) -> bool:
+    return isinstance(value, list) and isinstance(value[0], dict)
 
 
 def names(document: Any, key: str) -> tuple[list[str], int]:

@@ -24,7 +24,15 @@ NEXT = "https://h.example/v2/a/tags/list?last=b&n=2"
         ([], None),
         ([""], None),
         ([", ,"], None),
-        (["</v2/a/tags/list?last=b&n=2>"], None),
+        # Without a relation, to the listing itself: other clients follow any link.
+        (["</v2/a/tags/list?last=b&n=2>"], NEXT),
+        (["<?last=b&n=2>; title=more"], NEXT),
+        ([f"<{NEXT}>"], NEXT),
+        (["</v2/a/tags/list?n=2>"], None),  # this page
+        (["</docs>"], None),
+        (['<?last=b&n=2>; rel=""'], None),
+        (["<?last=b&n=2>, <?last=c&n=2>"], None),
+        (["<?last=a&n=2>, <?last=b&n=2>; rel=next"], NEXT),
         (['</v2/a/tags/list?last=b&n=2>; rel="prev"'], None),
         (['</v2/a/tags/list?last=b&n=2>; rel="next"'], NEXT),
         (["</v2/a/tags/list?last=b&n=2>;rel=next"], NEXT),
