@@ -23,6 +23,7 @@ from auditor.audit.platform_records import (
     image_platform,
     platform_warnings,
     schema1_platform,
+    schema1_warnings,
 )
 from auditor.config import ImageConfigMode
 from auditor.errors import Failure, FailureKind
@@ -149,6 +150,7 @@ class PartReader:
             notes.kinds.add(ContentKind.IMAGE)
             if not notes.includes(verified.digest, platform):
                 return []
+            notes.warnings += schema1_warnings(verified.digest, platform)
             return [
                 Part(
                     kind=ContentKind.IMAGE,

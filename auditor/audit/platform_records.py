@@ -191,6 +191,15 @@ def platform_warnings(
     return [Warn(code=WarningCode.PLATFORM_UNKNOWN, detail=detail)]
 
 
+def schema1_warnings(digest: str, platform: Platform) -> list[Warn]:
+    """A warning if the platform of a schema 1 manifest is unknown."""
+    if platform.is_real:
+        return []
+    missing = _missing_fields(platform)
+    detail = f"the platform of {digest} is unknown: its history has {missing}"
+    return [Warn(code=WarningCode.PLATFORM_UNKNOWN, detail=detail)]
+
+
 def _difference(digest: str, in_index: Platform, in_config: Platform) -> list[Warn]:
     expected, found = normalize(in_index), normalize(in_config)
     if (expected.os, expected.architecture) == (found.os, found.architecture):

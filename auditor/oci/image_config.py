@@ -16,7 +16,12 @@ from auditor.fast_dataclass import dataclass
 from auditor.model import LayerTrait
 from auditor.oci.descriptor import essence, parse_annotations
 from auditor.oci.platform import Platform
-from auditor.oci.strict_json import name_or_none, parse_json_object, string_or_none
+from auditor.oci.strict_json import (
+    check_platform_keys,
+    name_or_none,
+    parse_json_object,
+    string_or_none,
+)
 
 _ESTARGZ = "containerd.io/snapshot/stargz/toc.digest"
 _ZSTD_CHUNKED = (
@@ -53,12 +58,13 @@ class ImageConfig:
 def parse_image_config(raw: bytes) -> ImageConfig:
     """Parse a config blob.
 
-    One that is not JSON in UTF-8, or has a key twice, has a `problem` and no fields:
-    the image itself can be read without it.
+    One that is not JSON in UTF-8, or has a key twice, also in two cases, has a
+    `problem` and no fields: the image itself can be read without it.
     """
     problem = None
     try:
         document = parse_json_object(raw, "image config")
+        check_platform_keys(document, "image config")
     except ProtocolError as error:
         document, problem = {}, error.detail
     config = document.get("config")

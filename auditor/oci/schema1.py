@@ -23,6 +23,7 @@ from auditor.fast_dataclass import dataclass
 from auditor.oci.descriptor import is_digest
 from auditor.oci.strict_json import (
     check_key_case,
+    check_platform_keys,
     decode_base64url,
     encode_base64url,
     name_or_none,
@@ -83,6 +84,7 @@ def parse_schema1(raw: bytes, document: Mapping[str, Any]) -> Schema1Manifest:
     layers = _layers(document)
     history = _history(document, expected=len(layers))
     newest = history[0]
+    _check_newest(document)
     return Schema1Manifest(
         name=string_or_none(document.get("name")),
         tag=string_or_none(document.get("tag")),
@@ -163,6 +165,13 @@ def _compatibility(text: object, index: int) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ProtocolError(f"{where} is JSON but not an object")
     return value
+
+
+def _check_newest(document: Mapping[str, Any]) -> None:
+    """Refuse a platform that parsers would read in two ways."""
+    raw = document["history"][0]["v1Compatibility"].encode()
+    what = "manifest's history[0].v1Compatibility"
+    check_platform_keys(parse_json_object(raw, what), what)
 
 
 def _objects(document: Mapping[str, Any], key: str) -> list[dict[str, Any]]:

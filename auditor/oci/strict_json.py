@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -34,6 +34,8 @@ STRUCTURAL_KEYS = frozenset(
 )  # fmt: skip
 # Case-folded as in Go, where U+017F is an "s" and U+212A a "k".
 _FOLDED = {key.casefold(): key for key in STRUCTURAL_KEYS}
+# The keys of an image config, and of the history of schema 1, that records use.
+_PLATFORM_KEYS = frozenset({"architecture", "created", "os", "os.version", "variant"})
 _BLANKS = b" \t\r\n"
 # Larger documents are compared without indentation, which could make a deeply nested
 # one 45 times as long. Manifests and indexes have a few kB.
@@ -95,6 +97,20 @@ def check_key_case(objects: Iterable[dict[str, Any]], what: str) -> None:
                     f' "{structural}"',
                     FailureKind.AMBIGUOUS_DOCUMENT,
                 )
+
+
+def check_platform_keys(document: Mapping[str, Any], what: str) -> None:
+    """Refuse keys that differ from those of a platform or a time only in case.
+
+    Others may: the configs of old images have a `Size`.
+    """
+    for key in sorted(document.keys() - _PLATFORM_KEYS):
+        if (read_as := key.casefold()) in _PLATFORM_KEYS:
+            raise ProtocolError(
+                f'the {what} has the key "{safe_text(key)}", which some parsers read'
+                f' as "{read_as}"',
+                FailureKind.AMBIGUOUS_DOCUMENT,
+            )
 
 
 def _round_trips(raw: bytes, document: Any) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from auditor.config import ImageConfigMode
@@ -10,7 +12,8 @@ from auditor.demo.demo_registry import DemoContent
 from auditor.demo.image_builder import BuiltImage, image, index, layer
 from auditor.demo.schema1_builder import schema1_image
 from auditor.model import BaseImage, ConfigDetails, LayerTrait, WarningCode
-from tests.flow.harness import BLOBS, BY_DIGEST, Lab, lab
+from tests.flow.harness import BLOBS, BY_DIGEST, MANIFESTS, Lab, lab
+from tests.support.fault_actions import Answer
 
 pytestmark = pytest.mark.anyio
 
@@ -87,6 +90,26 @@ async def test_a_single_platform_that_is_not_requested_is_a_record_with_a_warnin
     ]
     assert same.image.platforms == built.content.platforms
     assert same.image.warnings == ()
+
+
+async def test_a_schema_1_image_without_an_os_has_a_warning() -> None:
+    # Docker 0.x wrote no os, and `architectures` is empty then.
+    document = {
+        "schemaVersion": 1,
+        "architecture": "amd64",
+        "fsLayers": [{"blobSum": f"sha256:{'1' * 64}"}],
+        "history": [{"v1Compatibility": "{}"}],
+    }
+    async with lab(of(AMD64)) as here:
+        here.faults.on("GET", MANIFESTS, Answer(body=json.dumps(document).encode()))
+        outcome = await here.audit(here.ref("team/app:1"))
+    assert outcome.image.architectures == ()
+    (warning,) = [
+        one
+        for one in outcome.image.warnings
+        if one.code is WarningCode.PLATFORM_UNKNOWN
+    ]
+    assert warning.detail.endswith("is unknown: its history has no os")
 
 
 async def test_manifests_without_a_known_platform_are_kept() -> None:

@@ -39,7 +39,8 @@ def test_any_bytes_are_parsed_or_have_a_problem(body: bytes) -> None:
 @given(VALUES | OBJECTS)
 def test_any_json_is_parsed_or_has_a_problem(value: object) -> None:
     config = parse_image_config(raw(value))
-    assert (config.problem is None) is isinstance(value, dict)
+    if config.problem is None or "which some parsers read" not in config.problem:
+        assert (config.problem is None) is isinstance(value, dict)
     _check(config)
 
 

@@ -118,6 +118,10 @@ def test_a_command_in_shell_form_is_one_argument(key: str) -> None:
         (b'{"os":"linux","os":"linux"}', '"os"'),
         (b'{"architecture":"a","architecture":"b"}', '"architecture"'),
         (b'{"config":{"Labels":{"name":"a","name":"b"}}}', '"name"'),
+        # Readers in Go take the last one, whatever its case.
+        (b'{"os":"linux","OS":"windows"}', '"OS"'),
+        (b'{"Architecture":"arm64"}', '"Architecture"'),
+        ('{"o\u017f":"windows","os":"linux"}'.encode(), "which some parsers read"),
     ],
 )
 def test_a_config_without_one_meaning_has_a_problem_and_no_fields(
@@ -127,6 +131,12 @@ def test_a_config_without_one_meaning_has_a_problem_and_no_fields(
     assert word in (found.problem or "")
     assert "image config" in (found.problem or "")
     assert dataclasses.replace(found, problem=None) == NOTHING
+
+
+def test_other_keys_of_a_config_may_have_any_case() -> None:
+    # Docker wrote the size of old images so.
+    found = parse_image_config(b'{"os":"linux","Size":1,"ID":"","Config":null}')
+    assert (found.problem, found.platform.os) == (None, "linux")
 
 
 # -- layer traits --

@@ -320,6 +320,28 @@ def test_keys_of_a_signed_payload_that_differ_only_in_case_are_refused() -> None
 
 
 @pytest.mark.parametrize(
+    "newest",
+    [
+        '{"os":"linux","os":"windows"}',
+        '{"os":"linux","OS":"windows"}',
+        '{"Architecture":"arm64"}',
+    ],
+)
+def test_a_platform_that_can_be_read_in_two_ways_is_refused(newest: str) -> None:
+    document = jose.schema1_document()
+    document["history"][0] = {"v1Compatibility": newest}
+    with pytest.raises(ProtocolError, match=r"history\[0\]") as caught:
+        parse(pretty(document))
+    assert caught.value.kind is FailureKind.AMBIGUOUS_DOCUMENT
+
+
+def test_other_keys_of_the_history_may_have_any_case() -> None:
+    document = jose.schema1_document()
+    document["history"][0] = {"v1Compatibility": '{"os":"linux","Size":1}'}
+    assert parse(pretty(document)).os == "linux"
+
+
+@pytest.mark.parametrize(
     ("top", "newest", "expected"),
     [
         ("amd64", {"architecture": "arm64"}, "arm64"),
