@@ -15,7 +15,7 @@ import anyio
 
 from auditor.config.requests_at_once import RequestsAtOnce
 from auditor.errors import Failure, FailureKind, ProtocolError
-from auditor.registry.concurrency_control import ConcurrencyControl
+from auditor.registry.concurrency_control import START, ConcurrencyControl
 from auditor.registry.transport.connection_budget import ConnectionBudget
 from auditor.util.clock import Clock
 from auditor.util.tasks import ResizableSemaphore
@@ -328,8 +328,9 @@ class HostLimiters:
         """Say once that open files allow a host less than was asked for."""
         if bounds.most > most and not self._is_shortage_told:
             self._is_shortage_told = True
+            is_expected = bounds.is_default and most >= START
             log.log(
-                logging.INFO if bounds.is_default else logging.WARNING,
+                logging.INFO if is_expected else logging.WARNING,
                 "%s: at most %s at once, not %d, as few open files are allowed"
                 " (ulimit -n)",
                 name, format_count(most, "request"), bounds.most,

@@ -8,9 +8,10 @@ from errno import EMFILE, ENFILE
 from pathlib import Path
 from typing import TypeGuard
 
-# Files that a program opens beside its connections: the digest cache and its log,
-# report and journal, the resume index, CA files, a module that is imported late.
-_OWN_FILES = 24
+# Files that a program opens later, beside its connections: report and journal, the
+# resume index, the records that wait, lists, CA files, a module. The digest cache is
+# open before: it is in use.
+_OWN_FILES = 16
 # Where the open files cannot be counted: standard streams, the event loop's own.
 _OPEN_AT_START = 16
 # The highest limit that is asked for. Programs that are started inherit it, and old
@@ -36,7 +37,7 @@ def free_descriptors() -> int:
     if soft == resource.RLIM_INFINITY:
         soft = MAX_OPEN_FILES
     try:
-        in_use = len(list(Path("/dev/fd").iterdir()))
+        in_use = len(list(Path("/dev/fd").iterdir())) - 1  # the folder's own
     except OSError:
         in_use = _OPEN_AT_START
     return max(4, soft - in_use - _OWN_FILES)

@@ -375,6 +375,19 @@ def test_it_is_told_once_if_open_files_allow_less_than_was_asked_for(
     assert [one.partition(" at once")[0] for one in found] == ([told] if told else [])
 
 
+def test_very_few_open_files_are_told_by_default(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Fewer requests at once than the limit starts with: the audit takes long."""
+    caplog.set_level("INFO", logger="auditor")
+    limiters = HostLimiters(budget=ConnectionBudget(6), clock=ManualClock())
+    limiters.of("https://a.example.com/", DEFAULT_REQUESTS_AT_ONCE)
+    assert [f"{one.levelname} {one.getMessage()}" for one in caplog.records] == [
+        "WARNING a.example.com: at most 3 requests at once, not 64, as few open files"
+        " are allowed (ulimit -n)"
+    ]
+
+
 def test_hosts_divide_the_connections_until_there_are_four() -> None:
     limiters = HostLimiters(budget=ConnectionBudget(24), clock=ManualClock())
     bounds = RequestsAtOnce.fixed(64)
