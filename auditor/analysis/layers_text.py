@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from auditor.analysis.csv_lines import csv_rows
 from auditor.analysis.find_digest import ROLES, DigestSearch, DigestUse
-from auditor.analysis.layers import Base, LayerInventory, NamedBase, Usage, UsageGroup
+from auditor.analysis.layers import Base, LayerInventory, NamedBase, Usage
+from auditor.analysis.layers_sql import UsageGroup
 from auditor.analysis.text_tables import (
     TableColumn,
     TitledTable,

@@ -19,9 +19,9 @@ from auditor.analysis.layers import (
     LayerInventory,
     RankedRows,
     Usage,
-    UsageGroup,
     open_layer_inventory,
 )
+from auditor.analysis.layers_sql import UsageGroup
 from auditor.fast_dataclass import dataclass
 from auditor.util.text import safe_text
 

@@ -17,9 +17,9 @@ from auditor.analysis.layers import (
     NamedBase,
     SharedLayer,
     Usage,
-    UsageGroup,
     open_layer_inventory,
 )
+from auditor.analysis.layers_sql import UsageGroup
 from auditor.model import ImageRecord, PlatformRecord, Record
 from tests import records
 from tests.examples import examples
