@@ -21,7 +21,6 @@ from typing import Any, TextIO
 import duckdb
 import orjson
 
-from auditor.analysis.completeness import is_empty
 from auditor.analysis.csv_lines import csv_line, csv_text
 from auditor.analysis.duckdb_connection import quoted
 from auditor.analysis.file_kind import FileKind
@@ -37,6 +36,7 @@ from auditor.analysis.report_views import (
 )
 from auditor.analysis.sbom_views import add_sbom_views
 from auditor.analysis.text_tables import align
+from auditor.analysis.unknown_values import unknown_values
 from auditor.analysis.view_columns import REPORT_COLUMN, SBOM_VIEW_HELP, VIEW_HELP
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
@@ -70,131 +70,6 @@ class ResultColumn:
     def is_number(self) -> bool:
         """Whether the type of the column is numeric."""
         return bool(_NUMBERS.match(self.type))
-
-
-@dataclass(frozen=True, slots=True)
-class UnknownValue:
-    """Rows of a view in which a column is unknown: a condition on it leaves them out.
-
-    `rows` are those about which the column says something, `unknown` those of them in
-    which it does not; `reason` says why, and how it is avoided.
-    """
-
-    reason: str
-    rows: str
-    unknown: str
-
-
-# Attachments have neither an age nor a signature that matters; an artifact that is no
-# image has no config. The rows are the same as of the rules of `auditor check`.
-_PUBLISHED = "content <> 'attachment'"
-_IMAGES = "content = 'image'"
-_ALWAYS = "audit with --image-config always"
-_LISTING = "the listings of some products have it (lister)"
-_NOT_VERIFIED = (
-    "were not verified; audit with --verify-signatures and a policy that names their"
-    " repositories"
-)
-_NO_CONFIG = UnknownValue(
-    f"are without the image config; {_ALWAYS}", _IMAGES, "history IS NULL"
-)
-_NO_BASE = UnknownValue(
-    f"have no base in an annotation, and are without the image config; {_ALWAYS}",
-    _IMAGES,
-    "history IS NULL AND base_name IS NULL AND base_digest IS NULL",
-)
-_UNKNOWN_VALUES = {
-    **{
-        (view, "created"): UnknownValue(
-            f"have no date; {_ALWAYS} (reproducible builds can have none)",
-            _PUBLISHED,
-            "created IS NULL",
-        )
-        for view in ("images", "platforms")
-    },
-    ("platforms", "history"): _NO_CONFIG,
-    ("platforms", "user"): _NO_CONFIG,
-    ("platforms", "base_name"): _NO_BASE,
-    ("platforms", "base_digest"): _NO_BASE,
-    ("platforms", "labels"): UnknownValue(
-        "have no labels in the report; audit with --label", _IMAGES, "labels IS NULL"
-    ),
-    **{
-        ("images", name): UnknownValue(
-            "were not examined; audit with --attachments all",
-            _PUBLISHED,
-            f"{name} IS NULL",
-        )
-        for name in ("signed", "has_sbom", "has_provenance")
-    },
-    **{
-        ("images", name): UnknownValue(
-            _NOT_VERIFIED,
-            _PUBLISHED,
-            f"{name} IS NULL",
-        )
-        for name in ("verified_by", "not_verified_by")
-    },
-    ("images", "end_of_life"): UnknownValue(
-        "were not examined; audit with --attachments all",
-        _PUBLISHED,
-        "end_of_life IS NULL AND signed IS NULL",
-    ),
-    ("images", "pushed_at"): UnknownValue(
-        f"have no time of a push; {_LISTING}", _PUBLISHED, "pushed_at IS NULL"
-    ),
-    ("images", "pulled_at"): UnknownValue(
-        f"have no time of a pull: never pulled, or not recorded; {_LISTING}",
-        _PUBLISHED,
-        "pulled_at IS NULL",
-    ),
-    **{
-        (view, "size"): UnknownValue(
-            "have no size; schema 1 has none", _PUBLISHED, "size IS NULL"
-        )
-        for view in ("images", "platforms", "layers")
-    },
-}
-# Registries without an API for them look the same as those that have none.
-_NO_UNTAGGED = (
-    "untagged: the report has no manifest without a tag: either there is none, or the"
-    " audit did not ask for them (--untagged), or the registry does not list them,"
-    " which the summary of the audit says"
-)
-# What was not asked for has no row in these views, as if there were none. The
-# conditions are on `lines`.
-_WITHOUT_ROWS = {
-    "sources": UnknownValue(
-        "have no sources in the report; audit with --sources always",
-        "true",
-        "sources IS NULL",
-    ),
-    "input_labels": UnknownValue(
-        "have no labels of the input in the report; audit with --sources always",
-        "true",
-        "input_labels IS NULL",
-    ),
-    "attachments": UnknownValue(
-        "were not examined; audit with --attachments all",
-        f"kind = 'image' AND {_PUBLISHED}",
-        "signed IS NULL",
-    ),
-    "bases": UnknownValue(
-        "were audited without a look at their bases; audit with --check-bases",
-        f"kind = 'image' AND {_IMAGES}",
-        "bases IS NULL",
-    ),
-    "signatures": UnknownValue(
-        _NOT_VERIFIED,
-        f"kind = 'image' AND {_PUBLISHED}",
-        "signatures IS NULL",
-    ),
-}
-# An image without an SBOM has no row in `packages`.
-_WITHOUT_PACKAGES = f"""
-    SELECT count(*) FILTER (reference NOT IN (
-               SELECT reference FROM sboms WHERE failure IS NULL)), count(*)
-    FROM images WHERE {_IMAGES}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,41 +127,9 @@ class QueryResult:
     def notices(self) -> Iterator[str]:
         """What the reports cannot answer: the number of rows with unknown values."""
         with query_errors(self._select):
-            if self._names.views and is_empty(self._connection):
-                yield "the report is empty"
-                return
-            for (view, column), value in _UNKNOWN_VALUES.items():
-                if view in self._names.views and column in self._names.columns:
-                    ((unknown, rows),) = self._connection.execute(
-                        f"SELECT count(*) FILTER ({value.unknown}), count(*)"
-                        f" FROM {view} WHERE {value.rows}"
-                    ).fetchall()
-                    if unknown:
-                        yield f"{column}: {unknown:,} of {rows:,} {view} {value.reason}"
-            for name, value in _WITHOUT_ROWS.items():
-                if name in self._names.views:
-                    ((unknown, rows),) = self._connection.execute(
-                        f"SELECT count(*) FILTER ({value.unknown}), count(*)"
-                        f" FROM lines WHERE {value.rows}"
-                    ).fetchall()
-                    if unknown:
-                        yield (
-                            f"{name}: {unknown:,} of {rows:,} references {value.reason}"
-                        )
-            if "packages" in self._names.views:
-                ((unknown, rows),) = self._connection.execute(
-                    _WITHOUT_PACKAGES
-                ).fetchall()
-                if unknown:
-                    yield (
-                        f"packages: {unknown:,} of {rows:,} images have no SBOM that"
-                        " was read; auditor packages says why"
-                    )
-            if (
-                "untagged" in self._names.views
-                and not self._connection.execute("FROM untagged LIMIT 1").fetchall()
-            ):
-                yield _NO_UNTAGGED
+            yield from unknown_values(
+                self._connection, self._names.views, self._names.columns
+            )
 
     def _numbered(self) -> str:
         names = ", ".join(f"c{number}" for number in range(len(self.columns)))
