@@ -28,8 +28,7 @@ def command(*, reports: tuple[str, ...], output_format: str, limit: int) -> None
     quoted glob of reports. Bases with most stale images come first, and images whose
     rebuild mends most tags.
     """
-    from auditor.analysis.stale_bases import open_base_inventory
-    from auditor.analysis.stale_bases_text import base_lines
+    from auditor.analysis.stale_bases import base_lines, open_base_inventory
     from auditor.util.terminal import screen_of
 
     with open_base_inventory(reports) as inventory:

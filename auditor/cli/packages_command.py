@@ -69,8 +69,11 @@ def command(
     """
     from auditor.analysis.package_uses import PackageCondition, is_package_name
     from auditor.analysis.package_versions import VersionRange
-    from auditor.analysis.packages import search_packages
-    from auditor.analysis.packages_text import package_lines, unknown_lines
+    from auditor.analysis.packages import (
+        package_lines,
+        search_packages,
+        unknown_lines,
+    )
     from auditor.util.terminal import screen_of
 
     *reports, last = arguments

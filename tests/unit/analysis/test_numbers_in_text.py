@@ -14,10 +14,8 @@ from auditor.analysis.cleanup.plan_text import plan_lines, protection_lines
 from auditor.analysis.cleanup.protection import ProtectionTotals
 from auditor.analysis.layers import LayerTotals
 from auditor.analysis.layers_text import inventory_lines
-from auditor.analysis.packages import PackageTotals
-from auditor.analysis.packages_text import unknown_lines
-from auditor.analysis.stale_bases import BaseTotals
-from auditor.analysis.stale_bases_text import base_lines
+from auditor.analysis.packages import PackageTotals, unknown_lines
+from auditor.analysis.stale_bases import BaseTotals, base_lines
 from auditor.analysis.unused import UnusedTotals
 from auditor.analysis.unused_text import unused_lines
 from auditor.util.terminal import PIPE
