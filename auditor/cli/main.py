@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -29,9 +29,6 @@ from auditor.cli.output import (
 )
 from auditor.errors import AuditorError, ExitCode
 from auditor.version import __version__
-
-if TYPE_CHECKING:
-    pass
 
 # Each command with its line in the overview; it is in `NAME_command.py`.
 COMMANDS = {
