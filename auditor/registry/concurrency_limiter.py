@@ -80,6 +80,7 @@ class ConcurrencyLimiter:
         self._not_before = 0.0
         self._held_for = ""
         self._logged_at = -math.inf
+        self._logged_move: Move | None = None
         self.pings = 0
         self.is_draining = False
         # The last answer, and the first request after it.
@@ -232,12 +233,16 @@ class ConcurrencyLimiter:
         )
 
     def _set_limit(self, now: float) -> None:
+        before, cause = self._slots.limit, self.control.last_move
         self._slots.limit = self.control.limit
         is_due = now - self._logged_at >= _LOG_INTERVAL_S
+        # Steps of the same kind follow each other ten times a second.
+        is_step = cause is self._logged_move and not is_due
         level = logging.INFO if is_due else logging.DEBUG
-        if log.isEnabledFor(level):
+        if not is_step and log.isEnabledFor(level):
             self._logged_at = now if is_due else self._logged_at
-            log.log(level, "%s: %s", self.name, self.concurrency().sentence())
+            self._logged_move = cause
+            log.log(level, "%s: %s", self.name, self.concurrency().sentence(before))
 
 
 def _distress_of_status(status: int) -> Move | None:

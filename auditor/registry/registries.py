@@ -96,10 +96,11 @@ async def open_registries(
         registries.check_files()
         yield registries
         for one in registries.concurrencies():
-            log.info(
-                "%s: %s; %d to %d in this run",
-                one.host, one.sentence(), one.lowest, one.highest,
-            )  # fmt: skip
+            if one.lowest < one.highest:
+                log.info(
+                    "%s: %s; %d to %d in this run",
+                    one.host, one.sentence(), one.lowest, one.highest,
+                )  # fmt: skip
 
 
 class Registries:

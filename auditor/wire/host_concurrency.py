@@ -26,7 +26,6 @@ class Move(StrEnum):
 
 DISTRESS = frozenset({Move.THROTTLED, Move.SERVER_ERROR, Move.TIMEOUT, Move.CONNECTION})
 MOVE_TEXT = {
-    Move.START: "the start",
     Move.REMEMBERED: "it stood more in an earlier run",
     Move.FASTER: "more requests bring more answers",
     Move.QUEUE: "more requests only make answers slower",
@@ -38,6 +37,8 @@ MOVE_TEXT = {
     Move.CONNECTION: "a connection failed",
     Move.RECOVERED: "the host is well again",
 }
+# In place of that for `Move.QUEUE` if there are more now: fewer were only to measure.
+MEASURED_TEXT = "as many as it answers without a queue"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,14 +61,27 @@ class HostConcurrency:
     last_move: Move
     moves: Mapping[Move, int]
 
-    def sentence(self) -> str:
-        """The limit, why it moved, and the round trips."""
-        return limit_sentence(
-            self.limit,
-            self.last_move,
-            _milliseconds(self.round_trip_s),
-            _milliseconds(self.baseline_s),
-        )
+    def sentence(self, before: int | None = None) -> str:
+        """The limit, why it moved from `before`, and the round trips."""
+        number = f"{self.limit} request{'s' * (self.limit != 1)} at once"
+        if self.last_move is Move.START:
+            return f"{number}, as at the start{self._round_trips()}"
+        why = MOVE_TEXT[self.last_move]
+        if before is not None:
+            number += f", {before} before"
+            if before < self.limit and self.last_move is Move.QUEUE:
+                why = MEASURED_TEXT
+        return f"{number}: {why}{self._round_trips()}"
+
+    def _round_trips(self) -> str:
+        now_ms = _milliseconds(self.round_trip_s)
+        least_ms = _milliseconds(self.baseline_s)
+        if now_ms is None or least_ms is None:
+            return ""
+        queue = "no queue"
+        if now_ms > least_ms:
+            queue = f"{least_ms:.3g} ms without a queue"
+        return f" (round trip {now_ms:.3g} ms, {queue})"
 
     def to_json(self) -> dict[str, object]:
         """Its form in the summary of one run; round trips in milliseconds."""
@@ -84,18 +98,6 @@ class HostConcurrency:
             "last_move": str(self.last_move),
             "moves": {str(move): count for move, count in sorted(self.moves.items())},
         }
-
-
-def limit_sentence(
-    limit: int, cause: Move, round_trip_ms: float | None, least_ms: float | None
-) -> str:
-    """`23 requests at once: ... (round trip 52 ms, 50 ms without a queue)`."""
-    text = f"{limit} request{'s' * (limit != 1)} at once: {MOVE_TEXT[cause]}"
-    if round_trip_ms is not None and least_ms is not None:
-        text += (
-            f" (round trip {round_trip_ms:.3g} ms, {least_ms:.3g} ms without a queue)"
-        )
-    return text
 
 
 def _milliseconds(seconds: float | None) -> float | None:

@@ -58,6 +58,23 @@ async def test_hosts_have_limits_of_their_own() -> None:
     assert outcome.kinds == ["image"] * 48
 
 
+async def test_the_log_tells_the_limits_that_moved_at_the_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", logger="auditor.registry")
+    async with lab(simple(NAMES)) as moved, lab(simple(NAMES)) as calm:
+        moved.faults.on("GET", MANIFESTS, Answer(429), skip=3)
+        await moved.audit(
+            *map(moved.ref, NAMES),
+            calm.ref(NAMES[0]),
+            registries={calm.host: calm.login},
+        )
+    messages = [record.getMessage() for record in caplog.records]
+    (last,) = [one for one in messages if one.endswith("in this run")]
+    assert last.startswith(f"{moved.host}: ")
+    assert not any(one.startswith(calm.host) for one in messages)
+
+
 async def test_a_range_bounds_the_limit_even_in_distress() -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", MANIFESTS, *[Answer(429)] * 12, skip=3)

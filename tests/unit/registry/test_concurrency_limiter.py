@@ -375,6 +375,28 @@ def test_it_is_told_once_if_open_files_allow_less_than_was_asked_for(
     assert [one.partition(" at once")[0] for one in found] == ([told] if told else [])
 
 
+def test_the_log_has_each_turn_of_the_limit_and_no_line_for_each_step(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("DEBUG", logger="auditor")
+    clock = ManualClock()
+    limiters = HostLimiters(budget=ConnectionBudget(8000), clock=clock)
+    limiter = limiters.of("https://a.example.com/", RequestsAtOnce.fixed(64))[1]
+    error = Failure(kind=FailureKind.SERVER_ERROR, detail="", status=500)
+    for failure, later_s in (
+        *((_TIMEOUT, 0.1), (_TIMEOUT, 0.1), (error, 0.1), (error, 0.1)),
+        (error, 10.0),
+    ):
+        clock.now += later_s
+        limiter.failed(failure, clock.now)
+    assert [f"{one.levelname} {one.getMessage()}" for one in caplog.records] == [
+        "INFO a.example.com: 32 requests at once, 64 before: a request timed out",
+        "DEBUG a.example.com: 8 requests at once, 16 before: the host reported an"
+        " error",
+        "INFO a.example.com: 2 requests at once, 4 before: the host reported an error",
+    ]
+
+
 def test_very_few_open_files_are_told_by_default(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -165,7 +165,28 @@ def test_a_host_that_got_fewer_requests_is_told() -> None:
         " without a queue)"
     )
     nothing = host(limit=1, baseline_s=None, round_trip_s=None, last_move=Move.START)
-    assert nothing.sentence() == "1 request at once: the start"
+    assert nothing.sentence() == "1 request at once, as at the start"
+
+
+@pytest.mark.parametrize(
+    ("before", "cause", "round_trip_s", "expected"),
+    [
+        (6, Move.FASTER, 0.0521, "more requests bring more answers (round trip 52.1 ms,"
+         " 50 ms without a queue)"),
+        (19, Move.QUEUE, 0.0521, "more requests only make answers slower (round trip"
+         " 52.1 ms, 50 ms without a queue)"),
+        (1, Move.QUEUE, 0.0521, "as many as it answers without a queue (round trip"
+         " 52.1 ms, 50 ms without a queue)"),
+        # The last ones can be shorter than all those of some requests.
+        (6, Move.FASTER, 0.04, "more requests bring more answers (round trip 40 ms,"
+         " no queue)"),
+    ],
+)  # fmt: skip
+def test_a_move_is_told_with_the_limit_before(
+    before: int, cause: Move, round_trip_s: float, expected: str
+) -> None:
+    moved = host(last_move=cause, round_trip_s=round_trip_s)
+    assert moved.sentence(before) == f"12 requests at once, {before} before: {expected}"
 
 
 @pytest.mark.parametrize("cause", [Move.CONNECTION, Move.TIMEOUT])
