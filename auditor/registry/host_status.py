@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
+
+if TYPE_CHECKING:
+    from auditor.registry.concurrency_limiter import ConcurrencyLimiter
+    from auditor.registry.host_limits import RateLimiter
 
 RETRYING = "retrying"  # how the sentence of a retry begins
 NO_ANSWER = "no answer"  # how the text for a silent host begins
@@ -22,6 +28,47 @@ class HostStatus:
     text: str
     until: float | None = None
     at_once: int | None = None
+
+
+def status_of(
+    name: str,
+    *,
+    obstacle: tuple[str, float | None] | None,
+    concurrency: ConcurrencyLimiter | None,
+    rate_limiter: RateLimiter | None,
+    with_limit: bool,
+    epoch_s: float,
+) -> HostStatus | None:
+    """The status of a service; None if its requests wait for nothing.
+
+    `obstacle` keeps all requests back: its text, and its end as a monotonic time, if
+    that is known. `concurrency` is None if another service of the host has told of it.
+    `with_limit`: how many requests are sent at once is said even if nothing keeps it
+    low. `epoch_s` is the time of the epoch at the monotonic time 0.
+    """
+    found = obstacle
+    if found is None and concurrency is not None and (pause := concurrency.pause):
+        found = f"waiting for {pause[0]}", pause[1]
+    if found is None and rate_limiter is not None:
+        end = rate_limiter.used_up_until
+        found = ("waiting for the rate limit", end) if end else None
+    if found is None and concurrency is not None:
+        silent_s = concurrency.silent_s
+        if silent_s is not None:
+            found = f"{NO_ANSWER} for {silent_s:.0f} s", None
+    at_once = None
+    if (
+        obstacle is None
+        and concurrency is not None
+        and (concurrency.is_reduced or (with_limit and concurrency.in_flight))
+    ):
+        at_once = concurrency.limit
+    if found is None and at_once is None:
+        return None
+    text, until = found or ("", None)
+    if until is not None:
+        until += epoch_s
+    return HostStatus(name=name, text=text, until=until, at_once=at_once)
 
 
 def retrying(name: str, failure: Failure, *, most: int | None) -> str:

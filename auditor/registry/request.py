@@ -40,7 +40,7 @@ from auditor.registry.host_health import (
     HostState,
 )
 from auditor.registry.host_limits import HostLimits, Pacer, RateLimiter, RequestQuota
-from auditor.registry.host_status import NO_ANSWER, HostStatus, cause_of, retrying
+from auditor.registry.host_status import HostStatus, cause_of, retrying, status_of
 from auditor.registry.transport.connection_budget import ConnectionBudget
 from auditor.registry.transport.transport import Transport
 from auditor.util.clock import Clock
@@ -322,35 +322,17 @@ class RequestSender:
         `with_limit`: how many are sent at once is said even if nothing keeps it low.
         `is_host_told`: what holds for all services of the host is left out.
         """
-        limiter = self._limits.rate_limiter
-        found: tuple[str, float | None] | None = None
-        if not self._health.is_well:
-            found = self._health.obstacle
-        if found is None and self._retrying is not None:
-            found = self._retrying, None
-        is_stopped = found is not None
-        concurrency = None if is_host_told else self.limiter
-        if found is None and concurrency is not None and (pause := concurrency.pause):
-            found = f"waiting for {pause[0]}", pause[1]
-        if found is None and limiter is not None and (end := limiter.used_up_until):
-            found = "waiting for the rate limit", end
-        if found is None and concurrency is not None:
-            silent_s = concurrency.silent_s
-            if silent_s is not None:
-                found = f"{NO_ANSWER} for {silent_s:.0f} s", None
-        at_once = None
-        if (
-            not is_stopped
-            and concurrency is not None
-            and (concurrency.is_reduced or (with_limit and concurrency.in_flight))
-        ):
-            at_once = concurrency.limit
-        if found is None and at_once is None:
-            return None
-        text, until = found or ("", None)
-        if until is not None:
-            until += self._clock.epoch() - self._clock.monotonic()
-        return HostStatus(name=self._service, text=text, until=until, at_once=at_once)
+        obstacle = None if self._health.is_well else self._health.obstacle
+        if obstacle is None and self._retrying is not None:
+            obstacle = self._retrying, None
+        return status_of(
+            self._service,
+            obstacle=obstacle,
+            concurrency=None if is_host_told else self.limiter,
+            rate_limiter=self._limits.rate_limiter,
+            with_limit=with_limit,
+            epoch_s=self._clock.epoch() - self._clock.monotonic(),
+        )
 
     def _may_authorize(self, url: str) -> bool:
         base = self._credential_base
