@@ -28,7 +28,8 @@ def unmatched_patterns(
     """A sentence for each pattern of a section, and of `immutable_tags`.
 
     Those of a section that applies to no line are left out: that is said of the
-    section. The connection has the tables of `evaluate`.
+    section. So are those of `except`: if one is misspelt, the rule is broken, which is
+    seen. The connection has the tables of `evaluate`.
     """
     for number, section in enumerate(policy.sections):
         if _is_there(connection, f"applies_{number}"):
@@ -43,7 +44,6 @@ def _of_section(
 ) -> Iterator[str]:
     keys = (
         ("repositories", section.repositories, _REPOSITORY),
-        ("except", section.excluded, _REPOSITORY),
         ("tags", section.tags, ("tag",)),
     )
     for key, patterns, columns in keys:
