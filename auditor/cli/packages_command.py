@@ -82,8 +82,8 @@ def command(
         reports, name = [*reports, last], None
     elif not reports:
         raise UsageError(
-            "name the report before the package: auditor packages REPORT"
-            f" {safe_text(last)} --sbom FILE"
+            f"{safe_text(last)}: no such report; name the report before the package:"
+            f" auditor packages REPORT {safe_text(last)} --sbom FILE"
         )
     if name is not None and not is_package_name(name):
         raise UsageError(
