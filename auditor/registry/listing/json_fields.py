@@ -27,11 +27,11 @@ _PARTIAL_CONTENT = 206
 
 
 def document_of(response: Response) -> Any:
-    """The JSON of a response; raises `ProtocolError` for a repeated key.
+    """The JSON of a response.
 
-    Also for a part of a listing (206), which nobody asked for.
-    Also for more than `MAX_VALUES` values, which are counted before they are parsed:
-    the values of a short response can take more memory than there is.
+    Raises `ProtocolError` for a repeated key, for a part of a listing (206; no request
+    has a range), and for more than `MAX_VALUES` values. These are counted before they
+    are parsed: the values of a short response can take more memory than there is.
     """
     if response.status == _PARTIAL_CONTENT:
         raise ProtocolError(
