@@ -88,8 +88,8 @@ def several_days(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
     for registry, first, last in rows:
         yield (
             f"note: {safe_text(registry)} was audited on several days ({first} to"
-            f" {last}): what was deleted in between counts as there; give the reports"
-            " of the last night only"
+            f" {last}): what was deleted in between counts as there; of several nights,"
+            " give the last one's reports only"
         )
 
 

@@ -63,10 +63,10 @@ def _summary_lines(comparison: Comparison) -> Iterator[str]:
     ]
     prefix = "" if totals.differences else "no differences: "
     yield prefix + (", ".join(counts) or "both reports are empty")
-    yield from _notices(comparison)
+    yield from diff_notices(comparison)
 
 
-def _notices(comparison: Comparison) -> Iterator[str]:
+def diff_notices(comparison: Comparison) -> Iterator[str]:
     """What makes the answer doubtful: reports that may be the wrong ones."""
     totals = comparison.totals
     old, new = totals.old, totals.new

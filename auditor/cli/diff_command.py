@@ -8,7 +8,7 @@ import click
 
 from auditor.cli.command_support import format_option, limit_option
 from auditor.cli.help_text import help_command
-from auditor.cli.output import print_lines
+from auditor.cli.output import print_lines, print_message
 from auditor.errors import ExitCode
 
 
@@ -48,7 +48,7 @@ def command(
     OLD and NEW are reports, also compressed (.gz, .zst), or quoted globs of reports.
     """
     from auditor.analysis.diff import compare, parse_growth_threshold
-    from auditor.analysis.diff_text import diff_lines
+    from auditor.analysis.diff_text import diff_lines, diff_notices
     from auditor.util.terminal import screen_of
 
     with compare(
@@ -59,5 +59,8 @@ def command(
     ) as comparison:
         screen = screen_of(sys.stdout)
         print_lines(diff_lines(comparison, output_format, limit, screen))
+        if output_format == "jsonl":
+            for line in diff_notices(comparison):
+                print_message(line)
         differs = exit_code and comparison.totals.differences > 0
     return ExitCode.FAILED if differs else ExitCode.OK

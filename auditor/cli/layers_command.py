@@ -12,7 +12,7 @@ from auditor.cli.command_support import (
     reports_argument,
 )
 from auditor.cli.help_text import help_command
-from auditor.cli.output import print_lines
+from auditor.cli.output import print_lines, print_message
 
 
 @help_command("layers")
@@ -55,3 +55,6 @@ def command(
         return
     with open_layer_inventory(reports) as inventory:
         print_lines(inventory_lines(inventory, output_format, limit, screen))
+        if output_format in {"csv", "jsonl"}:
+            for line in inventory.notices():
+                print_message(line)

@@ -84,5 +84,8 @@ def command(
         if output_format in {"csv", "list"}:
             for line in unused_summary(usage):
                 print_message(line)
+        elif output_format == "jsonl":
+            for line in usage.notices:
+                print_message(line)
         found = exit_code and (totals.unused or totals.gone or totals.missing)
     return ExitCode.FAILED if found else ExitCode.OK

@@ -346,9 +346,10 @@ def test_reports_that_may_be_the_wrong_ones_are_named(shell: Shell) -> None:
     before = app("1", audited_at="2026-11-01T02:00:00Z")
     after = app("1", audited_at="2026-11-02T02:00:00Z")
     assert notes([before], [after]) == []
-    assert notes([after], [before]) == [
-        "note: the new report was audited before the old one: OLD comes first"
-    ]
+    swapped = "note: the new report was audited before the old one: OLD comes first"
+    assert notes([after], [before]) == [swapped]
+    _, _, errors = shell.diff([after], [before], "--format", "jsonl")
+    assert errors == f"auditor: {swapped}\n"
     assert notes([before], []) == [
         "note: the new report is empty, so that what it lacks may still be there"
     ]

@@ -420,3 +420,6 @@ def test_a_report_of_several_days_is_named(
         line for line in capsys.readouterr().out.splitlines() if "several days" in line
     )
     assert note.startswith("note: r.example.com was audited on several days (2026-11-")
+    for form in ("csv", "jsonl"):
+        assert run(["layers", report, "--format", form]) == 0
+        assert capsys.readouterr().err == f"auditor: {note}\n"

@@ -473,8 +473,11 @@ def test_a_registry_of_several_days_is_named(reports: Reports) -> None:
     )
     note = (
         f"note: {HOST} was audited on several days (2026-10-30 to 2026-11-30): what was"
-        " deleted in between counts as there; give the reports of the last night only"
+        " deleted in between counts as there; of several nights, give the last one's"
+        " reports only"
     )
     assert note in reports.run().splitlines()
+    reports.rows()
+    assert reports.error == f"auditor: {note}\n"
     reports.write("registry.jsonl", one("app:1", "1"), one("app:2", "2"))
     assert "several days" not in reports.run()
