@@ -115,6 +115,7 @@ class WarningCode(StrEnum):
     MEDIA_TYPE_DIFFERS = "media_type_differs"
     CHILD_MISSING = "child_missing"
     CHILD_UNSUPPORTED = "child_unsupported"
+    CHILD_SIZE_DIFFERS = "child_size_differs"
     CONFIG_MISSING = "config_missing"
     CONFIG_UNREADABLE = "config_unreadable"
     PLATFORM_UNKNOWN = "platform_unknown"

@@ -379,6 +379,14 @@ class _Assembly:
         self, child: Descriptor, verified: VerifiedManifest, level: Level
     ) -> Parts:
         self._notes.warnings.extend(verified.warnings)
+        if child.size != verified.size and not isinstance(
+            verified.manifest, Schema1Manifest
+        ):
+            self._notes.warn(
+                WarningCode.CHILD_SIZE_DIFFERS,
+                f"{child.digest} has {verified.size} bytes, but {child.size} in the"
+                " index",
+            )
         if isinstance(verified.manifest, ImageIndex):
             return await self._children(verified.manifest, level.below)
         parts = await self._reader.read(verified, child, level)

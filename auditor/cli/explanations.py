@@ -243,6 +243,13 @@ WARNINGS: dict[WarningCode, Explanation] = {
             + _PUSH,
         ),
     ),
+    WarningCode.CHILD_SIZE_DIFFERS: Explanation(
+        "a manifest has another size than the index that lists it states",
+        (
+            "containerd refuses to pull this platform: " + _PUSH,
+            "a tool that changed a manifest, and not its index, is the usual cause",
+        ),
+    ),
     WarningCode.CHILD_UNSUPPORTED: Explanation(
         "an index names something of an unknown media type or digest algorithm; it is"
         " left out",

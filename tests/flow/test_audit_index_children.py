@@ -442,6 +442,31 @@ async def test_an_index_that_lists_nothing_has_no_bytes(
     assert (record.content, codes(record)) == (ContentKind.UNKNOWN, [])
 
 
+async def test_a_child_of_another_size_than_the_index_states_is_a_warning() -> None:
+    # containerd, "failed size validation": it checks the size before the digest.
+    right = len(AMD64.root.raw)
+    nested = index([ARM64])
+    lists = [
+        entry(AMD64, size=right + 1),
+        manifest_descriptor(nested.root) | {"size": 0},
+        entry(BUILDER, platform={"os": "linux", "architecture": "s390x"}),
+    ]
+    async with lab(of(listing([AMD64, nested, BUILDER], lists))) as here:
+        record = (await here.audit(here.ref("team/app:1"))).image
+        wanted = (
+            await here.audit(here.ref("team/app:1"), platforms=("linux/s390x",))
+        ).image
+    assert {one.detail for one in record.warnings} == {
+        f"{AMD64.root.digest} has {right} bytes, but {right + 1} in the index",
+        f"{nested.root.digest} has {len(nested.root.raw)} bytes, but 0 in the index",
+    }
+    assert set(codes(record)) == {WarningCode.CHILD_SIZE_DIFFERS}
+    assert len(record.platforms) == 3
+    # Of what was not read, nothing is known.
+    (warning,) = wanted.warnings
+    assert nested.root.digest in warning.detail
+
+
 @pytest.mark.parametrize("beside", [[], [index([])], [LOST]])
 async def test_an_index_of_unknown_types_has_no_size(beside: list[BuiltImage]) -> None:
     child, _ = UNREADABLE["unknown-type"]
