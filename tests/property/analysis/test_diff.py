@@ -135,14 +135,14 @@ def sizes_of(record: ImageRecord) -> dict[str, int]:
 
 def grown(
     old: Record | None, new: Record | None, growth: GrowthThreshold
-) -> list[tuple[str, int, int]]:
+) -> list[tuple[str | None, int, int]]:
     if not isinstance(old, ImageRecord) or not isinstance(new, ImageRecord):
         return []
     if old.digest == new.digest:
         return []
     before, now = sizes_of(old), sizes_of(new)
     return [
-        (name, before[name], now[name])
+        (name or None, before[name], now[name])  # an artifact has no platform
         for name in sorted(before.keys() & now.keys())
         if now[name] > before[name]
         and now[name] - before[name] >= growth.minimum_bytes
