@@ -20,8 +20,7 @@ were sent in it, about as many as are in flight.
   (half_limit_trial.py): then the queue is gone, and round trips are baselines.
 - Slots. Several audits of a host, which do not know of each other, see one queue. If
   only one of them left it, it would take the queue of the others for a slow host. So
-  trials begin at full seconds of the wall clock, the rarer ones at seconds that can be
-  divided by 2, 4, 8 or 16: the audits leave the queue together. Only a sudden change
+  they leave it together, in the same seconds (trial_slots.py). Only a sudden change
   of a host is examined at once, as all see that at the same time.
 - Distress (429, 5xx, timeouts, lost connections). The limit is halved, once for all
   requests that were in flight together, and returns to what the host accepted after a
@@ -47,6 +46,7 @@ from auditor.registry.round_trip_baselines import (
     MIN_SAMPLES,
     RoundTripBaselines,
 )
+from auditor.registry.trial_slots import OFTEN, RAREST, TrialSlots
 from auditor.wire.host_concurrency import DISTRESS, Move
 
 # As many as `docker pull` downloads at once with its default settings, and one more.
@@ -65,13 +65,7 @@ FULL = 0.75
 CLIENT_BUSY = 1.0
 # With a fixed limit, one answer in this many is measured.
 MEASURED_ONE_IN = 8
-# Trials begin at multiples of this by the wall clock, which all audits share.
-SLOT_S = 1.0
-# A trial costs about two round trips: there is one in so many at most. While there is
-# no sign of a queue, it comes in every fourth slot, then every eighth, then every
-# sixteenth.
-TRIAL_EVERY, OFTEN, RAREST = 100, 2, 4
-# Rounds in a row with a queue that are such a sign.
+# Rounds in a row with a queue that are a sign of one.
 BUSY_ROUNDS = 2
 # While baselines are those of a few first answers, so many are enough for a trial.
 FIRST_ANSWERS = 96
@@ -138,11 +132,10 @@ class ConcurrencyControl:
         self._is_busy = False
         # Whether requests waited for the limit in the last round.
         self._was_full = False
-        # Trials: whether one has measured the baselines, the next slot, in how many
-        # slots there is one (a power of two), and those that `HIDDEN_TRIALS` counts.
+        # Trials: whether one has measured the baselines, and those that
+        # `HIDDEN_TRIALS` counts.
         self._is_certain = False
-        self._slots_from, self._slot_at = slots_from, now
-        self._rarity = OFTEN
+        self._slots = TrialSlots(slots_from, now)
         # Whether the last one has raised them: the next slot shows if enough.
         self._has_slowed_down = False
         self._before_cuts = 0  # the limit before a queue lowered it, since the last one
@@ -215,7 +208,7 @@ class ConcurrencyControl:
             if self._unmeasured < MEASURED_ONE_IN and self.limit == self.most:
                 return
             self._unmeasured = 0
-        elif now >= self._slot_at:
+        elif now >= self._slots.next_at:
             self._begin_slot(now)
         if self._trial is not None:
             self._count_in_trial(
@@ -398,8 +391,7 @@ class ConcurrencyControl:
 
     def _begin_slot(self, now: float) -> None:
         """Begin a trial, if it is time for one."""
-        slot = math.floor((now - self._slots_from) / SLOT_S)
-        self._slot_at = self._slots_from + (slot + 1) * SLOT_S
+        self._slots.begin(now)
         if (
             self._trial is not None
             or self._in_slow_start
@@ -407,15 +399,13 @@ class ConcurrencyControl:
             or not self._was_full
         ):
             return
-        cost = TRIAL_EVERY * (self.baselines.usual_s or 0.0) / SLOT_S
-        rarest = min(RAREST, math.ceil(math.log2(max(1.0, cost))))
-        rarity = max(rarest, OFTEN if self._is_busy else self._rarity)
+        most = RAREST
         if self._has_slowed_down:
-            rarity = 0
+            most = 0
         elif self.limit <= self._before_cuts // 2:
-            rarity = min(rarity, OFTEN)
-        if slot % 2**rarity == 0:
-            self._rarity = min(rarity + 1, RAREST)
+            most = OFTEN
+        usual_s = self.baselines.usual_s or 0.0
+        if self._slots.has_trial(usual_s, is_busy=self._is_busy, most=most):
             self._begin_trial(now)
 
     def _begin_trial(self, now: float) -> None:
