@@ -248,6 +248,7 @@ class ConcurrencyControl:
         if not self._refused.is_new(self.limit, cause, sent_at=sent_at, now=now):
             return
         self._in_slow_start = False
+        self._remembered = 0  # the host does not stand as much as it did
         self._trial = None
         self._move(self.limit // 2, cause, now)
         self._start_round(now)

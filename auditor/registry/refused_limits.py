@@ -119,4 +119,4 @@ class RefusedLimits:
 
     def may_double(self, limit: int, now: float) -> bool:
         """Whether twice the limit can be tried: not one that was refused lately."""
-        return self.may_grow(now) and not 0 < self._refused < 2 * limit
+        return self.may_grow(now) and not 0 < self._refused <= 2 * limit

@@ -421,6 +421,29 @@ def test_what_a_host_stood_before_is_no_truth() -> None:
     assert max(trace.limits_after(1)) <= 12
 
 
+@pytest.mark.parametrize("cause", sorted(DISTRESS))
+def test_a_remembered_limit_is_forgotten_after_distress(cause: Move) -> None:
+    control = ConcurrencyControl(most=64, remembered=64)
+    now = 0.0
+    while control.limit != 32:
+        assert now < 10
+        _answer(control, 2 * control.limit, now)
+        now += 0.1
+    for _ in range(2):  # 32 and 16 requests
+        for _ in range(control.limit):
+            control.distressed(cause, sent_at=now, now=now + 0.1)
+        now += 0.2
+    assert control.limit == 8
+    before = control.limit
+    while control.limit < 32:
+        assert control.limit <= 2 * before  # in steps
+        assert now < 60
+        before = control.limit
+        _answer(control, 2 * control.limit, now)
+        now += 0.2
+    assert control.moves[Move.REMEMBERED] == 1
+
+
 def test_what_people_see() -> None:
     control = ConcurrencyControl(most=64)
     assert (control.last_move, control.baselines.baseline_s) == (Move.START, None)
