@@ -145,6 +145,16 @@ class NightFolder:
         ]
         return sorted(filter(None, nights), key=lambda night: night.number)
 
+    def complete_before(self, night: Night) -> list[Night]:
+        """The complete nights before this one that have a report, the newest first."""
+        return [
+            one
+            for one in reversed(self.nights())
+            if one.complete
+            and one.number < night.number
+            and self.report_of(one).exists()
+        ]
+
     def unfinished(self) -> Night | None:
         """The night that a run left unfinished, or None."""
         if self._tonight.name not in _entries(self.path):

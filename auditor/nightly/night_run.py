@@ -19,7 +19,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from auditor.analysis.check.evaluate import check_reports
+from auditor.analysis.check.evaluate import PackageTypeError, check_reports
 from auditor.analysis.check.findings import Findings, findings_metrics
 from auditor.analysis.check.policy import Policy, Severity, Subject
 from auditor.analysis.check.policy_file import load_policy
@@ -107,6 +107,7 @@ class NightRun:
         self._now = now
         self._warnings = announcer.warnings
         self._policy: Policy | None = None
+        self._policy_problem: str | None = None
         self._continues = False
         self.earlier: NightResult | None = None  # the night that `begin` finished
 
@@ -266,10 +267,20 @@ class NightRun:
         return True
 
     def _analyse(self, night: Night, summary: Json) -> _Analysis:
-        """Compare and judge a night; a damaged report of an earlier one is left out."""
-        for previous in self._earlier_nights(night):
+        """Compare and judge a night; a damaged report of an earlier one is left out.
+
+        So is a policy that proves wrong only now: the report is complete.
+        """
+        self._policy_problem = None
+        earlier = self._folder.complete_before(night)
+        for previous in (*earlier[:_MAX_COMPARED], None):
             try:
-                return self._analyse_with(night, previous, summary)
+                try:
+                    return self._analyse_with(night, previous, summary)
+                except PackageTypeError as error:
+                    self._policy_problem = f"the policy was not checked: {error}"
+                    self._announcer.warn(self._policy_problem)
+                    return self._analyse_with(night, previous, summary)
             except UsageError as error:
                 if previous is None or not self._is_damaged(previous):
                     raise
@@ -282,6 +293,7 @@ class NightRun:
         self, night: Night, previous: Night | None, summary: Json
     ) -> _Analysis:
         report = str(self._folder.report_of(night))
+        problem = self._policy_problem
         with (
             self._comparison(previous, report) as comparison,
             self._findings(previous, report) as findings,
@@ -291,7 +303,7 @@ class NightRun:
                 night,
                 failures=summary["failures"],
                 changes=diff_text(comparison),
-                findings=findings_text(findings),
+                findings=[problem] if problem else findings_text(findings),
             )
             return _Analysis(
                 night=night,
@@ -301,17 +313,6 @@ class NightRun:
                 violations=violation_lines(findings),
                 metrics=self._metrics_of(summary, findings),
             )
-
-    def _earlier_nights(self, night: Night) -> list[Night | None]:
-        """The newest complete nights before this one with a report, and None."""
-        nights = [
-            one
-            for one in reversed(self._folder.nights())
-            if one.complete
-            and one.number < night.number
-            and self._folder.report_of(one).exists()
-        ]
-        return [*nights[:_MAX_COMPARED], None]
 
     def _is_damaged(self, night: Night) -> bool:
         """Whether the report of a night cannot be read to its end."""
@@ -337,7 +338,7 @@ class NightRun:
     def _findings(
         self, previous: Night | None, report: str
     ) -> Iterator[Findings | None]:
-        if self._policy is None:
+        if self._policy is None or self._policy_problem:
             yield None
             return
         policy = self._policy
@@ -388,7 +389,7 @@ class NightRun:
             }
         code = ExitCode.OK
         has_all = night.complete and not night.failed and has_all_sboms(night)
-        if not has_all or self._is_broken(violations):
+        if not has_all or self._policy_problem or self._is_broken(violations):
             code = ExitCode.FAILED
         return replace(
             night,
@@ -414,6 +415,8 @@ class NightRun:
         if not self._settings.page:
             return None
         policy = self._settings.policy if previous or self._can_check_alone else None
+        if self._policy_problem:
+            policy = None
         return make_page(
             [report],
             previous=[str(self._folder.report_of(previous))] if previous else [],

@@ -173,7 +173,7 @@ def findings_text(findings: Findings | None) -> list[str]:
 
 
 def markdown_text(
-    night: Night, *, failures: Json, changes: Iterable[str], findings: Iterable[str]
+    night: Night, *, failures: Json, changes: Iterable[str], findings: Sequence[str]
 ) -> str:
     """The night as Markdown; `changes` and `findings` are lines of their commands."""
     lines = [
@@ -189,7 +189,7 @@ def markdown_text(
         lines.append(f"- SBOMs: {SbomCounts(**night.sboms).text()}")
     if night.compared_with:
         lines += ["", f"## Changes since {night.compared_with}", "", *changes]
-    if night.violations is not None:
+    if findings:
         lines += ["", "## Policy", "", *findings]
     return "\n".join(map(_safe_line, lines)) + "\n"
 

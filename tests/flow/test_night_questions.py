@@ -112,3 +112,29 @@ policy = "policy.toml"
         f"{tmp_path}/policy.toml:3: flaws.forbidden_packages needs the packages of the"
         ' SBOMs; add sbom = "FILE" to the configuration'
     ]
+
+
+async def test_a_type_of_packages_that_does_not_exist_costs_no_night(
+    tmp_path: Path,
+) -> None:
+    """Only the SBOMs show it, after hours: the report is complete and is kept."""
+    signatures = write_policy(tmp_path, "p256")
+    (tmp_path / "policy.toml").write_text("""
+[rules.flaws]
+forbidden_packages = [{ name = "openssl", type = "debian" }]
+""")
+    config = tmp_path / "night.toml"
+    built = sbom_images()
+    add_case(built.content, "cosign-p256", "signed/app")
+    async with lab(built.content) as here:
+        here.content.add("team/based", image("app"), "1")
+        text = NIGHT.format(host=here.host, signatures=signatures)
+        config.write_text(text.replace("page = false", "page = true"))
+        done = await auditor("nightly", "-c", str(config), place=tmp_path)
+    assert done.code == 1, done.stderr
+    said = done.out.decode()
+    assert "the policy was not checked" in said
+    assert f"{tmp_path}/policy.toml:3: flaws.forbidden_packages: type debian" in said
+    assert len(read_report(tmp_path / "state/latest.jsonl.zst")) == 3
+    assert (tmp_path / "state/latest.html").exists()
+    assert "the policy was not checked" in (tmp_path / "state/latest.md").read_text()

@@ -126,12 +126,16 @@ def _create_outcomes(
     return absent
 
 
+class PackageTypeError(UsageError):
+    """A rule names a type of packages that does not exist: only SBOMs can show that."""
+
+
 def _check_types(policy: Policy, absent: Sequence[AbsentType]) -> None:
-    """Raise `UsageError` for a type of packages that does not exist."""
+    """Raise `PackageTypeError` for a type of packages that does not exist."""
     for each in absent:
         if not each.is_known:
             rule = policy.rules[each.condition]
-            raise UsageError(
+            raise PackageTypeError(
                 f"{policy.file_name}:{rule.line}: {rule.id}: type {each.text}"
             )
 
