@@ -58,8 +58,9 @@ class ListedLines:
             return "".join(f"{reference}\n" for reference, _ in self.uses)
         if self.form == "json":
             return "".join(
-                f"{orjson.dumps({'reference': reference, **labels}).decode()}\n"
+                f"{orjson.dumps(line).decode()}\n"
                 for reference, labels in self.uses
+                for line in ({"reference": reference, **dict(sorted(labels.items()))},)
             )
         titles = sorted({title for _, labels in self.uses for title in labels})
         text = io.StringIO()

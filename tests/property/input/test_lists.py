@@ -237,12 +237,17 @@ def test_each_line_of_noise_gives_a_printable_item_or_the_list_an_error(
 
 
 def _blank_to_python(data: bytes) -> set[int]:
-    """Lines that contain only blanks in the sense of Python (U+001F, U+0085, ...)."""
+    """Lines that contain only blanks in the sense of Python (U+001F, U+0085, ...).
+
+    So are rows of empty cells, which spreadsheets write below a table.
+    """
     lines = data.removeprefix(b"\xef\xbb\xbf").decode(errors="replace").split("\n")
     return {
         number
         for number, line in enumerate(lines, 1)
-        if not line.strip() or line.strip().startswith("#")
+        if not line.strip()
+        or line.strip().startswith("#")
+        or (number > 1 and not line.strip(",;\t \r"))
     }
 
 
