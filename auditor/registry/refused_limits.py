@@ -3,7 +3,8 @@
 Distress is a 429, a 5xx, a timeout or a lost connection. How many of the requests in
 flight were refused shows how many were accepted. After 429 and 503 no higher limit is
 tried for a while, longer if that is refused again, and the one that was refused is
-approached in small steps until it was fine for a while.
+approached in small steps until it was fine for a while. So it is where some
+connections fail and others do not: proxies refuse what is above a limit in that way.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ HOLD_S, MAX_HOLD_S = 10.0, 160.0
 PROVEN_S = 3.0
 # One refused request in so many is an accident, if none was refused with 429 or 503.
 ACCIDENT = 20
+# If more connections than this share fail, the host is down: that shows no limit.
+DOWN = 0.75
 # Of the requests that were accepted, this part is sent again.
 ACCEPTED = 0.95
 
@@ -44,14 +47,15 @@ class RefusedLimits:
 
     __slots__ = (
         "_fine", "_fine_since", "_halved_at", "_held_until", "_hold_s", "_refusals",
-        "_refused",
+        "_refused", "_rounds",
     )  # fmt: skip
 
     def __init__(self, now: float) -> None:
         self._refusals: _Refusals | None = None
         self._halved_at = self._held_until = -math.inf
         self._hold_s = HOLD_S
-        # The limit that was refused with 429 or 503 last, until it is fine again.
+        self._rounds = math.inf  # how many had no distress since the last accident
+        # The limit that the host refused last, until it is fine again.
         self._refused = 0
         self._fine = 0  # the highest limit without distress for `PROVEN_S`
         self._fine_since = now
@@ -85,10 +89,12 @@ class RefusedLimits:
         self._refusals = None
         before, refused = refusals.limit, refusals.refused
         target = limit
-        if refusals.cause is not Move.THROTTLED:
-            if refused <= max(1, before // ACCIDENT):
-                target = before
-        else:
+        is_throttled = refusals.cause is Move.THROTTLED
+        if not is_throttled and self._is_accident(refusals):
+            self._rounds = 0
+            target = before
+        elif is_throttled or self._is_refusal(refusals):
+            self._refused = before
             if 2 * refused < before:
                 target = round(ACCEPTED * (before - refused))
             if 0 < self._fine < before:
@@ -96,12 +102,24 @@ class RefusedLimits:
             self.hold(now)
         return max(limit, target)
 
+    def _is_accident(self, refusals: _Refusals) -> bool:
+        if refusals.refused > max(1, refusals.limit // ACCIDENT):
+            return False
+        # The round that ends an accident is the first one.
+        return refusals.cause is not Move.CONNECTION or self._rounds > 1
+
+    def _is_refusal(self, refusals: _Refusals) -> bool:
+        """Whether connections failed because there were too many."""
+        is_down = refusals.refused > DOWN * refusals.limit
+        return refusals.cause is Move.CONNECTION and not is_down
+
     def moved(self, now: float) -> None:
         """The limit has moved."""
         self._fine_since = now
 
     def was_fine(self, limit: int, now: float) -> None:
         """A round with this limit had no distress."""
+        self._rounds += 1
         if now - self._fine_since >= PROVEN_S:
             self._fine = max(self._fine, limit)
             if limit >= self._refused:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 OK, TOO_MANY_REQUESTS, UNAVAILABLE = 200, 429, 503
+# The connection is closed without an answer.
+RESET = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +105,12 @@ class RateLimited:
 
 
 class ConcurrencyLimited:
-    """503 for a request that comes while `most` are in progress."""
+    """`status` (503, or `RESET`) for a request that comes while `most` are in
+    progress."""
 
-    def __init__(self, inner: Host, *, most: int) -> None:
+    def __init__(self, inner: Host, *, most: int, status: int = UNAVAILABLE) -> None:
         self._inner = inner
+        self._status = status
         self._most = most
         self._ends: list[float] = []
 
@@ -117,7 +121,7 @@ class ConcurrencyLimited:
         while self._ends and self._ends[0] <= now:
             heapq.heappop(self._ends)
         if len(self._ends) >= self._most:
-            return Reply(now + 0.001, UNAVAILABLE)
+            return Reply(now + 0.001, self._status)
         reply = self._inner.arrive(now, repository)
         heapq.heappush(self._ends, reply.at)
         return reply
@@ -244,6 +248,14 @@ KINDS = (
         saturated_by=20,
         may_refuse=True,
         new=lambda rng, _: ConcurrencyLimited(Workers(None, about(rng, 0.05)), most=20),
+    ),
+    Kind(
+        name="resets above 20",
+        saturated_by=20,
+        may_refuse=True,
+        new=lambda rng, _: ConcurrencyLimited(
+            Workers(None, about(rng, 0.05)), most=20, status=RESET
+        ),
     ),
     Kind(
         name="distant, then narrow",

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import cast
 
-from bench.adaptive.hosts import KINDS, OK, Host, Kind, Reply
+from bench.adaptive.hosts import KINDS, OK, RESET, Host, Kind, Reply
 from bench.template_registry import OCI_INDEX, OCI_MANIFEST, manifest
 
 REPOSITORIES = 40
@@ -202,6 +202,9 @@ class _Served(asyncio.Protocol):
         seen.at_once -= 1
         seen.statuses[reply.status] += 1
         seen.last_at = time.monotonic()
+        if reply.status == RESET:
+            self._transport.abort()
+            return
         if reply.status == OK:
             body, media_type = content(*wanted)
             whole = _response(OK, body, media_type)

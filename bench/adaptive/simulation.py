@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from auditor.registry.concurrency_control import ConcurrencyControl
 from auditor.wire.host_concurrency import Move
-from bench.adaptive.hosts import OK, TOO_MANY_REQUESTS, Kind, Reply
+from bench.adaptive.hosts import OK, RESET, TOO_MANY_REQUESTS, Kind, Reply
 from bench.adaptive.server import PROBE_S, REPOSITORIES, idle_latencies
 
 # Seconds before a request that got 503 is sent again.
@@ -295,7 +295,8 @@ class _Process:
             pause_s = reply.retry_after_s or 1
             self._paused_until = max(self._paused_until, now + pause_s)
         heapq.heappush(self._retries, (retry_at, wanted))
-        self.control.distressed(Move.THROTTLED, sent_at=sent_at, now=now)
+        cause = Move.CONNECTION if reply.status == RESET else Move.THROTTLED
+        self.control.distressed(cause, sent_at=sent_at, now=now)
 
 
 def others_wait(kind: Kind, run: Run, requests: int) -> float:

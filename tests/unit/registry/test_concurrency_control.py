@@ -255,6 +255,17 @@ def test_a_host_with_a_rate_limit_is_found() -> None:
     assert share_of_best(trace, host, pause_s=1.0) >= 0.85
 
 
+@pytest.mark.parametrize("follows_latency", [True, False])
+def test_a_proxy_that_resets_connections_above_a_limit_is_noticed(
+    *, follows_latency: bool
+) -> None:
+    control = ConcurrencyControl(most=48, follows_latency=follows_latency)
+    ran = simulate(KINDS_BY_NAME["resets above 20"], [control], 4000, seed=0)
+    assert ran.refused_share <= 0.01
+    assert ran.rate >= 0.8 * 20 / 0.05
+    assert 15 <= control.limit <= 21
+
+
 @pytest.mark.parametrize("rate", [20, 50])
 def test_a_rate_limit_costs_few_refusals_in_an_hour(rate: int) -> None:
     """After each pause the limit grows in steps, not to the one that was refused."""
