@@ -40,7 +40,7 @@ OTHER_OPTIONS = frozenset(
         "--collector",
         "--constraint", "--creds", "--delete-untagged", "--find-links",
         "--fixed", "--from", "--help", "--host", "--refs",
-        "--insecure", "--key", "--mount", "--no-index", "--official",
+        "--insecure", "--key", "--mount", "--no-index", "--no-latency", "--official",
         "--override-arch", "--override-os", "--repositories", "--rounds",
         "--requests", "--seeds", "--serviceaccount", "--src", "--stall-ms",
         "--synthetic",
