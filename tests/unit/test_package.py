@@ -53,11 +53,11 @@ def in_sdist(built: Path) -> set[PurePosixPath]:
 
 
 def _files(folder: Path) -> set[PurePosixPath]:
-    """The files of a folder of the project, without what Python writes into it."""
+    """The files of a folder of the project, without what Python and benches write."""
     return {
         PurePosixPath(path.relative_to(ROOT))
         for path in folder.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and not {"__pycache__", ".work"} & {*path.parts}
     }
 
 
