@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -61,6 +62,35 @@ async def _interrupted(here: Lab, output: Path, *names: str, workers: int) -> Re
         here.clock = FakeClock()
 
 
+async def _interrupted_at(
+    here: Lab, output: Path, held: str, **settings: Any
+) -> Reported:
+    """The report of a run that is interrupted while such a request is in flight.
+
+    The registry answers it afterwards. There is one request at once.
+    """
+    gate = Gate()
+    here.faults.on("GET", held, Hold(gate))
+
+    @asynccontextmanager
+    async def meanwhile(run: AuditRun, report: Report) -> AsyncIterator[None]:
+        def interrupt() -> None:
+            run.stop(10 * PATIENCE_S)
+            gate.open()
+
+        async with here.when(lambda: here.faults.count("GET", held) == 1, interrupt):
+            yield
+
+    return await report_to(
+        here,
+        output,
+        *map(here.ref, NAMES),
+        requests_at_once=1,
+        meanwhile=meanwhile,
+        **settings,
+    )
+
+
 @pytest.mark.parametrize(
     "fault",
     [
@@ -91,29 +121,8 @@ async def test_a_host_that_is_down_is_not_waited_for(tmp_path: Path) -> None:
 async def test_a_request_in_flight_is_finished_and_none_is_sent_in_its_slot(
     tmp_path: Path,
 ) -> None:
-    gate = Gate()
     async with lab(simple(NAMES)) as here:
-        here.faults.on("GET", MANIFESTS, Hold(gate))
-
-        @asynccontextmanager
-        async def meanwhile(run: AuditRun, report: Report) -> AsyncIterator[None]:
-            def interrupt() -> None:
-                run.stop(10 * PATIENCE_S)
-                gate.open()
-
-            async with here.when(
-                lambda: here.faults.count("GET", MANIFESTS) == 1, interrupt
-            ):
-                yield
-
-        stopped = await report_to(
-            here,
-            tmp_path / "out",
-            *map(here.ref, NAMES),
-            workers=4,
-            requests_at_once=1,
-            meanwhile=meanwhile,
-        )
+        stopped = await _interrupted_at(here, tmp_path / "out", MANIFESTS, workers=4)
         assert here.faults.count("GET", MANIFESTS) == 1
     assert stopped.summary.interrupted
     assert stopped.summary.tally.audited == 1
@@ -121,29 +130,9 @@ async def test_a_request_in_flight_is_finished_and_none_is_sent_in_its_slot(
 
 async def test_a_reference_that_was_begun_is_finished(tmp_path: Path) -> None:
     """Its config waits for the slot of another reference."""
-    gate = Gate()
     async with lab(simple(NAMES)) as here:
-        here.faults.on("GET", LAST, Hold(gate))
-
-        @asynccontextmanager
-        async def meanwhile(run: AuditRun, report: Report) -> AsyncIterator[None]:
-            def interrupt() -> None:
-                run.stop(10 * PATIENCE_S)
-                gate.open()
-
-            async with here.when(
-                lambda: here.faults.count("GET", LAST) == 1, interrupt
-            ):
-                yield
-
-        stopped = await report_to(
-            here,
-            tmp_path / "out",
-            *map(here.ref, NAMES),
-            workers=6,
-            requests_at_once=1,
-            image_config="always",
-            meanwhile=meanwhile,
+        stopped = await _interrupted_at(
+            here, tmp_path / "out", LAST, workers=6, image_config="always"
         )
         assert here.good(MANIFESTS) == 6
     assert stopped.summary.interrupted
