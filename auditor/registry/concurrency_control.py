@@ -67,13 +67,14 @@ CLIENT_BUSY = 1.0
 MEASURED_ONE_IN = 8
 # Rounds in a row with a queue that are a sign of one.
 BUSY_ROUNDS = 2
-# While baselines are those of a few first answers, so many are enough for a trial.
+# Until a trial has measured the baselines, this number of answers is enough for one.
 FIRST_ANSWERS = 96
 # A host that a trial finds slower by less has not changed. Unless few requests were in
 # flight, others may queue at it: baselines rise by the second one at most.
 SLOWER, MAX_RISE = 1.3, 2.0
-# If a trial finds a queue that round trips do not show, the limit stays until so many
-# trials find none. Of a lower limit than the second number, the answers are too few.
+# After a trial has found a queue that round trips do not show, the limit does not grow
+# until this number of trials has found none. The second number is the lowest limit
+# with enough answers to tell.
 HIDDEN_TRIALS, MIN_HIDDEN = 2, 16
 # In slow start, answers are too few to see a shorter tail.
 CLEAR_TAIL = 3.0
@@ -82,8 +83,8 @@ CALM_ROUNDS = 3
 # The queue that keeps a host busy, in square roots of the requests it works on.
 QUEUE = 0.75
 # With an unchanged limit, a slowdown that has grown by this factor since the last
-# round comes from the host or from others; from the host, if there was no queue for so
-# many rounds before.
+# round comes from the host or from others; from the host, if `LONG_CALM` rounds before
+# had no queue.
 SUDDEN, LONG_CALM = 1.5, 6
 
 

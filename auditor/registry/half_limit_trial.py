@@ -24,8 +24,8 @@ MAX_ROUNDS = 12
 # Half of the limit is enough if all of it brings at most this multiple of the answers:
 # the mix of requests varies.
 NO_GAIN = 1.4
-# A step is over at once if all of the limit brought clearly more, or clearly not in so
-# many answers.
+# A step is over at once if all of the limit brought `CLEAR_GAIN` times the answers, or
+# not even `CLEARLY_NO_GAIN` times, of at least `MIN_CLEAR`.
 CLEAR_GAIN = 1.75
 CLEARLY_NO_GAIN, MIN_CLEAR = 1.2, 128
 
@@ -112,7 +112,7 @@ class HalfLimitTrial:
     @property
     def useful(self) -> int:
         """How many requests were of use, once a trial is over that `is_less`."""
-        # Without a queue, so many times the requests bring so many times the answers.
+        # Without a queue, twice the requests bring twice the answers.
         useful = round(min(self.limit * self._rate, self._before * NO_GAIN))
         return min(self.full_limit, max(1, useful))
 

@@ -19,7 +19,7 @@ from auditor.wire.host_concurrency import Move
 HOLD_S, MAX_HOLD_S = 10.0, 160.0
 # A limit that was fine for so long is no accident of a burst that a host allows.
 PROVEN_S = 3.0
-# One refused request in so many is an accident, if none was refused with 429 or 503.
+# One refused request in `ACCIDENT` is an accident, unless it was a 429 or 503.
 ACCIDENT = 20
 # If more connections than this share fail, the host is down: that shows no limit.
 DOWN = 0.75

@@ -40,16 +40,16 @@ MAX_TOLERANCE = 1.7
 FAR_SLOWER = 4.0
 # A baseline of fewer answers is not certain.
 ENOUGH_ANSWERS = 64
-# Of so many answers a baseline is made, so that no lucky round decides it alone, unless
-# it is that much faster.
+# A baseline is the mean of up to `MAX_ANSWERS` answers, so that no lucky round decides
+# it alone. A round whose mean is below `MUCH_FASTER` of it replaces it.
 MAX_ANSWERS = 256
 MUCH_FASTER = 0.75
-# A tail up to this is chance: of fewer than `MIN_TAIL` answers any, else with so many
-# standard errors of times with a heavy tail.
+# Fewer than `MIN_TAIL` answers show no tail. Of more, one up to `TAIL` is chance, and
+# `TAIL_ERRORS` standard errors of times with a heavy tail are added to that.
 MIN_TAIL, TAIL, TAIL_ERRORS = 8, 1.2, 3.0
 # A single answer counts for at most this multiple of the usual mean.
 LONGEST = 25.0
-# The mean of a trial replaces a greater one if it is smaller by so many of them.
+# The mean of a trial replaces one that is greater by this many standard errors.
 SURE_ERRORS = 2.0
 # How many answers show whether half of the limit brings as many: more, the more round
 # trips vary.

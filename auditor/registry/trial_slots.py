@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 
 SLOT_S = 1.0
-# A trial costs about two round trips: there is one in so many at most. While there is
-# no sign of a queue, it comes in every fourth slot, then every eighth, then every
-# sixteenth.
+# A trial costs about two round trips: trials are some `TRIAL_EVERY` round trips apart.
+# While there is no sign of a queue, there is one in every fourth slot, then in every
+# eighth, then in every sixteenth: these are the powers of 2.
 TRIAL_EVERY, OFTEN, RAREST = 100, 2, 4
 
 
@@ -25,7 +25,7 @@ class TrialSlots:
         self._since = since
         self._slot = 0
         self.next_at = now
-        self._rarity = OFTEN  # there is a trial in one of so many slots: the power of 2
+        self._rarity = OFTEN  # 2: a trial in every fourth slot
 
     def begin(self, now: float) -> None:
         """Begin the slot of this moment."""

@@ -93,7 +93,7 @@ class ConnectionBudget:
         self._closed = asyncio.Event()
 
     def max_per_host(self, hosts: int) -> int:
-        """The connections of each host if there are so many of them."""
+        """The connections of each host, if this is the number of hosts."""
         return max(1, self._max_open // min(max(hosts, 1), HOSTS_AT_ONCE))
 
     @property
