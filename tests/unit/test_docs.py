@@ -39,7 +39,7 @@ OTHER_OPTIONS = frozenset(
         "--all", "--all-options", "--cert-dir", "--children", "--clusterrole",
         "--collector",
         "--constraint", "--creds", "--delete-untagged", "--find-links",
-        "--fixed", "--from", "--help", "--host", "--refs",
+        "--distance-ms", "--fixed", "--from", "--help", "--host", "--refs",
         "--insecure", "--key", "--mount", "--no-index", "--no-latency", "--official",
         "--override-arch", "--override-os", "--repositories", "--rounds",
         "--requests", "--seeds", "--serviceaccount", "--src", "--stall-ms",
