@@ -2,6 +2,7 @@
 
 One record is one line of the report; field order is key order. Within a `SCHEMA` number
 no field is renamed or removed, and unknown values are None (JSON `null`), not absent.
+What each field means, with its unit, is in `report/field_help.py`.
 
 Records have no slots: orjson serialises an instance's dictionary three times as fast.
 """
@@ -145,7 +146,7 @@ class Warn:
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """A layer as described by its manifest. `size` is in compressed bytes."""
+    """A layer as described by its manifest."""
 
     digest: str
     size: int | None
@@ -154,11 +155,7 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class ConfigDetails:
-    """Fields of an image config besides its platform and creation time.
-
-    `user` is None if the config sets none: the image runs as root. `history` is the
-    number of build steps. `labels` are the requested ones, None if none were requested.
-    """
+    """Fields of an image config besides its platform and creation time."""
 
     user: str | None
     history: int
@@ -175,13 +172,7 @@ class BaseImage:
 
 @dataclass(frozen=True, kw_only=True)
 class BaseCheck:
-    """A base image that `platforms` of an image name, as its registry has it now.
-
-    `name` and `digest` are those of the build, `reference` is what was asked (None if
-    nothing was), and `current_digest` what it points at now. `is_stale`: the base has
-    other content for these platforms now, so that a rebuild would change them; None if
-    that is not known, and `detail` says why.
-    """
+    """A base image that `platforms` of an image name, as its registry has it now."""
 
     name: str | None
     reference: str | None
@@ -194,10 +185,7 @@ class BaseCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class Alternative:
-    """A platform in another compression, for clients that search for it.
-
-    The fields are those of `PlatformRecord`.
-    """
+    """A platform in another format, for clients that search for it."""
 
     digest: str
     media_type: str | None
@@ -215,18 +203,7 @@ SCHEMA1_TYPES = "application/vnd.docker.distribution.manifest.v1+"
 
 @dataclass(frozen=True, kw_only=True)
 class PlatformRecord:
-    """One platform of an image.
-
-    `layers` are base first, or None if the manifest is missing (a sparse index), or if
-    they are too many for a record: then `is_present` is true. `size` is the compressed
-    bytes of the distinct layers. `config` is None if no config was fetched, `base` if
-    neither the image nor its index names one. `layer_traits` are sorted. `variant` is
-    what the registry returned; `architectures` of the record is normalised.
-    `alternatives` are the same platform in other compressions: they do not count in
-    sizes. `manifest_size` and `config_size` are the bytes of the two documents; None if
-    the registry does not have the manifest, `config_size` also for schema 1, which has
-    no config.
-    """
+    """One platform of an image."""
 
     os: str | None
     architecture: str | None
@@ -255,17 +232,7 @@ class PlatformRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Attachment:
-    """A manifest attached to an image. `subject` is the digest it is attached to.
-
-    `predicates` are the predicate types of its in-toto statements, sorted; None if they
-    are not known. `size` is the bytes of its manifest, None if nothing states it.
-    `blobs` are its config and its layers; None if its manifest was not read. `tag` is
-    the tag that names it (cosign's) or lists it (the fallback tag); None if it was
-    found in the index of the image or by the referrers API. `in_index`: the index of
-    the image lists it, which is then incomplete without it. `annotations` are those
-    of its manifest, as `auditor.oci.attachments` chooses them; `annotations_left_out`
-    counts those that are too many or too long for a record.
-    """
+    """A manifest attached to an image."""
 
     kind: AttachmentKind
     artifact_type: str | None
@@ -286,7 +253,7 @@ class Attachment:
 
 @dataclass(frozen=True, kw_only=True)
 class ChildManifest:
-    """A manifest below an index. `size` is the bytes that the index states."""
+    """A manifest below an index."""
 
     digest: str
     media_type: str | None
@@ -295,14 +262,7 @@ class ChildManifest:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSignature:
-    """A signature of the manifest that the reference names, and what is known of it.
-
-    `digest` is the manifest that contains it. `keys` are the names that the signature
-    policy has for the keys that verify it; empty unless it is verified. `reason` says
-    why it is not. `identity` is who the signature says it is from or for: cosign's
-    docker-reference, or the subject of the certificate. `signed_at` is the signer's
-    claim, RFC 3339 in UTC. Neither is verified unless the signature is.
-    """
+    """A signature of the manifest that the reference names, and what is known of it."""
 
     digest: str
     format: SignatureFormat
@@ -315,13 +275,7 @@ class ImageSignature:
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """The right to pull, as stated by the token that was used.
-
-    `actions` are those granted for the repository. `verified` is True if the signature
-    of the token was checked with the user's keys. `credential` is where the credential
-    comes from; None for anonymous access. `login_unused`: a login is configured, and
-    was not sent, because the registry did not ask for one.
-    """
+    """The right to pull, as stated by the token that was used."""
 
     state: AccessState
     actions: tuple[str, ...] = ()
@@ -334,15 +288,7 @@ class Access:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where the input names a reference: who uses it.
-
-    `list` is the list as it was given, None for an argument or a key of the
-    configuration; `place` is the list with the line or the object. `namespace` is that
-    of Kubernetes, or the project of a compose file. `workload` is `KIND/NAME`, such as
-    `Deployment/web`; `service/NAME` in a compose file, `stage/NAME` in a Dockerfile.
-    Pods are listed as the workload that owns them, `place` is the first one.
-    `container` is the name of the container, or of the volume.
-    """
+    """Where the input names a reference: who uses it."""
 
     list: str | None
     place: str
@@ -353,35 +299,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRecord:
-    """An audited reference. `audited_at` is RFC 3339 in UTC, to the second.
-
-    `architectures` are normalised (`auditor.oci.platform.platform_text`) and sorted.
-    `content` is what the reference names; `architectures` can be those of an artifact.
-    `platforms_left_out` is the number of platforms removed by the platform filter.
-    `signed`, `has_sbom` and `has_provenance` state what is attached, not whether it is
-    valid; None if attachments were not, or not completely, fetched.
-    `verified_by` and `not_verified_by` are the keys that a signature policy names for
-    the image, by whether they verify one of its `signatures`; a key in neither is
-    unknown, because not all signatures could be read. All three are None if no policy
-    names the image. A record has the first 50 signatures, verified ones first;
-    `signatures_left_out` is the number of the others.
-    `location` is `registry/repository` that was asked instead: a mirror, or where
-    registries.conf moves the name; None if the registry itself was asked.
-    `pushed_at` and `pulled_at` are when the tag was last pushed and pulled, RFC 3339 in
-    UTC to the second, by the listing that the tag is from, which was read before the
-    manifest. None if there was no listing, or if it has no such time: a product that
-    has pull times gives none for an image that it has not seen being pulled.
-    `subject` is the digest that the manifest names as its subject. `manifest_size` is
-    the bytes of the manifest. `other_children` are the manifests below an index that
-    are neither in `platforms` nor in `attachments`: nested indexes, and what was left
-    out or could not be read; sorted.
-    `bases` are the base images that its platforms name, with what their names point at
-    now; None if they were not asked for, empty if none is named. `bases_left_out`
-    counts those beyond the limit.
-    `untagged`: the listing has the manifest without a tag (`--untagged`); it may be a
-    child of an index, or be attached to an image. False for a tag, None for a digest
-    that the input names.
-    """
+    """An audited reference."""
 
     schema: int = SCHEMA
     kind: str = "image"
@@ -427,10 +345,7 @@ class ImageRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class FailureRecord:
-    """A reference that could not be audited, and why.
-
-    `sources` and `input_labels` are as in `ImageRecord`.
-    """
+    """A reference that could not be audited, and why."""
 
     schema: int = SCHEMA
     kind: str = "failure"

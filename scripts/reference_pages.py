@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -34,6 +35,7 @@ from auditor.config.option import Option, OptionGroup, OptionScope
 from auditor.config.option_table import OPTIONS
 from auditor.config.value_types import ValueType
 from auditor.report import metrics
+from auditor.report.field_help import FIELD_HELP, SUMMARY_HELP
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 _NOTE = "<!-- Written by scripts/reference_pages.py; change the code instead. -->\n"
@@ -46,6 +48,7 @@ def pages() -> dict[str, str]:
         "commands.md": _commands(),
         "configuration.md": _configuration(),
         "report.md": _report(),
+        "documents.md": _documents(),
         "failures.md": _failures(),
         "views.md": _views(),
         "policy-rules.md": _policy_rules(),
@@ -233,56 +236,114 @@ def _nightly_rows() -> Iterator[tuple[str, str]]:
 
 # -- report ----------------------------------------------------------------------
 
+# Documents of a whole audit; the others are those of other commands.
+_OF_AUDITS = ("report", "sbom")
+_SAME_KEYS = (
+    "Within a schema number no field is renamed or dropped. New fields can be added."
+    " A value that is not known is `null`.\n"
+)
+
 
 def _report() -> str:
     parts = [
-        "# Fields of records and documents\n",
-        "One JSON object per line, UTF-8, keys always in this order. Within a schema"
-        " number no field is renamed or dropped, and an unknown value is `null`."
-        " `auditor schema NAME` prints the JSON Schema of each document;"
-        " [The report](../guide/report.md) explains the values.\n",
+        "# Fields of the report and the summary\n",
+        "`auditor audit` writes one JSON object per line, in UTF-8, with its keys"
+        " always in this order; every run also has a summary. What to do with them is"
+        " in [The report](../guide/report.md), the codes are in [Failures and"
+        " warnings](failures.md).\n",
+        _SAME_KEYS,
+        "| file | written by |\n| --- | --- |\n"
+        "| [a line of a report](#a-line-of-a-report) | `auditor audit -o FILE` |\n"
+        "| [the summary](#the-summary) | `auditor audit --summary FILE` |\n"
+        "| [the packages of the SBOMs](#a-line-of-the-file-of-auditor-audit---sbom)"
+        " | `auditor audit --sbom FILE` |\n",
     ]
-    described: set[str] = set()
-    for name, (title, _) in SCHEMAS.items():
-        schema = _schema(name)
-        parts.append(f"## {title}\n")
-        parts.append(f"`auditor schema {name}`\n")
-        for class_name, definition in schema["$defs"].items():
-            if class_name in described:
-                parts.append(f"{class_name}: see above.\n")
-                continue
-            described.add(class_name)
-            parts.append(f"### {class_name}\n")
-            parts.append(_prose(definition["description"]))
-            parts.append(
-                table(
-                    ("field", "value"),
-                    (
-                        (_code(field), _schema_type(value))
-                        for field, value in definition["properties"].items()
-                    ),
-                )
-            )
+    described: dict[str, str] = {}
+    parts += _document("report", described)
+    parts.append("## The summary\n")
+    parts.append(
+        "One JSON object. A field below another has its path: `a.b`; `[]` is each"
+        " object of a list, `*` each member of a map. `auditor merge` combines the"
+        " summaries of shards as the last column says.\n"
+    )
+    rows = ((_code(name), *texts) for name, texts in SUMMARY_HELP.items())
+    parts.append(table(("field", "meaning", "of merged shards"), rows))
+    parts += _document("sbom", described)
     return "\n".join(parts)
 
 
-def _schema_type(schema: dict[str, Any]) -> str:
-    """A JSON Schema in words."""
+def _documents() -> str:
+    parts = [
+        "# JSON of other commands\n",
+        "What commands print with `--format json` or `--format jsonl`. The lines of"
+        " an audit and its summary are in [another page](report.md)."
+        " `auditor schema NAME` prints the JSON Schema.\n",
+        _SAME_KEYS,
+    ]
+    described = {
+        name: "report.md" for one in _OF_AUDITS for name in _schema(one)["$defs"]
+    }
+    for name in SCHEMAS:
+        if name not in _OF_AUDITS:
+            parts += _document(name, described)
+    return "\n".join(parts)
+
+
+def _document(name: str, described: dict[str, str]) -> Iterator[str]:
+    """A section for a schema, without the classes that are described, which it adds.
+
+    `described` has the page of each class, "" for this one.
+    """
+    title, _ = SCHEMAS[name]
+    schema = _schema(name)
+    definitions = schema["$defs"]
+    new = [one for one in definitions if one not in described]
+    described |= dict.fromkeys(new, "")
+    documents = [_schema_type(one, described) for one in schema["oneOf"]]
+    heading = title if title.startswith("auditor") else title[0].upper() + title[1:]
+    yield f"## {heading}\n"
+    yield f"`auditor schema {name}`: {', '.join(documents)}.\n"
+    for class_name in new:
+        yield from _class(class_name, definitions[class_name], described)
+
+
+def _class(name: str, definition: dict[str, Any], pages: dict[str, str]) -> list[str]:
+    meanings = FIELD_HELP.get(name)
+    rows = (
+        (_code(field), _schema_type(value, pages), value.get("description", ""))
+        for field, value in definition["properties"].items()
+    )
+    head = ("field", "value", "meaning")
+    columns = 3 if meanings else 2
+    return [
+        f"### {name}\n",
+        _prose(re.sub(r"`?\bNone\b`?", "`null`", definition["description"])),
+        table(head[:columns], (row[:columns] for row in rows)),
+    ]
+
+
+def _schema_type(schema: dict[str, Any], pages: dict[str, str]) -> str:
+    """A JSON Schema in words, with links to the page of each class."""
     if "const" in schema:
-        return _code(str(schema["const"]))
+        return _code(json.dumps(schema["const"]).strip('"'))
+    for title, codes in (("failure", FAILURES), ("warning", WARNINGS)):
+        if set(schema.get("enum", ())) == {str(code) for code in codes}:
+            return f"a [{title}](failures.md#{title}s)"
     if "enum" in schema:
         return ", ".join(_code(str(one)) for one in schema["enum"])
     if "$ref" in schema:
-        return str(schema["$ref"]).rpartition("/")[2]
+        name = str(schema["$ref"]).rpartition("/")[2]
+        return f"[{name}]({pages[name]}#{name.lower()})"
     if "anyOf" in schema:
-        return " or ".join(map(_schema_type, schema["anyOf"]))
+        return " or ".join(_schema_type(one, pages) for one in schema["anyOf"])
     kind = schema.get("type")
     if kind == "array":
         if "prefixItems" in schema:
-            return "list: " + ", ".join(map(_schema_type, schema["prefixItems"]))
-        return f"list of {_schema_type(schema['items'])}"
+            items = (_schema_type(one, pages) for one in schema["prefixItems"])
+            return "list: " + ", ".join(items)
+        return f"list of {_schema_type(schema['items'], pages)}"
     if kind == "object":
-        return f"map of {_schema_type(schema['additionalProperties'])}"
+        return f"map of {_schema_type(schema['additionalProperties'], pages)}"
     return str(kind or "anything")
 
 

@@ -18,7 +18,7 @@ from auditor.cli.output import json_text
 # For each name: what it describes, and the module and names of its classes, which are
 # only imported on demand, because some load DuckDB or the network.
 SCHEMAS = {
-    "report": ("a line of a report", "auditor.report.shapes:report_schema"),
+    "report": ("a line of a report", "auditor.report.report_schema:report_schema"),
     "inspect": (
         "auditor inspect --format json",
         "auditor.model:ImageRecord,FailureRecord",
@@ -105,7 +105,8 @@ def command(*, name: str) -> None:
 
 def _schema(name: str) -> dict[str, Any]:
     from auditor.model import SCHEMA
-    from auditor.report.shapes import report_schema
+    from auditor.report.field_help import FIELD_HELP
+    from auditor.report.report_schema import report_schema
     from auditor.util.json_schema import json_schema
 
     if name == "report":
@@ -116,4 +117,9 @@ def _schema(name: str) -> dict[str, Any]:
         module, _, classes = source.partition(":")
         imported = importlib.import_module(module)
         documents += [getattr(imported, cls) for cls in classes.split(",")]
-    return json_schema(*documents, title=title, urn=f"urn:auditor:{name}:{SCHEMA}")
+    return json_schema(
+        *documents,
+        title=title,
+        urn=f"urn:auditor:{name}:{SCHEMA}",
+        meanings=FIELD_HELP,
+    )

@@ -71,7 +71,7 @@ class ForecastRateLimit:
 class RegistryForecast:
     """The forecast for one registry.
 
-    `scopes` are those of the first `MAX_SCOPES` repositories.
+    `scopes` are those of the first 100 repositories.
     """
 
     registry: str

@@ -117,13 +117,7 @@ _UNKNOWN = frozenset({"NOASSERTION", "NONE"})
 
 @dataclass(frozen=True, kw_only=True)
 class SbomPackage:
-    """A package that an SBOM lists; what it does not say is None.
-
-    `type` is that of the package URL, `purl`: deb, rpm, apk, npm, pypi, maven, golang.
-    `license` is an SPDX expression or a name. `source` is the source package that a
-    binary one was built from, as `openssl` of `libssl3`, with `source_version` if the
-    SBOM gives it.
-    """
+    """A package that an SBOM lists; what it does not say is None."""
 
     name: str
     version: str | None

@@ -25,15 +25,7 @@ from auditor.util.text import format_count
 
 @dataclass(frozen=True, kw_only=True)
 class SbomRecord:
-    """A document of an attachment, or why it could not be read; unknown is None.
-
-    `attachment` is the digest of the attachment's manifest, `digest` and `size` (in
-    bytes) are those of the document in it, None if the manifest could not be read.
-    `format` is spdx, cyclonedx or syft. `subjects` are the digests that the in-toto
-    statement around the document names. `packages` are sorted by name and distinct;
-    `packages_left_out` is how many more there are than fit into a line. `failure` and
-    `detail` say why there are no packages; `warnings` are sentences.
-    """
+    """A document of an attachment, or why it could not be read."""
 
     schema: int = SCHEMA
     kind: str = "sbom"

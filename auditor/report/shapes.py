@@ -30,7 +30,6 @@ from auditor.model import (
 )
 from auditor.oci.platform import platform_text
 from auditor.oci.strict_json import cut_name
-from auditor.util.json_schema import json_schema
 from auditor.util.lru import Lru
 from auditor.util.text import terminal_safe_json
 
@@ -41,14 +40,7 @@ MAX_ENCODED_BYTES = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformRow:
-    """One platform of one reference. `layers` is their number.
-
-    `signed`, `has_sbom`, `has_provenance`, `pushed_at`, `pulled_at`, `untagged`,
-    `verified_by` and `not_verified_by` are about the whole image, and so are `sources`
-    and `input_labels` (see `ImageRecord`).
-
-    `platform_digest` is null if the image has no platform.
-    """
+    """One platform of one reference."""
 
     schema: int = SCHEMA
     kind: str = "platform"
@@ -98,9 +90,7 @@ class PlatformRow:
 class LayerRow:
     """One layer of one platform of one reference.
 
-    `position` counts from 0, the base; it is null if the platform has no layers or
-    they are unknown. `platform_digest` is null if the image has no platform. There are
-    no `sources`: each layer would repeat them.
+    There are no `sources` and `input_labels`: each layer would repeat them.
     """
 
     schema: int = SCHEMA
@@ -239,15 +229,3 @@ def _shared_values(record: ImageRecord, platform: PlatformRecord) -> dict[str, A
         "platform": platform_text(platform.os, platform.architecture, platform.variant),
         "platform_digest": platform.digest or None,
     }
-
-
-def report_schema() -> dict[str, Any]:
-    """The JSON Schema that every line of a report of any shape conforms to."""
-    return json_schema(
-        ImageRecord,
-        FailureRecord,
-        PlatformRow,
-        LayerRow,
-        title=f"A line of an auditor report, schema {SCHEMA}",
-        urn=f"urn:auditor:report:{SCHEMA}",
-    )

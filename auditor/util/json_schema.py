@@ -28,10 +28,21 @@ _SCALARS: dict[object, dict[str, Any]] = {
 }
 
 
-def json_schema(*documents: type, title: str, urn: str) -> dict[str, Any]:
-    """The JSON Schema of documents of any of these dataclasses."""
+def json_schema(
+    *documents: type,
+    title: str,
+    urn: str,
+    meanings: Mapping[str, Mapping[str, str]] | None = None,
+) -> dict[str, Any]:
+    """The JSON Schema of documents of any of these dataclasses.
+
+    `meanings` are descriptions of fields, by the name of their class and their own.
+    """
     definitions: dict[str, Any] = {}
     references = [_reference(document, definitions) for document in documents]
+    for name, definition in definitions.items():
+        for field, meaning in (meanings or {}).get(name, {}).items():
+            definition["properties"][field]["description"] = meaning
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": urn,

@@ -31,7 +31,8 @@ from auditor.model import (
     Shape,
     WarningCode,
 )
-from auditor.report.shapes import encoder, report_schema
+from auditor.report.report_schema import report_schema
+from auditor.report.shapes import encoder
 from tests.clock import STARTED_AT
 from tests.flow.harness import BLOBS, BY_DIGEST, MANIFESTS, Lab, lab, simple
 from tests.support.expected import (

@@ -20,7 +20,7 @@ import pytest
 from auditor.demo.demo_images import ADMIN, ADMIN_PASSWORD, demo_images
 from auditor.demo.image_builder import Family
 from auditor.oci.descriptor import SCHEMA1, SIGNED_SCHEMA1
-from auditor.report.shapes import report_schema
+from auditor.report.report_schema import report_schema
 from tests.flow.commands import auditor, finish, running
 from tests.flow.nights import read_report
 

@@ -14,7 +14,7 @@ from auditor.demo.demo_registry import DemoContent
 from auditor.demo.demo_tokens import SigningKey
 from auditor.demo.image_builder import BuiltImage, image, index, layer
 from auditor.demo.schema1_builder import schema1_image
-from auditor.report.shapes import report_schema
+from auditor.report.report_schema import report_schema
 from tests.flow.commands import auditor
 from tests.flow.harness import BLOBS, MANIFESTS, lab, simple
 from tests.support.attached_images import (

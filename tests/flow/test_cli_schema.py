@@ -14,7 +14,7 @@ import pytest
 from auditor.cli.schema_command import SCHEMAS
 from auditor.demo.demo_tokens import ANONYMOUS, DemoAccount
 from auditor.model import Shape
-from auditor.report.shapes import report_schema
+from auditor.report.report_schema import report_schema
 from auditor.version import __version__
 from tests.flow.commands import PROGRAM, auditor
 from tests.flow.harness import lab, service, simple

@@ -7,7 +7,8 @@ import json
 from jsonschema import Draft202012Validator
 
 from auditor.model import FailureRecord, ImageRecord, Shape
-from auditor.report.shapes import encoder, report_schema
+from auditor.report.report_schema import report_schema
+from auditor.report.shapes import encoder
 from bench.synthetic_report import PLACES, records
 
 COUNT = 50 * PLACES + 7

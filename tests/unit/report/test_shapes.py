@@ -12,7 +12,8 @@ from jsonschema import Draft202012Validator
 
 from auditor.errors import FailureKind, Stage
 from auditor.model import Record, Shape
-from auditor.report.shapes import encoder, report_schema
+from auditor.report.report_schema import report_schema
+from auditor.report.shapes import encoder
 from tests.manifests import digest
 from tests.records import EVERYTHING, RECORDS, REFUSED, failure, image, platform
 
