@@ -12,7 +12,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ from auditor.config.option_table import OPTIONS
 from auditor.config.value_types import ValueType
 from auditor.report import metrics
 from auditor.report.field_help import FIELD_HELP, SUMMARY_HELP
+from scripts.markdown_text import inline_code, prose, table
+from scripts.reference_texts import CLUSTER_HELP, NIGHTLY_HELP, RULE_HELP
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 _NOTE = "<!-- Written by scripts/reference_pages.py; change the code instead. -->\n"
@@ -56,21 +58,6 @@ def pages() -> dict[str, str]:
         "exit-codes.md": _exit_codes(),
     }
     return {name: f"{_NOTE}\n{text.strip()}\n" for name, text in texts.items()}
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table in Markdown."""
-    head = list(head)
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return re.sub(r"\s+", " ", text).replace("|", "\\|").strip()
-
-
-def _code(text: str) -> str:
-    return f"`{text}`" if text else ""
 
 
 # -- commands --------------------------------------------------------------------
@@ -100,7 +87,7 @@ def _command(command: click.Command, name: str) -> Iterator[str]:
     usage = command.get_usage(context).removeprefix("Usage: ")
     yield f"## {name}\n"
     yield f"```text\n{' '.join(usage.split())}\n```\n"
-    yield _prose(command.help or "")
+    yield prose(command.help or "")
     rows = [
         (_flags(parameter), _option_help(parameter))
         for parameter in command.params
@@ -109,7 +96,7 @@ def _command(command: click.Command, name: str) -> Iterator[str]:
     if rows:
         yield table(("option", "meaning"), rows)
     if command.epilog:
-        yield _prose(command.epilog)
+        yield prose(command.epilog)
     if isinstance(command, click.Group):
         for sub in command.list_commands(context):
             child = command.get_command(context, sub)
@@ -117,31 +104,14 @@ def _command(command: click.Command, name: str) -> Iterator[str]:
             yield from _command(child, f"{name} {sub}")
 
 
-def _prose(text: str) -> str:
-    """Help text as Markdown; what click must not wrap is a block."""
-    parts = []
-    for paragraph in re.sub(
-        r"[ ]+$", "", text.replace("\r", ""), flags=re.MULTILINE
-    ).split("\n\n"):
-        if paragraph.startswith("\b"):
-            parts.append(
-                "```text\n" + paragraph.removeprefix("\b").strip("\n") + "\n```\n"
-            )
-        elif paragraph.strip():
-            parts.append(" ".join(paragraph.split()).replace("<", "&lt;") + "\n")
-    return "\n".join(parts)
-
-
 def _flags(option: click.Option) -> str:
     flags = [*option.opts, *option.secondary_opts]
-    shown = ", ".join(map(_code, flags))
+    shown = ", ".join(map(inline_code, flags))
     if option.is_flag:
         return shown
     choices = getattr(option.type, "choices", None)
     metavar = "\\|".join(map(str, choices)) if choices else option.metavar
-    return (
-        f"{shown} {_code((metavar or option.type.name.upper()).replace(chr(92), ''))}"
-    )
+    return f"{shown} {inline_code((metavar or option.type.name.upper()).replace(chr(92), ''))}"
 
 
 def _option_help(option: click.Option) -> str:
@@ -176,9 +146,15 @@ def _configuration() -> str:
         )
     parts.append("## The table [nightly]\n")
     parts.append(
-        "For [`auditor nightly`](../how-to/nightly.md), which explains each key.\n"
+        "For [`auditor nightly`](../how-to/nightly.md). Paths are relative to the file."
+        " `output` and `summary` have no place in this configuration: the folder has"
+        " both.\n"
     )
-    parts.append(table(("key", "value"), _nightly_rows()))
+    head = ("key", "value", "meaning")
+    parts.append(table(head, _table_rows(_night_keys(), NIGHTLY_HELP)))
+    parts.append("## The table [cluster]\n")
+    parts.append("For [audits of a cluster](../how-to/kubernetes.md).\n")
+    parts.append(table(head, _table_rows(_cluster_keys(), CLUSTER_HELP)))
     return "\n".join(parts)
 
 
@@ -191,10 +167,10 @@ def _option_row(option: Option) -> tuple[str, ...]:
     }
     names = [option.variable or "", *_option_flags(option)]
     return (
-        "" if option.scope is OptionScope.COMMAND_LINE else _code(option.name),
+        "" if option.scope is OptionScope.COMMAND_LINE else inline_code(option.name),
         option.value.expected,
-        _code(_default(option)),
-        " ".join(map(_code, filter(None, names))),
+        inline_code(_default(option)),
+        " ".join(map(inline_code, filter(None, names))),
         scopes[option.scope],
         option.help.replace("<", "&lt;"),
     )
@@ -224,14 +200,24 @@ def _duration(seconds: float) -> str:
     return f"{seconds:g}s"
 
 
-def _nightly_rows() -> Iterator[tuple[str, str]]:
-    def rows(keys: dict[str, ValueType], prefix: str = "") -> Iterator[tuple[str, str]]:
-        for key, value in keys.items():
-            yield _code(prefix + key), value.expected
+def _table_rows(
+    keys: Mapping[str, ValueType], meanings: Mapping[str, str]
+) -> Iterator[tuple[str, str, str]]:
+    for key, value in keys.items():
+        yield inline_code(key), value.expected, meanings[key]
 
-    yield from rows(toml_tables._NIGHTLY)
-    for name, keys in toml_tables._TABLES.items():
-        yield from rows(keys, f"{name}.")
+
+def _night_keys() -> dict[str, ValueType]:
+    return toml_tables._NIGHTLY | {
+        f"{name}.{key}": value
+        for name, keys in toml_tables._TABLES.items()
+        for key, value in keys.items()
+    }
+
+
+def _cluster_keys() -> dict[str, ValueType]:
+    resource = toml_tables._RESOURCE.items()
+    return toml_tables._CLUSTER | {f"resources[].{key}": one for key, one in resource}
 
 
 # -- report ----------------------------------------------------------------------
@@ -266,7 +252,7 @@ def _report() -> str:
         " object of a list, `*` each member of a map. `auditor merge` combines the"
         " summaries of shards as the last column says.\n"
     )
-    rows = ((_code(name), *texts) for name, texts in SUMMARY_HELP.items())
+    rows = ((inline_code(name), *texts) for name, texts in SUMMARY_HELP.items())
     parts.append(table(("field", "meaning", "of merged shards"), rows))
     parts += _document("sbom", described)
     return "\n".join(parts)
@@ -310,14 +296,14 @@ def _document(name: str, described: dict[str, str]) -> Iterator[str]:
 def _class(name: str, definition: dict[str, Any], pages: dict[str, str]) -> list[str]:
     meanings = FIELD_HELP.get(name)
     rows = (
-        (_code(field), _schema_type(value, pages), value.get("description", ""))
+        (inline_code(field), _schema_type(value, pages), value.get("description", ""))
         for field, value in definition["properties"].items()
     )
     head = ("field", "value", "meaning")
     columns = 3 if meanings else 2
     return [
         f"### {name}\n",
-        _prose(re.sub(r"`?\bNone\b`?", "`null`", definition["description"])),
+        prose(re.sub(r"`?\bNone\b`?", "`null`", definition["description"])),
         table(head[:columns], (row[:columns] for row in rows)),
     ]
 
@@ -325,12 +311,12 @@ def _class(name: str, definition: dict[str, Any], pages: dict[str, str]) -> list
 def _schema_type(schema: dict[str, Any], pages: dict[str, str]) -> str:
     """A JSON Schema in words, with links to the page of each class."""
     if "const" in schema:
-        return _code(json.dumps(schema["const"]).strip('"'))
+        return inline_code(json.dumps(schema["const"]).strip('"'))
     for title, codes in (("failure", FAILURES), ("warning", WARNINGS)):
         if set(schema.get("enum", ())) == {str(code) for code in codes}:
             return f"a [{title}](failures.md#{title}s)"
     if "enum" in schema:
-        return ", ".join(_code(str(one)) for one in schema["enum"])
+        return ", ".join(inline_code(str(one)) for one in schema["enum"])
     if "$ref" in schema:
         name = str(schema["$ref"]).rpartition("/")[2]
         return f"[{name}]({pages[name]}#{name.lower()})"
@@ -360,7 +346,7 @@ def _failures() -> str:
     ]
     failures = (
         (
-            _code(kind.value),
+            inline_code(kind.value),
             one.meaning,
             "yes" if kind.retryable else "no",
             WHO[kind.blame],
@@ -380,7 +366,8 @@ def _failures() -> str:
                 "Why a connection failed, in more detail; `auditor doctor` shows it.\n"
             )
         rows = (
-            (_code(str(code)), one.meaning, _steps(one)) for code, one in codes.items()
+            (inline_code(str(code)), one.meaning, _steps(one))
+            for code, one in codes.items()
         )
         parts.append(table((title[:-1].lower(), "meaning", "what to do"), rows))
     return "\n".join(parts)
@@ -397,26 +384,42 @@ def _views() -> str:
         " [`auditor export`](../guide/export.md) without the lists that are tables of"
         " their own. `sboms` and `packages` are there with `--sbom`.\n",
     ]
-    for name, row, columns in view_columns([os.devnull], [os.devnull]):
-        rows = ((_code(column), kind, meaning) for column, kind, meaning in columns)
+    views = list(view_columns([os.devnull], [os.devnull]))
+    rows = ((f"[`{name}`](#{name})", row) for name, row, _ in views)
+    parts.append(table(("table", "a row is"), rows))
+    for name, row, columns in views:
+        rows = (
+            (inline_code(column), kind, meaning) for column, kind, meaning in columns
+        )
         parts += [f"## {name}\n", f"A row is {row}.\n"]
         parts.append(table(("column", "type", "meaning"), rows))
     return "\n".join(parts)
 
 
 def _policy_rules() -> str:
-    rows = (
-        (_code(name), rule.value_type.expected, rule.summary)
-        for name, rule in RULES.items()
-    )
-    return "\n".join(
-        [
-            "# Rules of a policy\n",
-            "The rules of [`auditor check`](../guide/check.md), which a section"
-            " `[rules.NAME]` of a policy can have.\n",
-            table(("rule", "value", "requirement"), rows),
-        ]
-    )
+    parts = [
+        "# Rules of a policy\n",
+        "What a section `[rules.NAME]` of a policy of [`auditor check`]"
+        "(../guide/check.md) can demand. If the report does not have what a rule needs,"
+        " the image is unknown to it, and the rule is broken; `unknown ="
+        ' "ignore"` lets it pass.\n',
+        "Rules do not apply to [manifests without a tag](../how-to/untagged.md).\n",
+        table(
+            ("rule", "requirement"),
+            ((f"[`{name}`](#{name})", rule.summary) for name, rule in RULES.items()),
+        ),
+    ]
+    for name, rule in RULES.items():
+        details, needs = RULE_HELP[name]
+        parts.append(f"## {name}\n")
+        parts.append(f"{rule.summary} {details}".strip() + "\n")
+        parts.append(f"- value: {_value(rule.value_type.expected)}")
+        parts.append(f"- the audit must record: {needs[0].lower()}{needs[1:]}\n")
+    return "\n".join(parts)
+
+
+def _value(expected: str) -> str:
+    return expected.replace("(*, ?, [a-z])", "(`*`, `?`, `[a-z]`)")
 
 
 def _metrics() -> str:
@@ -428,7 +431,7 @@ def _metrics() -> str:
             " alerts](../how-to/monitoring.md).\n",
             table(
                 ("metric", "meaning"),
-                ((_code(name), text) for name, text in metrics._HELP.items()),
+                ((inline_code(name), text) for name, text in metrics._HELP.items()),
             ),
         ]
     )
@@ -441,7 +444,7 @@ def _exit_codes() -> str:
             table(
                 ("code", "meaning", "what to do"),
                 (
-                    (_code(str(int(code))), one.meaning, _steps(one))
+                    (inline_code(str(int(code))), one.meaning, _steps(one))
                     for code, one in EXIT_CODES.items()
                 ),
             ),

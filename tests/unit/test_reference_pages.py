@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.reference_pages import FOLDER, pages
+from auditor.analysis.check.rules import RULES
+from scripts import reference_texts
+from scripts.reference_pages import FOLDER, _cluster_keys, _night_keys, pages
 
 PAGES = pages()
 
@@ -17,3 +19,9 @@ def test_the_page_is_up_to_date(name: str) -> None:
 
 def test_every_page_of_the_folder_is_generated() -> None:
     assert {path.name for path in FOLDER.iterdir()} == PAGES.keys()
+
+
+def test_there_are_no_texts_about_other_rules_and_keys() -> None:
+    assert list(reference_texts.RULE_HELP) == list(RULES)
+    assert reference_texts.NIGHTLY_HELP.keys() == _night_keys().keys()
+    assert reference_texts.CLUSTER_HELP.keys() == _cluster_keys().keys()

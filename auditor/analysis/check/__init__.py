@@ -3,8 +3,8 @@
 1. `policy_file.load_policy` reads the TOML file into a `Policy`: `Rule`s in
    `PolicySection`s that say which references they apply to, and `Waiver`s.
 2. `rules.RULES` defines every rule: its name, the type of its value (`rule_values`),
-   and SQL that returns what violates it. To add a rule, add a `RuleDefinition` there
-   and a row to the table in docs/guide/check.md.
+   and SQL that returns what violates it. To add a rule, add a `RuleDefinition` there,
+   what it needs to scripts/reference_texts.py, and its name to docs/guide/check.md.
 3. `evaluate.check_reports` evaluates all rules on a report in one pass over its lines,
    then applies the waivers, and yields `Findings`.
 4. `findings.Findings` streams `Violation`s and counts them by rule.

@@ -1,7 +1,7 @@
 """Every rule that a policy can use, as SQL over the lines of a report.
 
 To add a rule: a `RuleDefinition` below (docs: `policy.RuleDefinition`), with a value
-type from `rule_values`; a row in docs/guide/check.md; cases in
+type from `rule_values`; an entry in scripts/reference_texts.py; cases in
 tests/unit/analysis/check/test_rules.py. The columns are those of `evaluate.SUBJECTS`.
 """
 

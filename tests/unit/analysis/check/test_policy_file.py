@@ -308,8 +308,8 @@ def test_the_rules_of_an_example_policy_have_their_lines(path: Path) -> None:
 
 def test_the_documentation_has_every_rule_and_its_policy_is_valid() -> None:
     page = (Path(__file__).parents[4] / "docs" / "guide" / "check.md").read_text()
-    rules = page.partition("### Rules")[2].partition("###")[0]
-    assert set(re.findall(r"^\| `(\w+)`", rules, re.MULTILINE)) == RULES.keys()
+    rules = page.partition("### Rules")[2].partition("What a reference")[0]
+    assert re.findall(r"`(\w+)`", rules) == list(RULES)
     example, supported = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     assert [rule.id for rule in policy(example).rules] == [
         "production.required_platforms",
