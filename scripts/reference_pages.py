@@ -111,7 +111,8 @@ def _flags(option: click.Option) -> str:
         return shown
     choices = getattr(option.type, "choices", None)
     metavar = "\\|".join(map(str, choices)) if choices else option.metavar
-    return f"{shown} {inline_code((metavar or option.type.name.upper()).replace(chr(92), ''))}"
+    value = (metavar or option.type.name.upper()).replace(chr(92), "")
+    return f"{shown} {inline_code(value)}"
 
 
 def _option_help(option: click.Option) -> str:
