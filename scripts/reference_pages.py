@@ -386,8 +386,8 @@ def _views() -> str:
         " their own. `sboms` and `packages` are there with `--sbom`.\n",
     ]
     views = list(view_columns([os.devnull], [os.devnull]))
-    rows = ((f"[`{name}`](#{name})", row) for name, row, _ in views)
-    parts.append(table(("table", "a row is"), rows))
+    index = ((f"[`{name}`](#{name})", row) for name, row, _ in views)
+    parts.append(table(("table", "a row is"), index))
     for name, row, columns in views:
         rows = (
             (inline_code(column), kind, meaning) for column, kind, meaning in columns
