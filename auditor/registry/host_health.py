@@ -62,6 +62,9 @@ FIRST_CONTACT_S = 1.0
 # After this time a ping has no more attempts than other requests: three look-ups that
 # wait for a default connection timeout are `PATIENCE_S`.
 LONG_PING_S = PATIENCE_S / 2
+# While a person waits, no request to a host that never answered is repeated after this
+# time for each try of the settings: 9 s by default, less than a connection timeout.
+SILENT_TRY_S = 3.0
 # The answers that nothing is there. A timeout is not an answer.
 ABSENT_REASONS = frozenset(
     {
@@ -139,7 +142,8 @@ class HostHealth:
     called before each request, and `responded` and `succeeded` after each response.
     `is_suspected`: call `wait_for_probe` before a request. `budget` bounds the retries.
 
-    `notify` gets a sentence for a person when the wait for a silent host begins.
+    `notify` gets a sentence for a person when the wait for a silent host begins; with
+    it, a host that never answers is not tried for long.
     `has_responded`: to any request. `sent_elsewhere` returns the number of requests
     that the run has sent, pings left out: while it grows, the run goes on without this
     host.
@@ -274,16 +278,33 @@ class HostHealth:
             )
         return await self.wait_for_probe()
 
+    def is_wait_over(self, failure: Failure, *, sent_at: float) -> bool:
+        """Whether an attempt sent at `sent_at` was the last one of a first contact.
+
+        So it is if a person waits, and nothing came for long.
+        """
+        if self._out_of_contact_since is None:
+            self._out_of_contact_since = sent_at
+        waited_s = self._clock.monotonic() - self._out_of_contact_since
+        return self.is_awaited(failure) and waited_s >= SILENT_TRY_S * self._tries
+
+    def is_awaited(self, failure: Failure) -> bool:
+        """Whether a person waits for the first answer of a host that sends none."""
+        is_silent = (
+            failure.kind is FailureKind.TIMEOUT
+            or failure.reason is FailureReason.LOOKUP_TIMEOUT
+        )
+        return is_silent and self._notify is not None and not self.has_responded
+
     def ping_tries(self, failure: Failure, attempt: int, most: int) -> int:
         """The attempts of a ping whose attempt number `attempt` failed, at most `most`.
 
         As many as other requests if each attempt takes long; more than `most` while
-        other hosts of the run are asked.
+        other hosts of the run are asked. `is_wait_over` must be called before.
         """
-        now = self._clock.monotonic()
-        if self._out_of_contact_since is None:
-            self._out_of_contact_since = now
-        since_s = now - self._out_of_contact_since
+        since_s = 0.0
+        if self._out_of_contact_since is not None:
+            since_s = self._clock.monotonic() - self._out_of_contact_since
         is_busy = self._is_run_busy()
         if self.has_responded or self._tries == 1:
             return most

@@ -398,9 +398,12 @@ class RequestSender:
 
     def _decide(self, outcome: Response | Failure, request: PendingRequest) -> Decision:
         tries, pause_s = request.max_attempts, None
-        if isinstance(outcome, Failure) and request.is_ping:
-            tries = self._health.ping_tries(outcome, request.attempts, tries)
-            pause_s = self._health.contact_pause_s(outcome, request.attempts)
+        if isinstance(outcome, Failure):
+            if self._health.is_wait_over(outcome, sent_at=request.sent_at):
+                tries = request.attempts
+            elif request.is_ping:
+                tries = self._health.ping_tries(outcome, request.attempts, tries)
+                pause_s = self._health.contact_pause_s(outcome, request.attempts)
         decision = decide(
             outcome,
             attempt=request.attempts,
@@ -444,9 +447,11 @@ class RequestSender:
             is_slow_ping = request.is_ping and failure.kind is FailureKind.TIMEOUT
             if is_slow_ping or failure.reason in ABSENT_REASONS:
                 most = self._max_attempts
-        # While the run has others to ask, or until `LONG_PING_S`.
+        # While the run has others to ask, until `LONG_PING_S`, or a person's patience.
         is_open_end = (
-            failure.attempts >= most or failure.reason is FailureReason.LOOKUP_TIMEOUT
+            failure.attempts >= most
+            or failure.reason is FailureReason.LOOKUP_TIMEOUT
+            or self._health.is_awaited(failure)
         )
         sentence = retrying(self._service, failure, most=None if is_open_end else most)
         if request.is_ping:

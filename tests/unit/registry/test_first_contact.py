@@ -55,8 +55,10 @@ class _Host:
         takes_s: float = 0.0,
         tries: int = 3,
         seed: int = 0,
+        is_awaited: bool = False,
     ) -> None:
         self.clock = FakeClock(seed)
+        self.told: list[str] = []
         self.failure = failure
         self.back_s, self.busy_s, self.takes_s = back_s, busy_s, takes_s
         self.asked: list[float] = []
@@ -70,6 +72,7 @@ class _Host:
             clock=self.clock,
             counts=self.counts,
             probe_url=PING,
+            notify=self.told.append if is_awaited else None,
         )
         self.plan = HostPlan(ping_url=PING, settings=settings, sender=self.sender)
 
@@ -147,6 +150,55 @@ def test_three_long_timeouts_are_enough(failure: Failure) -> None:
     host = _Host(failure, takes_s=10)
     ping(host)
     assert len(host.asked) == 3
+
+
+@pytest.mark.parametrize("failure", [TIMEOUT, DNS_DOWN])
+@pytest.mark.parametrize("takes_s", [10, 30])
+def test_one_long_timeout_is_enough_for_a_person_who_waits(
+    failure: Failure, takes_s: int
+) -> None:
+    host = _Host(failure, takes_s=takes_s, is_awaited=True)
+    found = ping(host)
+    assert isinstance(found, Failure)
+    assert (found.kind, found.attempts) == (failure.kind, 1)
+    assert host.now == takes_s
+    assert host.told == []
+
+
+def test_a_silent_token_service_costs_a_person_one_timeout() -> None:
+    host = _Host(TIMEOUT, takes_s=30, is_awaited=True)
+    found = anyio.run(host.ask)
+    assert isinstance(found, Failure)
+    assert found.detail == TIMEOUT.detail
+    assert host.now == 30
+
+
+def test_short_timeouts_are_repeated_while_a_person_waits() -> None:
+    host = _Host(TIMEOUT, takes_s=2, is_awaited=True)
+    ping(host)
+    assert len(host.asked) == 3
+    assert host.told == [
+        "retrying registry.example.com (2): connect timeout",
+        "retrying registry.example.com (3): connect timeout",
+    ]
+
+
+def test_more_tries_wait_longer_for_a_silent_host() -> None:
+    host = _Host(TIMEOUT, takes_s=10, tries=12, is_awaited=True)
+    ping(host)
+    assert len(host.asked) == 4
+    assert 36 <= host.now < 36 + 10
+
+
+def test_a_silence_after_the_first_answer_is_repeated() -> None:
+    host = _Host(TIMEOUT, back_s=0, is_awaited=True)
+
+    async def main() -> Response | Failure:
+        await host.ask()
+        host.back_s, host.takes_s = host.now + 60, 30
+        return await host.ask()
+
+    assert isinstance(anyio.run(main), Response)
 
 
 @pytest.mark.parametrize("failure", _ABSENT)

@@ -32,7 +32,7 @@ GOOD = response(200)
 class _Host:
     """A host with these outcomes, and what a person was told."""
 
-    def __init__(self, *script: Response | Failure) -> None:
+    def __init__(self, *script: Response | Failure, is_awaited: bool = True) -> None:
         self.clock = ManualClock(random=0.0)
         self.script = list(script)
         self.told: list[str] = []
@@ -44,7 +44,7 @@ class _Host:
             clock=self.clock,
             counts=RequestCounts(),
             probe_url=PING,
-            notify=self.told.append,
+            notify=self.told.append if is_awaited else None,
         )
 
     async def request(self, method: str, url: str, **more: Any) -> Response | Failure:
@@ -106,38 +106,48 @@ def test_the_pings_of_a_host_that_refuses_connections_are_told() -> None:
     assert found == [*map(status, sentences), stopped]
 
 
+TIMEOUT = Failure(
+    kind=FailureKind.TIMEOUT, detail="x", reason=FailureReason.CONNECT_TIMEOUT
+)
+DNS_DOWN = Failure(
+    kind=FailureKind.DNS, detail="x", reason=FailureReason.LOOKUP_TIMEOUT
+)
+
+
 @pytest.mark.parametrize(
-    ("failure", "said"),
+    ("failure", "takes_s", "is_awaited", "said"),
     [
-        (
-            Failure(
-                kind=FailureKind.TIMEOUT,
-                detail="x",
-                reason=FailureReason.CONNECT_TIMEOUT,
-            ),
-            ["(2 of 3): connect timeout", "(3 of 3): connect timeout"],
-        ),
+        (TIMEOUT, 10, False, ["(2 of 3)", "(3 of 3)"]),
         # Six if they come at once, three if each is waited for.
-        (
-            Failure(
-                kind=FailureKind.DNS, detail="x", reason=FailureReason.LOOKUP_TIMEOUT
-            ),
-            ["(2): lookup timeout", "(3): lookup timeout"],
-        ),
+        (DNS_DOWN, 10, False, ["(2)", "(3)"]),
+        # A person does not wait for all of them.
+        (TIMEOUT, 3, True, ["(2)", "(3)"]),
+        (TIMEOUT, 5, True, ["(2)"]),
+        (TIMEOUT, 10, True, []),
+        (DNS_DOWN, 2, True, ["(2)", "(3)", "(4)"]),
     ],
 )
 def test_the_number_of_pings_that_is_told_is_the_one_that_is_sent(
-    failure: Failure, said: list[str]
+    failure: Failure, takes_s: int, is_awaited: bool, said: list[str]
 ) -> None:
-    host = _Host(failure)
+    host = _Host(failure, is_awaited=is_awaited)
+    asked = 0
 
-    async def after_ten_seconds(*_: Any, **__: Any) -> Failure:
-        await host.clock.sleep(10)
+    async def later(*_: Any, **__: Any) -> Failure:
+        nonlocal asked
+        asked += 1
+        await host.clock.sleep(takes_s)
         return failure
 
-    host.request = after_ten_seconds  # type: ignore[method-assign]
-    statuses(host, host.ping, 10, 1, 10, 1, 10, 1, 10)
-    assert host.told == [f"retrying {NAME} {one}" for one in said]
+    host.request = later  # type: ignore[method-assign]
+    found = statuses(host, host.ping, *[1] * 40)
+    texts = [one.text for one in found if one is not None]
+    assert asked == 1 + len(said)
+    cause = f"{failure.reason}".replace("_", " ")
+    sentences = [f"retrying {NAME} {one}: {cause}" for one in said]
+    told = [one for one in dict.fromkeys(texts) if one.startswith("retrying")]
+    assert told == sentences
+    assert host.told == (sentences if is_awaited else [])
 
 
 def test_a_host_that_answers_a_later_ping_has_no_status() -> None:
