@@ -8,13 +8,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -29,14 +27,15 @@ from auditor.cli.explanations import (
     Explanation,
 )
 from auditor.cli.main import COMMANDS, cli
-from auditor.cli.schema_command import SCHEMAS, _schema
 from auditor.config import toml_tables
 from auditor.config.option import Option, OptionGroup, OptionScope
 from auditor.config.option_table import OPTIONS
+from auditor.config.requests_at_once import DEFAULT_MOST
 from auditor.config.value_types import ValueType
 from auditor.report import metrics
-from auditor.report.field_help import FIELD_HELP, SUMMARY_HELP
+from auditor.wire.hosted_registries import HOSTED_MOST, HOSTED_REGISTRIES
 from scripts.markdown_text import inline_code, prose, table
+from scripts.reference_documents import documents_page, report_page
 from scripts.reference_texts import CLUSTER_HELP, NIGHTLY_HELP, RULE_HELP
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
@@ -49,13 +48,14 @@ def pages() -> dict[str, str]:
     texts = {
         "commands.md": _commands(),
         "configuration.md": _configuration(),
-        "report.md": _report(),
-        "documents.md": _documents(),
+        "report.md": report_page(),
+        "documents.md": documents_page(),
         "failures.md": _failures(),
         "views.md": _views(),
         "policy-rules.md": _policy_rules(),
         "metrics.md": _metrics(),
         "exit-codes.md": _exit_codes(),
+        "public-registries.md": _public_registries(),
     }
     return {name: f"{_NOTE}\n{text.strip()}\n" for name, text in texts.items()}
 
@@ -221,119 +221,6 @@ def _cluster_keys() -> dict[str, ValueType]:
     return toml_tables._CLUSTER | {f"resources[].{key}": one for key, one in resource}
 
 
-# -- report ----------------------------------------------------------------------
-
-# Documents of a whole audit; the others are those of other commands.
-_OF_AUDITS = ("report", "sbom")
-_SAME_KEYS = (
-    "Within a schema number no field is renamed or dropped. New fields can be added."
-    " A value that is not known is `null`.\n"
-)
-
-
-def _report() -> str:
-    parts = [
-        "# Fields of the report and the summary\n",
-        "`auditor audit` writes one JSON object per line, in UTF-8, with its keys"
-        " always in this order; every run also has a summary. What to do with them is"
-        " in [The report](../guide/report.md), the codes are in [Failures and"
-        " warnings](failures.md).\n",
-        _SAME_KEYS,
-        "| file | written by |\n| --- | --- |\n"
-        "| [a line of a report](#a-line-of-a-report) | `auditor audit -o FILE` |\n"
-        "| [the summary](#the-summary) | `auditor audit --summary FILE` |\n"
-        "| [the packages of the SBOMs](#a-line-of-the-file-of-auditor-audit---sbom)"
-        " | `auditor audit --sbom FILE` |\n",
-    ]
-    described: dict[str, str] = {}
-    parts += _document("report", described)
-    parts.append("## The summary\n")
-    parts.append(
-        "One JSON object. A field below another has its path: `a.b`; `[]` is each"
-        " object of a list, `*` each member of a map. `auditor merge` combines the"
-        " summaries of shards as the last column says.\n"
-    )
-    rows = ((inline_code(name), *texts) for name, texts in SUMMARY_HELP.items())
-    parts.append(table(("field", "meaning", "of merged shards"), rows))
-    parts += _document("sbom", described)
-    return "\n".join(parts)
-
-
-def _documents() -> str:
-    parts = [
-        "# JSON of other commands\n",
-        "What commands print with `--format json` or `--format jsonl`. The lines of"
-        " an audit and its summary are in [another page](report.md)."
-        " `auditor schema NAME` prints the JSON Schema.\n",
-        _SAME_KEYS,
-    ]
-    described = {
-        name: "report.md" for one in _OF_AUDITS for name in _schema(one)["$defs"]
-    }
-    for name in SCHEMAS:
-        if name not in _OF_AUDITS:
-            parts += _document(name, described)
-    return "\n".join(parts)
-
-
-def _document(name: str, described: dict[str, str]) -> Iterator[str]:
-    """A section for a schema, without the classes that are described, which it adds.
-
-    `described` has the page of each class, "" for this one.
-    """
-    title, _ = SCHEMAS[name]
-    schema = _schema(name)
-    definitions = schema["$defs"]
-    new = [one for one in definitions if one not in described]
-    described |= dict.fromkeys(new, "")
-    documents = [_schema_type(one, described) for one in schema["oneOf"]]
-    heading = title if title.startswith("auditor") else title[0].upper() + title[1:]
-    yield f"## {heading}\n"
-    yield f"`auditor schema {name}`: {', '.join(documents)}.\n"
-    for class_name in new:
-        yield from _class(class_name, definitions[class_name], described)
-
-
-def _class(name: str, definition: dict[str, Any], pages: dict[str, str]) -> list[str]:
-    meanings = FIELD_HELP.get(name)
-    rows = (
-        (inline_code(field), _schema_type(value, pages), value.get("description", ""))
-        for field, value in definition["properties"].items()
-    )
-    head = ("field", "value", "meaning")
-    columns = 3 if meanings else 2
-    return [
-        f"### {name}\n",
-        prose(re.sub(r"`?\bNone\b`?", "`null`", definition["description"])),
-        table(head[:columns], (row[:columns] for row in rows)),
-    ]
-
-
-def _schema_type(schema: dict[str, Any], pages: dict[str, str]) -> str:
-    """A JSON Schema in words, with links to the page of each class."""
-    if "const" in schema:
-        return inline_code(json.dumps(schema["const"]).strip('"'))
-    for title, codes in (("failure", FAILURES), ("warning", WARNINGS)):
-        if set(schema.get("enum", ())) == {str(code) for code in codes}:
-            return f"a [{title}](failures.md#{title}s)"
-    if "enum" in schema:
-        return ", ".join(inline_code(str(one)) for one in schema["enum"])
-    if "$ref" in schema:
-        name = str(schema["$ref"]).rpartition("/")[2]
-        return f"[{name}]({pages[name]}#{name.lower()})"
-    if "anyOf" in schema:
-        return " or ".join(_schema_type(one, pages) for one in schema["anyOf"])
-    kind = schema.get("type")
-    if kind == "array":
-        if "prefixItems" in schema:
-            items = (_schema_type(one, pages) for one in schema["prefixItems"])
-            return "list: " + ", ".join(items)
-        return f"list of {_schema_type(schema['items'], pages)}"
-    if kind == "object":
-        return f"map of {_schema_type(schema['additionalProperties'], pages)}"
-    return str(kind or "anything")
-
-
 # -- failures, rules, metrics, exit codes ----------------------------------------
 
 
@@ -449,6 +336,30 @@ def _exit_codes() -> str:
                     for code, one in EXIT_CODES.items()
                 ),
             ),
+        ]
+    )
+
+
+def _public_registries() -> str:
+    rows = (
+        (
+            one.name,
+            ", ".join(map(inline_code, one.hosts)),
+            one.published or "none",
+            f"[source]({one.source})",
+        )
+        for one in HOSTED_REGISTRIES
+    )
+    return "\n".join(
+        [
+            "# Public registries and their limits\n",
+            f"An audit sends each of these at most {HOSTED_MOST} requests at once,"
+            " unless `--requests-at-once` says otherwise: many people share them, or"
+            " their published limit allows no more. So it is for a name that redirects"
+            " to one of them, such as lscr.io. All other registries get up to"
+            f" {DEFAULT_MOST} ([how many](../explanation/performance.md#"
+            "how-many-requests-at-once)).\n",
+            table(("registry", "hosts", "limit that it publishes", ""), rows),
         ]
     )
 

@@ -14,7 +14,7 @@ from auditor.config.requests_at_once import (
     RequestsAtOnce,
 )
 from auditor.errors import ConfigError
-from auditor.wire.hosted_registries import HOSTED_REGISTRIES, hosted_registry
+from auditor.wire.hosted_registries import hosted_registry
 
 DOCS = Path(auditor.__file__).parents[1] / "docs"
 HOST = "registry.example.com"
@@ -116,12 +116,3 @@ def test_public_registries_get_fewer_by_default(name: str, hosted: bool) -> None
     )
     configured = RequestsAtOnce(1, 64)
     assert configured.of_registry(name) == configured
-
-
-def test_the_documentation_has_every_public_registry_with_its_source() -> None:
-    page = (DOCS / "explanation" / "performance.md").read_text()
-    for one in HOSTED_REGISTRIES:
-        assert f"]({one.source})" in page
-        assert f"| {one.published or 'none'} |" in page
-        host = one.hosts[0].removeprefix("*-docker.").removeprefix("*.")
-        assert host in page or one.name in page
