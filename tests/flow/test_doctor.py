@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,7 @@ pytestmark = pytest.mark.anyio
 
 NAMES = ["team/app:1.0", "team/app:2.0"]
 GOLDEN = Path(__file__).parents[1] / "golden"
+PAGE = Path(__file__).parents[2] / "docs" / "guide" / "doctor.md"
 CATALOG = "/v2/_catalog"
 
 
@@ -71,6 +74,20 @@ def no_proxies_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.lower(), raising=False)
 
 
+@cache
+def documented_details() -> dict[str, frozenset[str]]:
+    """The names that the page of the doctor has for the details of each step."""
+    rows = PAGE.read_text("utf-8").partition("| step | details |")[2].splitlines()
+    found = {}
+    for row in rows[2:]:
+        if not row.startswith("|"):
+            break
+        _, steps, details, _ = row.split("|")
+        for step in re.findall(r"`(\w+)`", steps):
+            found[step] = frozenset(re.findall(r"`(\w+)`", details))
+    return found
+
+
 class Examination:
     """The steps of a doctor's session by name, its output and its JSON."""
 
@@ -85,6 +102,8 @@ class Examination:
         assert list(self.steps) == [name.value for name in StepName]
         for step in steps:
             assert step.state is not StepState.FAILED or step.next, step
+            named = documented_details().get(step.name.value, frozenset())
+            assert step.details.keys() <= named | {"failure", "status"}, step
 
     def __getitem__(self, name: str) -> DoctorStep:
         return self.steps[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -168,3 +169,16 @@ def _options(command: click.Command) -> Iterator[str]:
             subcommand = command.get_command(context, name)
             assert subcommand is not None
             yield from _options(subcommand)
+
+
+def test_the_installation_names_every_extra() -> None:
+    project = tomllib.loads(_text("pyproject.toml"))["project"]
+    rows = _text("docs/how-to/install.md").partition("| extra | for |")[2]
+    named = re.findall(
+        r"`([a-z]+)`", "\n".join(re.findall(r"^\| (`.*?) \|", rows, re.MULTILINE))
+    )
+    assert set(named) == project["optional-dependencies"].keys() - {
+        "dev",
+        "docs",
+        "fuzz",
+    }
