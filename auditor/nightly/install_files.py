@@ -41,21 +41,18 @@ _STATE_DIRECTORY = "/var/lib/auditor"
 
 def systemd_text(plan: InstallPlan) -> str:
     """A hardened service and a timer, each after a comment with its path."""
-    folder = _systemd_path(plan.settings.folder)
     settings = ["EnvironmentFile=/etc/auditor/environment"] if plan.variables else []
-    # A dynamic user owns its state directory only.
+    # A dynamic user can write to its own directories only.
     has_state = Path(plan.settings.folder).is_relative_to(_STATE_DIRECTORY)
-    user = ["DynamicUser=yes", "StateDirectory=auditor"]
-    writable = {
-        _systemd_path(one)
-        for one in plan.writable
-        if not Path(one).is_relative_to(_STATE_DIRECTORY)
-    }
-    if not has_state:
-        user = [f"User={_USER}"]
-        writable.add(folder)
+    elsewhere = _elsewhere(plan)
+    is_dynamic = has_state and not elsewhere
+    user = ["DynamicUser=yes" if is_dynamic else f"User={_USER}"]
+    if has_state:
+        user.append("StateDirectory=auditor")
+    writable = [*elsewhere, *([] if has_state else [plan.settings.folder])]
     if writable:
-        user.append(f"ReadWritePaths={' '.join(sorted(writable))}")
+        paths = " ".join(sorted(map(_systemd_path, writable)))
+        user.append(f"ReadWritePaths={paths}")
     lines = [
         *_variables_comment("/etc/auditor/environment, mode 600", plan.variables),
         "# /etc/systemd/system/auditor-nightly.service",
@@ -100,7 +97,7 @@ def systemd_text(plan: InstallPlan) -> str:
         "WantedBy=timers.target",
         "",
         "# Enable it:",
-        *([] if has_state else _user_commands(plan)),
+        *([] if is_dynamic else _user_commands(plan)),
         "#   systemctl daemon-reload",
         "#   systemctl enable --now auditor-nightly.timer",
         "#   systemctl start auditor-nightly.service   # one night now",
@@ -300,10 +297,27 @@ INSTALL_TEXTS: Mapping[str, Callable[[InstallPlan], str]] = {
 
 
 def _user_commands(plan: InstallPlan) -> list[str]:
-    """The commands that make the user and the folder that it writes."""
+    """The commands that make the user and let it write to its folders.
+
+    Others, such as that of node_exporter, may exist and belong to somebody else.
+    """
     return [
-        f"#   useradd --system {_USER}",
+        f"#   useradd --system --user-group {_USER}",
         f"#   install -d -o {_USER} {shlex.quote(plan.settings.folder)}",
+        *(
+            f"#   mkdir -p {folder} && chgrp {_USER} {folder} && chmod g+w {folder}"
+            for folder in map(shlex.quote, _elsewhere(plan))
+        ),
+    ]
+
+
+def _elsewhere(plan: InstallPlan) -> list[str]:
+    """The folders that are written outside of the state directory and the folder."""
+    own = (_STATE_DIRECTORY, plan.settings.folder)
+    return [
+        folder
+        for folder in sorted(set(plan.writable))
+        if not any(Path(folder).is_relative_to(one) for one in own)
     ]
 
 

@@ -212,13 +212,26 @@ def test_the_configmap_has_every_file_that_the_configuration_names() -> None:
 
 
 def test_a_file_outside_the_state_directory_can_be_written() -> None:
-    """`ProtectSystem=strict`: metrics and cache are not in the folder of the nights."""
+    """`ProtectSystem=strict`: metrics and cache are not in the folder of the nights.
+
+    The permissions of their folders need a user that has a name before it runs.
+    """
     plan = replace(
-        PLAN, writable=["/var/lib/node_exporter", "/etc/auditor", "/var/lib/auditor/x"]
+        PLAN, writable=["/var/lib/node_exporter", "/srv/a b", "/var/lib/auditor/x"]
     )
     text = INSTALL_TEXTS["systemd"](plan)
-    assert "\nReadWritePaths=/etc/auditor /var/lib/node_exporter\n" in text
+    assert (
+        "User=auditor\nStateDirectory=auditor\n"
+        'ReadWritePaths="/srv/a b" /var/lib/node_exporter\n' in text
+    )
+    assert "DynamicUser" not in text
     assert "ReadWritePaths" not in INSTALL_TEXTS["systemd"](PLAN)
+    for scheduler in ("systemd", "cron"):
+        commands = INSTALL_TEXTS[scheduler](plan).split("# Enable it:")[1]
+        assert "#   useradd --system --user-group auditor\n" in commands
+        for folder in ("/var/lib/node_exporter", "'/srv/a b'"):
+            allowed = f"chgrp auditor {folder} && chmod g+w {folder}"
+            assert f"#   mkdir -p {folder} && {allowed}\n" in commands
 
 
 def test_a_password_file_is_a_credential_of_the_service() -> None:
