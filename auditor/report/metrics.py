@@ -244,12 +244,15 @@ def render_textfile(metrics: Iterable[Metric], *, name: str) -> bytes:
 
 
 def write_textfile(path: str, metrics: Iterable[Metric]) -> None:
-    """Write the metrics file atomically. Raises `OutputError`."""
+    """Write the metrics file atomically; every user can read it, as node_exporter must.
+
+    Raises `OutputError`.
+    """
     final = Path(path)
     text = render_textfile(metrics, name=final.name.removesuffix(".prom"))
     try:
         # The collector ignores the temporary file, which does not end in `.prom`.
-        with atomic_file(final) as stream:
+        with atomic_file(final, public=True) as stream:
             stream.write(text)
     except OSError as error:
         raise OutputError(

@@ -20,8 +20,10 @@ _OPEN_FILES = "/proc/"
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, *, public: bool = False) -> Iterator[BinaryIO]:
     """Open a stream to `PATH.partial`, which replaces PATH when the body succeeds.
+
+    A `public` file can be read by every user, whatever the umask is.
 
     On an exception the temporary file is removed and PATH keeps its content. A
     symbolic link is replaced, not followed. Devices, pipes and files that are already
@@ -37,6 +39,8 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     stream = os.fdopen(os.open(partial, flags, 0o644), "wb")
     try:
         with stream:
+            if public:
+                _let_all_read(stream.fileno())
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -45,6 +49,12 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         with suppress(OSError):
             partial.unlink()
         raise
+
+
+def _let_all_read(descriptor: int) -> None:
+    mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+    with suppress(OSError):  # some file systems have no permissions
+        os.fchmod(descriptor, mode | 0o444)
 
 
 def replace_durably(source: Path, target: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -222,6 +224,19 @@ def test_the_metrics_file_is_replaced_atomically(tmp_path: Path) -> None:
     write_textfile(str(path), ONE)
     assert path.read_bytes() == render_textfile(ONE, name="nightly")
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_metrics_file_can_be_read_by_the_user_of_node_exporter(
+    tmp_path: Path,
+) -> None:
+    """The service that writes it has `UMask=0027`."""
+    path = tmp_path / "nightly.prom"
+    before = os.umask(0o077)
+    try:
+        write_textfile(str(path), ONE)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
 def test_an_unwritable_metrics_file_is_a_one_line_error(tmp_path: Path) -> None:
