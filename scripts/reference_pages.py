@@ -318,8 +318,11 @@ def _metrics() -> str:
             " label `audit`. How to use them: [Metrics and"
             " alerts](../how-to/monitoring.md).\n",
             table(
-                ("metric", "meaning"),
-                ((inline_code(name), text) for name, text in metrics._HELP.items()),
+                ("metric", "labels", "meaning"),
+                (
+                    (inline_code(name), ", ".join(map(inline_code, labels)), text)
+                    for name, (labels, text) in metrics.DEFINITIONS.items()
+                ),
             ),
         ]
     )

@@ -34,57 +34,144 @@ NAME_LABEL = "audit"
 _COMPLETE = frozenset({ListState.COMPLETE, ListState.EMPTY})
 
 
-_HELP = {
-    "auditor_run_info": "Always 1; the version of auditor is a label.",
-    "auditor_run_started_timestamp_seconds": "When the last run started.",
-    "auditor_run_finished_timestamp_seconds": "When the last run ended.",
-    "auditor_run_duration_seconds": "How long the last run took.",
-    "auditor_run_complete": "1 if all listings were read completely, all references"
-    " requested; else 0.",
-    "auditor_references": "References of the last run by outcome.",
-    "auditor_references_not_asked": "References not requested because of a limit or a"
-    " registry that is down.",
-    "auditor_allowance_remaining": "Requests left in the rate limit of a registry.",
-    "auditor_requests_at_once": "Concurrent requests that a host was sent at the end of"
-    " the last run, by all processes or shards together.",
-    "auditor_requests_at_once_highest": "The most concurrent requests to a host; an"
-    " upper bound with several processes or shards.",
-    "auditor_requests_at_once_moves": "How often that limit moved, by cause.",
-    "auditor_round_trip_seconds": "Round trips of a host at the end of the last run.",
-    "auditor_round_trip_min_seconds": "The same without a queue.",
-    "auditor_failures": "References that failed, by failure and by who can fix it.",
-    "auditor_warnings": "Warnings in records, by code.",
-    "auditor_listings": "Listings of repositories and tags by how they ended.",
-    "auditor_architectures": "Images that have an architecture.",
-    "auditor_media_types": "References by the media type of their manifest.",
-    "auditor_sboms": "Attached SBOMs by how reading them ended; no value without a new"
-    " file.",
-    "auditor_requests": "HTTP requests of the last run, by kind.",
-    "auditor_saved_requests": "Requests that were not needed, by reason.",
-    "auditor_check_finished_timestamp_seconds": "When the last check ended.",
-    "auditor_check_violations": "Violations of the policy that are not waived, by"
-    " rule.",
-    "auditor_check_waived": "Violations of the policy that are waived, by rule.",
-    "auditor_night_finished_timestamp_seconds": "When the last night ended, also if it"
-    " failed.",
-    "auditor_night_exit_code": "The exit code of the last night.",
-    "auditor_night_complete": "1 if the last night is complete, else 0.",
-    "auditor_night_changes": "Differences from the previous complete night, by change.",
+# Labels besides `audit`, and the HELP text. If files of one folder have different texts
+# for a metric, as two versions of auditor write them, node_exporter drops the samples
+# of all but one. So a text stays as it was released; a metric that means something else
+# gets another name.
+DEFINITIONS: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "auditor_run_info": (
+        ("version",),
+        "Always 1; the version of auditor is a label.",
+    ),
+    "auditor_run_started_timestamp_seconds": (
+        (),
+        "When the last run started.",
+    ),
+    "auditor_run_finished_timestamp_seconds": (
+        (),
+        "When the last run ended.",
+    ),
+    "auditor_run_duration_seconds": (
+        (),
+        "How long the last run took.",
+    ),
+    "auditor_run_complete": (
+        (),
+        "1 if all listings were read completely, all references requested; else 0.",
+    ),
+    "auditor_references": (
+        ("state",),
+        "References of the last run by outcome.",
+    ),
+    "auditor_references_not_asked": (
+        (),
+        "References not requested because of a limit or a registry that is down.",
+    ),
+    "auditor_rate_limit_remaining": (
+        ("registry",),
+        "Requests left in the rate limit of a registry.",
+    ),
+    "auditor_requests_at_once": (
+        ("host",),
+        "Concurrent requests that a host was sent at the end of the last run, "
+        "by all processes or shards together.",
+    ),
+    "auditor_requests_at_once_highest": (
+        ("host",),
+        "The most concurrent requests to a host; an upper bound with several "
+        "processes or shards.",
+    ),
+    "auditor_requests_at_once_moves": (
+        ("host", "cause"),
+        "How often the limit of concurrent requests to a host moved, by cause.",
+    ),
+    "auditor_round_trip_seconds": (
+        ("host",),
+        "Round trips of a host at the end of the last run.",
+    ),
+    "auditor_round_trip_min_seconds": (
+        ("host",),
+        "Round trips of a host without a queue.",
+    ),
+    "auditor_failures": (
+        ("failure", "blame"),
+        "References that failed, by failure and by who can fix it.",
+    ),
+    "auditor_warnings": (
+        ("code",),
+        "Warnings in records, by code.",
+    ),
+    "auditor_listings": (
+        ("state",),
+        "Listings of repositories and tags by how they ended.",
+    ),
+    "auditor_architectures": (
+        ("architecture",),
+        "Images that have an architecture.",
+    ),
+    "auditor_media_types": (
+        ("media_type",),
+        "References by the media type of their manifest.",
+    ),
+    "auditor_sboms": (
+        ("state",),
+        "Attached SBOMs by how reading them ended; no value without a new file.",
+    ),
+    "auditor_requests": (
+        ("kind",),
+        "HTTP requests of the last run, by kind.",
+    ),
+    "auditor_saved_requests": (
+        ("reason",),
+        "Requests that were not needed, by reason.",
+    ),
+    "auditor_check_finished_timestamp_seconds": (
+        (),
+        "When the last check ended.",
+    ),
+    "auditor_check_violations": (
+        ("rule",),
+        "Violations of the policy that are not waived, by rule.",
+    ),
+    "auditor_check_waived": (
+        ("rule",),
+        "Violations of the policy that are waived, by rule.",
+    ),
+    "auditor_night_finished_timestamp_seconds": (
+        (),
+        "When the last night ended, also if it failed.",
+    ),
+    "auditor_night_exit_code": (
+        (),
+        "The exit code of the last night.",
+    ),
+    "auditor_night_complete": (
+        (),
+        "1 if the last night is complete, else 0.",
+    ),
+    "auditor_night_changes": (
+        ("change",),
+        "Differences from the previous complete night, by change.",
+    ),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A gauge of `_HELP`: its name with unit, and its values by label values."""
+    """A gauge of `DEFINITIONS`: its name with unit, and its values by label values."""
 
     name: str
     values: Mapping[tuple[str, ...], float]
-    labels: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the label values."""
+        return DEFINITIONS[self.name][0]
 
     @property
     def help(self) -> str:
         """What it means, in a sentence."""
-        return _HELP[self.name]
+        return DEFINITIONS[self.name][1]
 
 
 def audit_metrics(summary: Mapping[str, Any]) -> list[Metric]:
@@ -104,20 +191,18 @@ def audit_metrics(summary: Mapping[str, Any]) -> list[Metric]:
         and not any(states[state] for state in states.keys() - _COMPLETE)
     )
     return [
-        _counts("auditor_run_info", "version", {__version__: 1}),
+        _counts("auditor_run_info", {__version__: 1}),
         _one("auditor_run_started_timestamp_seconds", _epoch(summary["started_at"])),
         _one("auditor_run_finished_timestamp_seconds", _epoch(summary["finished_at"])),
         _one("auditor_run_duration_seconds", summary["duration_s"]),
         _one("auditor_run_complete", complete),
         _counts(
             "auditor_references",
-            "state",
             {state: references[state] for state in ("audited", "failed", "to_do")},
         ),
         _one("auditor_references_not_asked", references["not_asked"]),
         _counts(
-            "auditor_allowance_remaining",
-            "registry",
+            "auditor_rate_limit_remaining",
             {one["registry"]: one["remaining"] for one in summary["allowances"]},
         ),
         *_host_metrics(summary.get("hosts", ())[:MAX_LABEL_VALUES]),
@@ -127,17 +212,14 @@ def audit_metrics(summary: Mapping[str, Any]) -> list[Metric]:
                 (kind.value, kind.blame.value): failures.get(kind, 0)
                 for kind in FailureKind
             },
-            ("failure", "blame"),
         ),
-        _counts("auditor_warnings", "code", warnings),
-        _counts("auditor_listings", "state", states),
-        _counts(
-            "auditor_architectures", "architecture", _capped(summary["architectures"])
-        ),
-        _counts("auditor_media_types", "media_type", _capped(summary["media_types"])),
-        _counts("auditor_sboms", "state", _sboms(summary.get("sboms"))),
-        _counts("auditor_requests", "kind", summary["requests"]),
-        _counts("auditor_saved_requests", "what", summary["saved"]),
+        _counts("auditor_warnings", warnings),
+        _counts("auditor_listings", states),
+        _counts("auditor_architectures", _capped(summary["architectures"])),
+        _counts("auditor_media_types", _capped(summary["media_types"])),
+        _counts("auditor_sboms", _sboms(summary.get("sboms"))),
+        _counts("auditor_requests", summary["requests"]),
+        _counts("auditor_saved_requests", summary["saved"]),
     ]
 
 
@@ -163,8 +245,8 @@ def _host_metrics(hosts: Iterable[Mapping[str, Any]]) -> list[Metric]:
         return {name: one[key] for name, one in by_name.items()}
 
     return [
-        _counts("auditor_requests_at_once", "host", values("limit")),
-        _counts("auditor_requests_at_once_highest", "host", values("highest")),
+        _counts("auditor_requests_at_once", values("limit")),
+        _counts("auditor_requests_at_once_highest", values("highest")),
         Metric(
             "auditor_requests_at_once_moves",
             {
@@ -172,10 +254,9 @@ def _host_metrics(hosts: Iterable[Mapping[str, Any]]) -> list[Metric]:
                 for name, one in sorted(by_name.items())
                 for cause, count in one["moves"].items()
             },
-            ("host", "cause"),
         ),
-        _counts("auditor_round_trip_seconds", "host", seconds("round_trip_ms")),
-        _counts("auditor_round_trip_min_seconds", "host", seconds("round_trip_min_ms")),
+        _counts("auditor_round_trip_seconds", seconds("round_trip_ms")),
+        _counts("auditor_round_trip_min_seconds", seconds("round_trip_min_ms")),
     ]
 
 
@@ -191,8 +272,8 @@ def check_metrics(
     """
     return [
         _one("auditor_check_finished_timestamp_seconds", _epoch(finished_at)),
-        _counts("auditor_check_violations", "rule", violations),
-        _counts("auditor_check_waived", "rule", waived),
+        _counts("auditor_check_violations", violations),
+        _counts("auditor_check_waived", waived),
     ]
 
 
@@ -208,7 +289,7 @@ def night_metrics(
         _one("auditor_night_finished_timestamp_seconds", finished_s),
         _one("auditor_night_exit_code", exit_code),
         _one("auditor_night_complete", complete),
-        _counts("auditor_night_changes", "change", changes),
+        _counts("auditor_night_changes", changes),
     ]
 
 
@@ -220,8 +301,8 @@ def _capped(counts: Mapping[str, int]) -> dict[str, int]:
     return top | ({OTHER: rest + top.get(OTHER, 0)} if rest else {})
 
 
-def _counts(name: str, label: str, counts: Mapping[Any, float]) -> Metric:
-    return Metric(name, {(str(key),): counts[key] for key in sorted(counts)}, (label,))
+def _counts(name: str, counts: Mapping[Any, float]) -> Metric:
+    return Metric(name, {(str(key),): counts[key] for key in sorted(counts)})
 
 
 def _one(name: str, value: float) -> Metric:

@@ -15,6 +15,7 @@ from auditor.errors import FailureKind, OutputError
 from auditor.model import Record, WarningCode
 from auditor.report.listing_stats import Listing, Listings
 from auditor.report.metrics import (
+    DEFINITIONS,
     MAX_LABEL_VALUES,
     Metric,
     audit_metrics,
@@ -27,6 +28,7 @@ from auditor.wire.host_concurrency import HostConcurrency, Move
 from auditor.wire.rate_limit import RateLimit
 from tests.records import EVERYTHING, REFUSED, failure, image
 
+GOLDEN = Path(__file__).parents[2] / "golden"
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -93,7 +95,7 @@ def test_prometheus_parses_the_metrics_of_a_run() -> None:
     name = "auditor_architectures"
     assert value(samples, name, architecture="linux/amd64") == 2
     assert value(samples, "auditor_requests", kind="manifest") == 3
-    assert value(samples, "auditor_saved_requests", what="manifest") == 4
+    assert value(samples, "auditor_saved_requests", reason="manifest") == 4
 
 
 def test_failures_and_warnings_that_did_not_occur_are_zero_not_absent() -> None:
@@ -144,7 +146,7 @@ def test_references_not_asked_and_the_remaining_rate_limit_are_metrics() -> None
     )
     samples = read(found)
     assert value(samples, "auditor_references_not_asked") == 1
-    assert value(samples, "auditor_allowance_remaining", registry="docker.io") == 7
+    assert value(samples, "auditor_rate_limit_remaining", registry="docker.io") == 7
 
 
 def test_the_concurrent_requests_of_each_host_are_metrics() -> None:
@@ -237,6 +239,15 @@ def test_the_metrics_file_can_be_read_by_the_user_of_node_exporter(
     finally:
         os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_help_texts_are_as_released() -> None:
+    """A text that differs from that of another version loses samples: `DEFINITIONS`.
+
+    Until the first release they may change, together with the file.
+    """
+    lines = [f"{name} {text}\n" for name, (_, text) in DEFINITIONS.items()]
+    assert (GOLDEN / "metric-help.txt").read_text() == "".join(lines)
 
 
 def test_an_unwritable_metrics_file_is_a_one_line_error(tmp_path: Path) -> None:
