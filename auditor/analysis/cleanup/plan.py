@@ -155,9 +155,10 @@ class RunningImage:
 
     `deleted` is a deleted reference; None if none leads to the image: no tag names it
     any more, and a garbage collection removes it. `running` is the reference that runs.
-    `used_by` is
-    the first place that the running report knows of, such as a namespace and a
-    workload, `used_by_count` the number of them.
+    It `loses` its manifest (`digest`), the tag that it runs by (`tag`), or the same
+    digest, or repository and tag, runs under the name of another registry (`copy`).
+    `used_by` is the first place that the running report knows of, such as a namespace
+    and a workload, `used_by_count` the number of them.
     """
 
     schema: int = SCHEMA
