@@ -98,9 +98,11 @@ def test_an_alert_uses_existing_metrics_and_labels(rule: dict[str, Any]) -> None
         assert label in (kept or ADDED_LABELS), f"the alert does not keep {label}"
 
 
-def test_alert_names_are_unique() -> None:
+def test_alert_names_are_unique_and_documented() -> None:
     names = [rule["alert"] for rule in rules()]
     assert len(set(names)) == len(names)
+    page = DEPLOY.parent / "docs" / "how-to" / "monitoring.md"
+    assert re.findall(r"^\| `(\w+)` \|", page.read_text(), re.MULTILINE) == names
 
 
 def targets() -> list[tuple[str, str]]:
