@@ -31,6 +31,7 @@ def counts(*alerts: str) -> dict[str, float]:
 
 FIRING = 'count by (alertname) (ALERTS{alertstate="firing"})'
 FEWER = summary(*[image()] * 5)
+STOPPED = summary(image(), asked=10, interrupted=True)
 MANY_FAILED = summary(image(), *[failure(failure=FailureKind.CONNECT)] * 5)
 DAMAGED = summary(
     *[image()] * 99, failure(failure=FailureKind.DIGEST_MISMATCH), listings=(COMPLETE,)
@@ -52,6 +53,8 @@ NOT_FOUND = summary(*[image()] * 99, failure(failure=FailureKind.NOT_FOUND))
         ),
         ([good(0), [*run(1, FEWER), *ended(1)]], ("InventoryShrank",)),
         ([[*run(0, FEWER), *ended(0)], good(1)], ()),
+        # The references to do are not gone.
+        ([good(0), run(1, STOPPED)], ("AuditIncomplete",)),
         ([run(0, summary(image(), interrupted=True))], ("AuditIncomplete",)),
         # Complete as an audit, but an empty list is no night to compare with.
         ([[*run(0, summary()), *ended(0, 1)]], ("AuditIncomplete",)),
