@@ -53,6 +53,8 @@ PATIENCE_S = 30.0
 # The pause after the first probe; it doubles. Nine probes fit into `PATIENCE_S`.
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 5.0
+# An outage of this length is a warning in the log.
+NOTABLE_OUTAGE_S = 5.0
 # The pauses between the attempts of a first contact: doubled up to `LONGEST_...`.
 FIRST_CONTACT_PAUSE_S = 0.5
 LONGEST_CONTACT_PAUSE_S = 2.0
@@ -405,8 +407,23 @@ class HostHealth:
                 longest_s = FIRST_PAUSE_S if is_first else LONGEST_CONTACT_PAUSE_S
             pause_s = min(2 * pause_s, longest_s)
         if state is HostState.RECOVERED:
-            log.warning("%s: responds again", self._name)
+            self._log_recovery()
         return state
+
+    def _log_recovery(self) -> None:
+        """Report that a suspected host is up; a short outage is no warning.
+
+        A host that refuses a few requests with 503 has many of those.
+        """
+        assert self._probe_failure is not None
+        down_s = self._clock.monotonic() - self._suspected_at
+        log.log(
+            logging.WARNING if down_s >= NOTABLE_OUTAGE_S else logging.INFO,
+            "%s: responds again after %.1f s: %s",
+            self._name,
+            down_s,
+            cause_of(self._probe_failure),
+        )
 
     def _give_up(self, failure: Failure, down_s: float, asked_s: float) -> Failure:
         if _HOST not in self._outages:

@@ -144,6 +144,23 @@ def test_all_waiting_requests_learn_that_the_host_recovered(
     assert not host.health.is_suspected
 
 
+@pytest.mark.parametrize(
+    ("probes", "seconds", "level"), [(1, "0.5", 20), (4, "7.5", 30)]
+)
+def test_only_an_outage_that_lasts_is_a_warning(
+    probes: int, seconds: str, level: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "auditor.registry")
+    host = _Host(*[response(503)] * probes, response(200))
+    run(host, *[host.fail] * SUSPECTED, *[0.5] * 20)
+    assert [
+        record.levelno
+        for record in caplog.records
+        if record.message
+        == f"registry.example.com: responds again after {seconds} s: 503"
+    ] == [level]
+
+
 def test_probes_back_off_until_the_host_is_given_up() -> None:
     host = _Host(REFUSED)
     run(host, *[host.fail] * SUSPECTED, *[0.5] * 100)
