@@ -35,10 +35,13 @@ _CERTIFICATE_REASONS = {
 }
 
 
-def failure_of(error: Exception, where: str, timeouts: Timeouts) -> Failure:
+def failure_of(
+    error: Exception, where: str, timeouts: Timeouts, *, has_answered: bool = False
+) -> Failure:
     """The failure that an exception means; `where` is the URL or host of the request.
 
-    Takes the exceptions of http1, asyncio, sockets and TLS.
+    Takes the exceptions of http1, asyncio, sockets and TLS. `has_answered`: the host
+    has, to other requests.
     """
     if isinstance(error, ssl.SSLError):
         return tls_failure(where, error)
@@ -50,6 +53,7 @@ def failure_of(error: Exception, where: str, timeouts: Timeouts) -> Failure:
         timeouts,
         cause=system_message(error),
         errno=getattr(error, "errno", None),
+        has_answered=has_answered,
     )
 
 
@@ -60,6 +64,7 @@ def failure_of_type(
     *,
     cause: str,
     errno: int | None = None,
+    has_answered: bool = False,
 ) -> Failure:
     """The failure of an exception of this type, which must not be one of TLS.
 
@@ -80,7 +85,8 @@ def failure_of_type(
         read_s=timeouts.read_s,
         request_s=timeouts.request_s,
     )
-    if known is http1_parser.UnansweredError and where.startswith("http:"):
+    is_plain = where.startswith("http:")
+    if known is http1_parser.UnansweredError and is_plain and not has_answered:
         detail += "; if the server expects TLS, use --no-plain-http"
     kind = next(_KINDS[one] for one in ancestors if one in _KINDS)
     failure = Failure(kind=kind, detail=detail)

@@ -223,7 +223,9 @@ class Transport:
     def _failure(
         self, error: Exception, method: str, url: str, client: Http1Client
     ) -> Failure:
-        failure = failure_of(error, safe_url(url), self._timeouts)
+        failure = failure_of(
+            error, safe_url(url), self._timeouts, has_answered=client.has_answered
+        )
         if client.is_tls and not client.has_answered and is_cut_off(error):
             failure = with_reason(failure, FailureReason.CLIENT_CERTIFICATE_REQUIRED)
         log.debug("%s %s %s", method, safe_url(url), failure.detail)

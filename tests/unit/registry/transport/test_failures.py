@@ -16,7 +16,7 @@ import yarl
 from aiohttp import client_exceptions, http_exceptions
 
 from auditor.errors import Failure, FailureKind, FailureReason
-from auditor.registry.transport import http1_parser
+from auditor.registry.transport import failures, http1_parser
 from auditor.registry.transport.aiohttp_failures import failure_of_aiohttp
 from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.ssrf_guard import RefusedAddressError
@@ -361,3 +361,45 @@ def test_the_body_of_an_error_response_is_capped(ask: Ask) -> None:
     outcome = ask(b"HTTP/1.1 500 x\r\nContent-Length: 200000\r\n\r\n" + b"a" * 200_000)
     assert isinstance(outcome, Response)
     assert (outcome.status, outcome.body) == (500, b"")
+
+
+def test_a_host_that_has_answered_in_plain_http_is_not_suspected_of_tls() -> None:
+    url, error = "http://registry.example.com/v2/", http1_parser.UnansweredError()
+    first = failures.failure_of(error, url, TIMEOUTS)
+    later = failures.failure_of(error, url, TIMEOUTS, has_answered=True)
+    hint = "; if the server expects TLS, use --no-plain-http"
+    assert first.detail == later.detail + hint
+
+
+async def _answer_once(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: list[bytes]
+) -> None:
+    seen.append(await reader.readuntil(b"\r\n\r\n"))
+    if len(seen) == 1:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n")
+        writer.write(b"\r\n")
+    writer.close()
+    await writer.wait_closed()
+
+
+def test_the_transport_knows_that_a_host_has_answered() -> None:
+    async def main() -> list[Response | Failure]:
+        seen: list[bytes] = []
+        server = await asyncio.start_server(
+            lambda reader, writer: _answer_once(reader, writer, seen), "127.0.0.1", 0
+        )
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        transport = Transport(origin=origin_of(url), max_in_flight=1, timeouts=TIMEOUTS)
+        found = [
+            await transport.request("GET", url, headers={}, max_bytes=100)
+            for _ in range(2)
+        ]
+        await transport.aclose()
+        server.close()
+        await server.wait_closed()
+        return found
+
+    first, second = asyncio.run(main())
+    assert isinstance(first, Response)
+    assert isinstance(second, Failure)
+    assert second.detail.endswith("closed the connection without a response")
