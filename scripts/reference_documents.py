@@ -41,7 +41,8 @@ def report_page() -> str:
     parts.append(
         "One JSON object. A field below another has its path: `a.b`; `[]` is each"
         " object of a list, `*` each member of a map. `auditor merge` combines the"
-        " summaries of shards as the last column says.\n"
+        " summaries of shards as the last column says. Of maps of counts, a name that"
+        " did not occur can be missing.\n"
     )
     rows = ((inline_code(name), *texts) for name, texts in SUMMARY_HELP.items())
     parts.append(table(("field", "meaning", "of merged shards"), rows))

@@ -94,7 +94,7 @@ FIELD_HELP: dict[str, dict[str, str]] = {
         **_PRESENT,
         "size": "compressed bytes of the distinct layers of all platforms; 0 for an"
         " index that lists nothing, `null` if the size of a layer is unknown",
-        "annotations": "those of the manifest that the reference names",
+        "annotations": "those of the manifest that the reference names, in 2 MiB",
         "access": "what the token grants",
         "location": "`registry/repository` that was asked instead of the one in the"
         " reference: a mirror, or where registries.conf moves it; otherwise `null`",
@@ -401,12 +401,15 @@ SUMMARY_HELP: dict[str, tuple[str, str]] = {
         "the lowest of each registry",
     ),
     "hosts[].host": ("a host that was sent requests, with its port", ""),
-    "hosts[].limit": ("the concurrent requests allowed at the end", "sum"),
-    "hosts[].lowest": ("the lowest limit of the run", "sum"),
-    "hosts[].highest": ("the highest limit of the run", "sum"),
-    "hosts[].least": ("the lower bound of the limit", "sum"),
-    "hosts[].most": ("the upper bound of the limit", "sum"),
-    "hosts[].runs": ("1", "the number of shards that ran at the same time"),
+    "hosts[].limit": ("the concurrent requests allowed at the end", "sum, see `runs`"),
+    "hosts[].lowest": ("the lowest limit of the run", "sum, see `runs`"),
+    "hosts[].highest": ("the highest limit of the run", "sum, see `runs`"),
+    "hosts[].least": ("the lower bound of the limit", "sum, see `runs`"),
+    "hosts[].most": ("the upper bound of the limit", "sum, see `runs`"),
+    "hosts[].runs": (
+        "1",
+        "number of shards that ran at the same time, of which the sums are",
+    ),
     "hosts[].round_trip_min_ms": (
         "the round trip without a queue, in milliseconds; `null` if not known",
         "lowest",
