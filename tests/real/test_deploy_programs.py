@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +12,8 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
+from auditor.config import NightlySettings
+from auditor.nightly.install_files import InstallPlan, systemd_text
 from tests.real.go_programs import ACTIONLINT, HELM
 from tests.real.programs import built, required
 
@@ -158,17 +161,30 @@ def test_actionlint_finds_nothing_wrong_with_workflow_and_action(
     assert '"polcy" is not defined in action' in done.stdout
 
 
+@pytest.mark.parametrize("writable", [(), ("/var/lib/node_exporter", "/srv/a b")])
 def test_systemd_accepts_the_units_and_rates_the_service_below_3(
-    tmp_path: Path,
+    writable: tuple[str, ...], tmp_path: Path
 ) -> None:
     analyze = required("systemd-analyze")
-    units = []
-    for file in sorted((DEPLOY / "systemd").iterdir()):
-        unit = tmp_path / file.name
-        text = file.read_text()
-        unit.write_text(text.replace("/usr/local/bin/auditor", "/bin/true"))
-        units.append(str(unit))
-    verified = _run(analyze, "verify", *units)
+    plan = InstallPlan(
+        program=["/bin/true"],
+        config="/etc/auditor/nightly.toml",
+        settings=NightlySettings(folder="/var/lib/auditor"),
+        variables=["REGISTRY_PASSWORD"],
+        password_files=["/etc/auditor/registry-password"],
+        writable=writable,
+    )
+    # Each unit is printed below a comment with its path.
+    parts = re.split(
+        r"^# /etc/systemd/system/(.+)$", systemd_text(plan), flags=re.MULTILINE
+    )
+    units = [tmp_path / name for name in parts[1::2]]
+    assert {unit.name for unit in units} == {
+        file.name for file in (DEPLOY / "systemd").iterdir()
+    }
+    for unit, text in zip(units, parts[2::2], strict=True):
+        unit.write_text(text)
+    verified = _run(analyze, "verify", *map(str, units))
     assert "auditor-nightly" not in verified.stderr, verified.stderr
     assert verified.returncode == 0, verified.stderr
     # The threshold is ten times the exposure: 3.0.
