@@ -40,7 +40,6 @@ from scripts.reference_texts import CLUSTER_HELP, NIGHTLY_HELP, RULE_HELP
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 _NOTE = "<!-- Written by scripts/reference_pages.py; change the code instead. -->\n"
-_UNITS = ((86_400, "d"), (3600, "h"), (60, "m"))
 
 
 def pages() -> dict[str, str]:
@@ -189,16 +188,7 @@ def _default(option: Option) -> str:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
-    if option.field.endswith("_s") and isinstance(value, float):
-        return _duration(value)
-    return str(value)
-
-
-def _duration(seconds: float) -> str:
-    for unit, letter in _UNITS:
-        if seconds >= unit and seconds % unit == 0:
-            return f"{seconds / unit:g}{letter}"
-    return f"{seconds:g}s"
+    return option.value.shown(value)
 
 
 def _table_rows(
