@@ -1,9 +1,10 @@
 """Finds the programs that these tests run, or skips the test.
 
-Debian has `docker-registry`, `skopeo` and `promtool` (in `prometheus`); `make real`
-builds the others with Go. A test whose program is missing is skipped with the command
-that installs it, or fails if `NO_TEST_SKIPS=1` is set. `ALLOWED_TEST_SKIPS` then names
-the programs that may be missing nevertheless, separated by blanks.
+Debian has `docker-registry`, `nginx` (in `nginx-light`), `skopeo` and `promtool` (in
+`prometheus`); `make real` builds the others with Go. A test whose program is missing is
+skipped with the command that installs it, or fails if `NO_TEST_SKIPS=1` is set.
+`ALLOWED_TEST_SKIPS` then names the programs that may be missing nevertheless, separated
+by blanks.
 """
 
 from __future__ import annotations
