@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from auditor.cli.explanations import FAILURES, WARNINGS
 from auditor.cli.schema_command import SCHEMAS, _schema
-from auditor.report.field_help import FIELD_HELP, SUMMARY_HELP
+from auditor.report.field_help import SUMMARY_HELP
 from scripts.markdown_text import inline_code, prose, table
 
 # Documents of a whole audit; the others are those of other commands.
@@ -87,16 +86,15 @@ def _document(name: str, described: dict[str, str]) -> Iterator[str]:
 
 
 def _class(name: str, definition: dict[str, Any], pages: dict[str, str]) -> list[str]:
-    meanings = FIELD_HELP.get(name)
-    rows = (
+    rows = [
         (inline_code(field), _schema_type(value, pages), value.get("description", ""))
         for field, value in definition["properties"].items()
-    )
+    ]
     head = ("field", "value", "meaning")
-    columns = 3 if meanings else 2
+    columns = 3 if any(meaning for _, _, meaning in rows) else 2
     return [
         f"### {name}\n",
-        prose(re.sub(r"`?\bNone\b`?", "`null`", definition["description"])),
+        prose(definition["description"]),
         table(head[:columns], (row[:columns] for row in rows)),
     ]
 

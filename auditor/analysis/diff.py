@@ -93,9 +93,13 @@ class PlatformGrowth:
 class Difference:
     """A reference that changed; a line of `--format jsonl`.
 
-    `reference` and its parts are those of the new report if it has them. `old` or `new`
-    is None if that report has no line for the reference. Attachments are `signature`,
-    `sbom` and `provenance`, and only count where both audits looked for them.
+    - `reference`, `registry`, `repository`, `tag`: in the new report, or in the old one
+      if only that has it
+    - `old`, `new`: None if that report has no line for the reference
+    - `architectures_gained`, `architectures_lost`: `os/architecture[/variant]`
+    - `attachments_gained`, `attachments_lost`: of `signature`, `sbom` and `provenance`;
+      they count if both audits looked for them
+    - `grown`: the platforms that grew by more than `--growth`
     """
 
     schema: int = SCHEMA
@@ -116,9 +120,10 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportSide:
-    """One of the two reports. Times are the first and the last `audited_at`.
+    """One of the two reports.
 
-    `others` are signatures, Helm charts and other manifests that are no image.
+    - `others`: signatures, Helm charts and other manifests that are no image
+    - `audited_from`, `audited_to`: the first and the last `audited_at`
     """
 
     images: int

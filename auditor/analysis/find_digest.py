@@ -31,8 +31,9 @@ _MAX_CANDIDATES = 5
 class DigestUse:
     """A reference that contains a digest; a line of `--format jsonl`.
 
-    `role` is `image` (the tag points at it), `platform` (a manifest in the index),
-    `config`, `layer` or `attachment`. `position` is that of a layer, 0 at the base.
+    - `role`: `image` (the tag points at it), `platform` (a manifest in the index),
+      `config`, `layer` or `attachment`
+    - `position`: that of a layer, 0 at the base
     """
 
     schema: int = SCHEMA
@@ -52,9 +53,9 @@ class DigestUse:
 class DigestTotals:
     """The last line of `--format jsonl`: what the search did not cover.
 
-    `failures` is the number of references that were not audited, `missing` that of
-    references with a platform whose manifest the registry does not have, or whose
-    layers are too long for the report.
+    - `failures`: number of references that were not audited
+    - `missing`: number of references with a platform whose manifest the registry does
+      not have, or whose layers are too long for the report
     """
 
     schema: int = SCHEMA

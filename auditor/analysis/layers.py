@@ -33,9 +33,11 @@ if TYPE_CHECKING:
 class Usage:
     """The storage of a repository, namespace or architecture of one registry.
 
-    `manifests` and `layers` count distinct digests. `size` is in bytes: `unique` bytes
-    are in no other group of the registry, so deleting this group frees them, and the
-    rest is `shared`. `unsized` counts layers without a known size, which are in no sum.
+    - `manifests`, `layers`: number of distinct digests
+    - `size`: bytes of its distinct layers
+    - `unique`: bytes that no other group of the registry has: deleting it frees them
+    - `shared`: the rest
+    - `unsized`: number of layers without a known size, which are in no sum
     """
 
     schema: int = SCHEMA
@@ -65,11 +67,14 @@ class SharedLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
-    """The first `layers` layers of several manifests: probably a base image.
+    """The first layers of several manifests: probably a base image.
 
-    `manifests` is the number of manifests that start with them and have more layers,
-    `repositories` that of their repositories. `image` is a reference with a platform of
-    exactly these layers, if the report has one. `top` is the digest of the last layer.
+    - `image`: a reference with a platform of exactly these layers, if the report has
+      one
+    - `layers`: number of its layers
+    - `top`: the digest of the last layer
+    - `manifests`: number of manifests that start with them and have more layers
+    - `repositories`: number of the repositories of these
     """
 
     schema: int = SCHEMA
@@ -88,9 +93,11 @@ class Base:
 class NamedBase:
     """A base image that manifests declare in annotations or labels.
 
-    If the report has the base image, `confirmed` manifests start with its layers and
-    `denied` ones do not. `current` is whether its name still points at the digest; None
-    if the report does not have the name.
+    - `manifests`, `repositories`: number of those that name it
+    - `confirmed`, `denied`: manifests that start with its layers, and that do not, if
+      the report has the base image
+    - `current`: whether its name still points at the digest; None if the report does
+      not have the name
     """
 
     schema: int = SCHEMA
@@ -109,16 +116,18 @@ Row = TypeVar("Row", Usage, SharedLayer, Base, NamedBase)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerTotals:
-    """The last line of `--format jsonl`. `size` is what the registries store.
+    """The last line of `--format jsonl`.
 
-    Not included are the layers of `failures` references, which could not be audited,
-    and of `missing` manifests, which are not in their registry, or whose layers are too
-    long for the report. `foreign` layers have URLs of their own and are not in the
-    registry; they are in no other number.
-
-    `untagged` manifests have no tag (`audit --untagged`); `untagged_unused` of them are
-    needed by nothing, of `untagged_unknown` this is not known. `untagged_size` is in
-    bytes: the layers that only the unused ones have.
+    - `size`: bytes that the registries store
+    - `unsized`: number of layers without a known size
+    - `failures`: references that were not audited, whose layers are not included
+    - `missing`: manifests that are not in their registry, or whose layers are too long
+      for the report; neither are theirs
+    - `foreign`: layers with URLs of their own, which are in no other number
+    - `untagged`: manifests without a tag (`audit --untagged`)
+    - `untagged_unused`: those of them that nothing needs
+    - `untagged_unknown`: those of which this is not known
+    - `untagged_size`: bytes of the layers that only the unused ones have
     """
 
     schema: int = SCHEMA

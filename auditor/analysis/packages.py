@@ -41,9 +41,9 @@ from auditor.util.text import format_count, pluralize
 class PackageUse:
     """A package in an image; a line of `--format jsonl`.
 
-    `platform` is None if the SBOM is about all platforms of the image. `source` is the
-    source package that a binary one was built from. `in_range` is None if the order of
-    the version is not known, or no range was given.
+    - `platform`: None if the SBOM is about all platforms of the image
+    - `source`: the source package that a binary one was built from
+    - `in_range`: None if the order of the version is not known, or no range was given
     """
 
     schema: int = SCHEMA
@@ -69,15 +69,22 @@ class PackageUse:
 class PackageTotals:
     """The last line of `--format jsonl`: what was found, and what is not known.
 
-    `packages` counts uses, `images` the images that have them. Each image of the report
-    counts once in `searched` (all its platforms have an SBOM that was read), `partly`
-    (some platforms, or only some of its SBOMs), `unreadable` (its SBOMs could not be
-    read), `only_of_others` (they are about other images), `not_in_file` (they are not
-    in the SBOM file), `without_sbom`, or `unknown` (the audit did not look for
-    attachments, or not everywhere). `failures` are references that were not audited.
-    `cut_short` is the number of SBOMs with more packages than are kept, `of_others`
-    that of SBOMs that are attached to an image but about another one: their packages
-    are left out. `not_compared` are the uses whose version has no known order.
+    Each image of the report counts once, from `searched` to `unknown`.
+
+    - `packages`: uses of packages
+    - `images`: images that have them
+    - `searched`: all its platforms have an SBOM that was read
+    - `partly`: some platforms have one, or only some of its SBOMs were read
+    - `unreadable`: its SBOMs could not be read
+    - `only_of_others`: they are about other images
+    - `not_in_file`: they are not in the SBOM file
+    - `without_sbom`: it has none
+    - `unknown`: the audit did not look for attachments, or not everywhere
+    - `failures`: references that were not audited
+    - `cut_short`: SBOMs with more packages than are kept
+    - `of_others`: SBOMs that are attached to an image but about another one: their
+      packages are left out
+    - `not_compared`: uses whose version has no known order
     """
 
     schema: int = SCHEMA

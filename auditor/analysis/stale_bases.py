@@ -43,10 +43,15 @@ if TYPE_CHECKING:
 class BaseUse:
     """A base image that images name, and how many of their builds are stale.
 
-    `base` is the reference that was asked, or the name if none was. `current_digest` is
-    what it points at now; None if that is not known. A build is a digest in a
-    repository: `stale`, `current`, `unknown` (asked, without a result) and `not_asked`
-    count builds, `references` their tags, and `stale_references` those of stale builds.
+    A build is a digest in a repository.
+
+    - `base`: the reference that was asked, or the name if none was
+    - `current_digest`: what it points at now; None if that is not known
+    - `stale`, `current`: number of builds
+    - `unknown`: number of builds that were asked for without a result
+    - `not_asked`: number of the others
+    - `references`: number of tags of all builds
+    - `stale_references`: number of tags of stale builds
     """
 
     schema: int = SCHEMA
@@ -63,11 +68,15 @@ class BaseUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rebuild:
-    """A build that is stale. `reference` is one of its `references` tags.
+    """A build that is stale.
 
-    `bases` are the stale ones. `mends` counts the references that point at the build,
-    and those of images in the report that are built on it, or on one of these. `after`
-    is an image that it is built on and that is stale, too: rebuild that one first.
+    - `reference`: one of its tags
+    - `references`: the number of its tags
+    - `bases`: the stale ones
+    - `mends`: number of references that point at the build, and of those of images in
+      the report that are built on it, or on one of these
+    - `after`: an image that it is built on and that is stale, too: rebuild that one
+      first
     """
 
     schema: int = SCHEMA
@@ -86,9 +95,12 @@ class Rebuild:
 class BaseTotals:
     """The last line of `--format jsonl`: references to images, by their bases.
 
-    `stale`: one of its bases is. `current`: all are known, and none is stale.
-    `unknown`: none is stale, and one is not known. `not_asked`: it names a base, and
-    the audit did not ask for it. `unnamed`: it names no base that the audit has read.
+    - `stale`: one of its bases is stale
+    - `current`: all are known, and none is stale
+    - `unknown`: none is stale, and one is not known
+    - `not_asked`: it names a base, and the audit did not ask for it
+    - `unnamed`: it names no base that the audit has read
+    - `failures`: references that were not audited
     """
 
     schema: int = SCHEMA

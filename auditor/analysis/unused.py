@@ -43,9 +43,11 @@ _MAX_HOSTS = 5
 class UnusedImage:
     """A reference that runs nowhere; a line of `--format jsonl`.
 
-    `part_of` is a reference that has it as a child or an attachment, and is not used
-    either. `size` is in compressed bytes, as in the report; `freed_size` are those of
-    its layers that only unused manifests have: several of them can share these.
+    - `part_of`: a reference that has it as a child or an attachment, and is not used
+      either
+    - `size`: compressed bytes, as in the report
+    - `freed_size`: those of its layers that only unused manifests have; several of them
+      can share these
     """
 
     schema: int = SCHEMA
@@ -68,10 +70,11 @@ class UnusedImage:
 class GoneImage:
     """A running reference that the registry does not have; its next pull would fail.
 
-    `digest` is what it was when it was last audited, None if it never was. `last_seen`
-    is RFC 3339. If it is `certain`, the last audit of it got "not found"; otherwise the
-    reports of the registry have other tags of the repository, and not this one.
-    `sources` say what used it then, as in its record; empty if that has none.
+    - `digest`: what it was when it was last audited; None if it never was
+    - `last_seen`: RFC 3339
+    - `certain`: the last audit of it got "not found"; otherwise the reports of the
+      registry have other tags of the repository, and not this one
+    - `sources`: what used it then, as in its record; empty if that has none
     """
 
     schema: int = SCHEMA
@@ -90,17 +93,25 @@ class GoneImage:
 class UnusedTotals:
     """The last line of `--format jsonl`.
 
-    `images` = `used` + `unused` + `unknown`. `freed_size` is in bytes: the layers that
-    only unused manifests have, each once; `unsized` layers have no known size.
-    `failures` are references of the registry's reports, `unaudited` those that may be
-    there and have layers, so that fewer bytes are freed. Of `running` references,
-    `running_failures` could not be audited; `running_listings` failed: what they match
-    counts as running. `gone` references are certain, `missing` ones not; of
-    `gone_unknown` the reports do not say whether the registry has them, and `elsewhere`
-    are of other registries. `same_names` of the unused references have the repository
-    and tag of one of these: `maybe_same_registry` is the first `RUNNING=REGISTRY` that
-    would make them used, if the one is a mirror of the other. `incomplete` lines name
-    no image.
+    - `images`: `used` + `unused` + `unknown`
+    - `freed_size`: bytes of the layers that only unused manifests have, each once
+    - `unsized`: layers without a known size
+    - `failures`: references of the registry's reports that were not audited
+    - `unaudited`: those of them that may be there and have layers, so that fewer bytes
+      are freed
+    - `running`: running references
+    - `running_failures`: those that could not be audited
+    - `running_listings`: those that are listings that failed: what they match counts as
+      running
+    - `gone`, `missing`: references that are gone for certain, and others
+    - `gone_unknown`: those of which the reports do not say whether the registry has
+      them
+    - `elsewhere`: those of other registries
+    - `same_names`: unused references with the repository and tag of one of these
+    - `maybe_same_registry`: the first `RUNNING=REGISTRY` that would make them used, if
+      the one is a mirror of the other
+    - `incomplete`: lines that name no image
+    - `running_from`, `running_to`: the first and the last time of the running reports
     """
 
     schema: int = SCHEMA

@@ -24,8 +24,10 @@ VERIFY_ROWS = 500
 class CacheInfo:
     """The content of the cache.
 
-    Times are epoch seconds, `None` if it is empty; `registries` has the numbers of
-    contents and tags of each registry.
+    - `contents`: number of manifests, configs and other content
+    - `tags`: number of tags
+    - `oldest_use`, `newest_use`: seconds since the epoch; None if it is empty
+    - `registries`: numbers of contents and tags of each registry
     """
 
     path: str

@@ -201,9 +201,14 @@ def _unknown_reason(granted: PullAccess) -> str:
 class PullAccessDocument:
     """One line of `auditor token` for several repositories.
 
-    `pull` is None if it is unknown. `beyond_pull` are granted actions other than pull.
-    `more_refused` is true if the service refused all requested actions together, and
-    only pull was requested then. `failure` and `detail` are None for a success.
+    - `text`: the repository, or the text that names none
+    - `pull`: whether the account can pull; None if it is unknown
+    - `actions`: what the token grants
+    - `beyond_pull`: granted actions other than pull
+    - `asked`: the actions that were requested
+    - `more_refused`: the service refused all requested actions together, and only pull
+      was requested then
+    - `failure`, `status`, `detail`: why there is no token; None for a success
     """
 
     registry: str | None

@@ -96,7 +96,12 @@ async def run_steps(session: DoctorSession) -> AsyncIterator[DoctorStep]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoctorReport:
-    """All steps of a session, and whether an audit would work."""
+    """All steps of a session, and whether an audit would work.
+
+    - `works`: whether an audit would work
+    - `verdict`: a sentence about it
+    - `checked_at`: RFC 3339 in UTC
+    """
 
     kind: str = "doctor"
     schema: int = 1

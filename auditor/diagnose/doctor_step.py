@@ -54,8 +54,10 @@ class StepState(StrEnum):
 class DoctorStep:
     """One step: what it found, and what to do next if that is not good.
 
-    `message` and `next` are safe to print and contain no secret. `ms` is its duration,
-    None without a request. The names in `details` are in docs/guide/doctor.md.
+    - `message`: what it found, safe to print and without secrets
+    - `ms`: its duration in milliseconds; None without a request
+    - `next`: what to do next, safe to print; None if that is nothing
+    - `details`: the names are in docs/guide/doctor.md
     """
 
     name: StepName

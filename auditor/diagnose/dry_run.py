@@ -101,9 +101,12 @@ class ForecastReferences:
 class Forecast:
     """The forecast of `auditor audit --dry-run`.
 
-    `listing_requests` counts the requests that the listings took, by kind; the audit
-    repeats them. `least_requests` is without tokens, children and configs.
-    `not_counted` are options that take more requests for each image.
+    - `listing_requests`: the requests that the listings took, by kind; the audit
+      repeats them
+    - `least_requests`: those of the audit without tokens, children and configs
+    - `not_counted`: options that take more requests for each image
+    - `max_requests`: the limit of the option
+    - `lists`, `listings`: as in the summary of an audit
     """
 
     schema: int = SCHEMA

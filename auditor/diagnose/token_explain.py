@@ -66,11 +66,12 @@ class EmbeddedKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenExplanation:
-    """The explanation of a token at `explained_at` (epoch s); missing parts are None.
+    """The explanation of a token; missing parts are None.
 
-    `verification` is None without --token-keys. `intact` is whether the text is a JWT
-    with three readable parts. `findings` are sentences about the validity of header,
-    key, payload and signature.
+    - `explained_at`: seconds since the epoch
+    - `verification`: None without --token-keys
+    - `intact`: whether the text is a JWT with three readable parts
+    - `findings`: sentences about the validity of header, key, payload and signature
     """
 
     form: TokenForm

@@ -53,13 +53,17 @@ _REMARK_CHARS = 500
 class Night:
     """What happened in one night.
 
-    `changes` are counts by change (`auditor diff`) from the night `compared_with`;
-    `violations` are counts by severity. Both are None if there was nothing to compare,
-    or no policy. `report` is relative to the folder. `remark` says why a night is not
-    complete, or what it left out. `in_history` is false if the history could not be
-    written; the next night tries again. `sboms` is as in the audit's summary, None
-    without `sbom`. `notified` is None without notifications. The
-    content of the records depends on `options`.
+    - `complete`: its audit came to its end
+    - `sboms`: as in the audit's summary; None without `sbom`
+    - `compared_with`: the last complete night before
+    - `changes`: counts by change (`auditor diff`); None without such a night
+    - `violations`: counts by severity; None without a policy
+    - `report`: the file, relative to the folder
+    - `remark`: why the night is not complete, or what it left out
+    - `in_history`: false if the history could not be written; the next night tries
+      again
+    - `notified`: None without notifications
+    - `options`: those that the content of the records depends on
     """
 
     schema: int = SCHEMA

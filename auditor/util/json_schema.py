@@ -2,12 +2,19 @@
 
 A schema is derived from the fields and their types, so that it cannot differ from what
 `orjson` writes. The fields `schema` and `kind` are constants if they have a default.
+
+The docstring of a class is its description. Points of it that begin with the names of
+fields are those of the fields:
+
+    - `size`: bytes; None if they are not known
+    - `first`, `last`: times, RFC 3339
 """
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -15,6 +22,8 @@ from datetime import date
 from enum import StrEnum
 from typing import Any
 
+# A point that begins with names of fields, and its further lines.
+_POINT = re.compile(r"^- ((?:`\w+`, )*`\w+`): (.*(?:\n {2}.*)*)\n?", re.MULTILINE)
 _CONSTANTS = frozenset({"schema", "kind"})
 _SCALARS: dict[object, dict[str, Any]] = {
     str: {"type": "string"},
@@ -62,19 +71,35 @@ def _reference(document: type, definitions: dict[str, Any]) -> dict[str, str]:
 
 def _object(document: type, definitions: dict[str, Any]) -> dict[str, Any]:
     hints = typing.get_type_hints(document)
-    properties = {}
+    text, meanings = described_fields(document)
+    properties: dict[str, dict[str, Any]] = {}
     for field in dataclasses.fields(document):
         if field.name in _CONSTANTS and field.default is not dataclasses.MISSING:
             properties[field.name] = {"const": field.default}
         else:
             properties[field.name] = _type(hints[field.name], definitions)
+        if field.name in meanings:
+            properties[field.name]["description"] = meanings.pop(field.name)
+    if meanings:
+        raise TypeError(f"{document.__name__} has no {', '.join(meanings)}")
     return {
-        "description": inspect.cleandoc(document.__doc__ or ""),
+        "description": text,
         "type": "object",
         "properties": properties,
         "required": list(properties),
         "additionalProperties": False,
     }
+
+
+def described_fields(document: type) -> tuple[str, dict[str, str]]:
+    """The description of a class, and the meanings of fields, by its docstring."""
+    docstring = inspect.cleandoc(document.__doc__ or "")
+    docstring = re.sub(r"`?\bNone\b`?", "`null`", docstring)
+    meanings = {}
+    for names, meaning in _POINT.findall(docstring):
+        for name in re.findall(r"\w+", names):
+            meanings[name] = " ".join(meaning.split())
+    return _POINT.sub("", docstring).strip(), meanings
 
 
 def _type(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:

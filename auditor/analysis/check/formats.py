@@ -153,11 +153,15 @@ class WaiverLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViolationLine:
-    """A violation. `known` is false if the report does not contain what it needs.
+    """A violation.
 
-    `newer` is for `required_platforms`: the next newer tags of the repository with
-    platforms that are missing; empty if no newer one has them, null if the report has
-    no other tag.
+    - `known`: false if the report does not contain what the rule needs
+    - `found`: what violates it
+    - `used_by`: who uses the image
+    - `newer`: for `required_platforms`, the next newer tags of the repository with
+      platforms that are missing; empty if no newer one has them, None if the report has
+      no other tag
+    - `detail`: a sentence for people
     """
 
     schema: int = SCHEMA

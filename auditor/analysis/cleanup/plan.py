@@ -70,13 +70,16 @@ class Outcome(StrEnum):
 class Deletion:
     """A reference that would be deleted.
 
-    `kept_by` is another reference that keeps its manifest, `kept_by_count` the number
-    of them. `only_name`: no other tag names its digest. `rule` is the keep-rule that
-    covers it and does not keep it. The bytes are those of its manifests, configs and
-    layers, with what only its index lists: `size` of all, `freed` of those that nothing
-    needs afterwards, `freed_alone` of those that no other deleted digest has.
-    `shared_with` is a reference that keeps the largest one that stays. `unsized` counts
-    freed blobs of unknown size, `unread` manifests whose blobs are unknown.
+    - `rule`: the keep-rule that covers it and does not keep it
+    - `kept_by`, `kept_by_count`: another reference that keeps its manifest, and their
+      number
+    - `only_name`: whether no other tag names its digest
+    - `size`: bytes of its manifests, configs and layers, with what only its index lists
+    - `freed`: bytes of those that nothing needs afterwards
+    - `freed_alone`: bytes of those that no other deleted digest has
+    - `shared_with`: a reference that keeps the largest one that stays
+    - `unsized`: freed blobs of unknown size
+    - `unread`: manifests whose blobs are unknown
     """
 
     schema: int = SCHEMA
@@ -153,12 +156,13 @@ class Loss(StrEnum):
 class RunningImage:
     """An image that runs and goes.
 
-    `deleted` is a deleted reference; None if none leads to the image: no tag names it
-    any more, and a garbage collection removes it. `running` is the reference that runs.
-    It `loses` its manifest (`digest`), the tag that it runs by (`tag`), or the same
-    digest, or repository and tag, runs under the name of another registry (`copy`).
-    `used_by` is the first place that the running report knows of, such as a namespace
-    and a workload, `used_by_count` the number of them.
+    - `deleted`: a deleted reference; None if no tag names the image any more, so that a
+      garbage collection removes it
+    - `running`: the reference that runs
+    - `loses`: its manifest (`digest`), or the tag that it runs by (`tag`); `copy`: the
+      same digest, or repository and tag, runs under the name of another registry
+    - `used_by`, `used_by_count`: the first place that the running report knows of, such
+      as a namespace and a workload, and their number
     """
 
     schema: int = SCHEMA
@@ -175,8 +179,9 @@ class RunningImage:
 class RepositoryPlan:
     """What goes from a repository.
 
-    `freed` are the bytes of its blobs that are freed, `freed_alone` of those that no
-    other repository of the registry had. `tags_left` are the tags that stay.
+    - `freed`: bytes of its blobs that are freed
+    - `freed_alone`: bytes of those that no other repository of the registry had
+    - `tags_left`: the tags that stay
     """
 
     schema: int = SCHEMA

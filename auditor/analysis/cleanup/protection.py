@@ -41,7 +41,7 @@ class Role(StrEnum):
 class ProtectedDigest:
     """A digest that must stay in a repository.
 
-    `needed_by` is a reference that needs it, and `others` the number of further ones.
+    - `needed_by`, `others`: a reference that needs it, and the number of further ones
     """
 
     schema: int = SCHEMA
