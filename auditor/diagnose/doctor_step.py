@@ -57,7 +57,7 @@ class DoctorStep:
     - `message`: what it found, safe to print and without secrets
     - `ms`: its duration in milliseconds; None without a request
     - `next`: what to do next, safe to print; None if that is nothing
-    - `details`: the names are in docs/guide/doctor.md
+    - `details`: what the step found, by names that the guide to doctor lists
     """
 
     name: StepName
