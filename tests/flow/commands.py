@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE
@@ -108,7 +108,9 @@ async def finish(process: Process, stdin: bytes = b"") -> Finished:
         group.start_soon(collect, process.stderr, "err")
         if process.stdin is not None:
             if stdin:
-                await process.stdin.send(stdin)
+                # A command that does not read it may have ended.
+                with suppress(anyio.BrokenResourceError):
+                    await process.stdin.send(stdin)
             await process.stdin.aclose()
     stderr = b"".join(pieces["err"]).decode()
     assert "Traceback" not in stderr, stderr
