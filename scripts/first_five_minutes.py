@@ -12,7 +12,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from scripts.pseudo_terminal import run_in_terminal
@@ -77,42 +78,49 @@ _TAIL = """\
 def page(programs: Path) -> str:
     """The page, from a run of the `auditor` in this folder."""
     parts = [_HEAD]
-    with tempfile.TemporaryDirectory() as folder:
-        port = _free_port()
-        with subprocess.Popen(
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        _short_port() as port,
+        subprocess.Popen(
             [str(programs / "auditor"), "demo", "--serve", "--port", str(port)],
             stdout=subprocess.PIPE,
             cwd=folder,
-        ) as server:
-            assert server.stdout is not None
-            server.stdout.readline()  # it serves
-            try:
-                host = HOST.replace("5050", str(port))
-                for text, command in STEPS:
-                    printed = run_in_terminal(
-                        command.replace(HOST, host),
-                        folder=folder,
-                        columns=COLUMNS,
-                        path=programs,
-                        environment={"AUDITOR_PROGRESS": "never", "NO_COLOR": "1"},
-                    ).replace(host, HOST)
-                    shown = [f"$ {command}", *_without_times(printed).splitlines()]
-                    parts.append("\n".join([text, "", "```text", *shown, "```", ""]))
-            finally:
-                server.kill()
+        ) as server,
+    ):
+        assert server.stdout is not None
+        server.stdout.readline()  # it serves
+        try:
+            host = HOST.replace("5050", str(port))
+            for text, command in STEPS:
+                printed = run_in_terminal(
+                    command.replace(HOST, host),
+                    folder=folder,
+                    columns=COLUMNS,
+                    path=programs,
+                    environment={"AUDITOR_PROGRESS": "never", "NO_COLOR": "1"},
+                ).replace(host, HOST)
+                shown = [f"$ {command}", *_without_times(printed).splitlines()]
+                parts.append("\n".join([text, "", "```text", *shown, "```", ""]))
+        finally:
+            server.kill()
     return "\n".join([*parts, _TAIL])
 
 
-def _free_port() -> int:
-    """A port as long as that of the page: tables are as wide as their longest cell."""
+@contextmanager
+def _short_port() -> Iterator[int]:
+    """A port as long as that of the page: tables are as wide as their longest cell.
+
+    It is held until the end of the block, but the demo can listen there (socket(7)).
+    """
     for port in range(5050, 10_000):
-        with socket.socket() as one:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with socket.socket() as holder:
             try:
-                one.bind(("127.0.0.1", port))
+                holder.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            yield port
+            return
     raise RuntimeError("no free port of four digits")
 
 

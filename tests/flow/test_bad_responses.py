@@ -11,6 +11,7 @@ import pytest
 from auditor.demo.demo_tokens import DemoAccount
 from tests.flow.commands import Finished, auditor
 from tests.flow.harness import MANIFESTS, TAGS, Lab, lab, service, simple
+from tests.ports import held_port
 from tests.support.fault_actions import Action, Answer, Edit, Flood, Raw, Truncate
 
 pytestmark = pytest.mark.anyio
@@ -43,9 +44,8 @@ async def _one_failure(
 @pytest.fixture
 def closed_port() -> Iterator[int]:
     """A port of this machine that is taken and refuses connections."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield taken.getsockname()[1]
+    with held_port() as port:
+        yield port
 
 
 async def test_a_refused_connection(closed_port: int) -> None:

@@ -13,13 +13,14 @@ import socket
 import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from auditor.config import RegistrySettings
 from auditor.demo.demo_tokens import DemoAccount
 from tests.patience import HANG_S
+from tests.ports import held_port
 from tests.real.access_log import wait_until
 from tests.real.audits import login
 from tests.real.basic_login import LINE, USER
@@ -90,16 +91,15 @@ def olareg(place: Path, *arguments: str, port: int | None = None) -> Iterator[st
 
     `arguments` are more options of `olareg serve`; the last one of a name counts.
     """
-    if port is None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-    command = [
-        *(built(OLAREG), "serve", "--addr", "127.0.0.1", "--port", str(port)),
-        *("--external-url", f"http://127.0.0.1:{port}"),
-        *("--store-type", "mem", "--api-delete", "--api-blob-delete", *arguments),
-    ]
-    with _started(command, place, port=port):
+    program = built(OLAREG)
+    with ExitStack() as stack:
+        port = port or stack.enter_context(held_port())
+        command = [
+            *(program, "serve", "--addr", "127.0.0.1", "--port", str(port)),
+            *("--external-url", f"http://127.0.0.1:{port}"),
+            *("--store-type", "mem", "--api-delete", "--api-blob-delete", *arguments),
+        ]
+        stack.enter_context(_started(command, place, port=port))
         yield f"127.0.0.1:{port}"
 
 

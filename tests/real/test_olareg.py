@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from auditor.demo.demo_tokens import DemoAccount
+from tests.ports import held_port
 from tests.real.audits import audit, content, login
 from tests.real.basic_login import USER
 from tests.real.corpus_images import app, platforms
@@ -104,14 +105,13 @@ def test_a_restart_that_forgets_its_tokens_costs_no_reference(
     accounts = olareg_accounts(tmp_path)
     options = (*on_disk, "--auth-token-opaque", str(accounts))
     restarts: list[int] = []
-    with ExitStack() as stack, ExitStack() as first:
-        host = first.enter_context(olareg(tmp_path, *options))
+    with held_port() as port, ExitStack() as stack, ExitStack() as first:
+        host = first.enter_context(olareg(tmp_path, *options, port=port))
         undisturbed = audit(host, *STORED, registry=login(USER))
 
         def written(count: int) -> None:
             if count == 5:
                 first.close()
-                port = int(host.rpartition(":")[2])
                 stack.enter_context(olareg(tmp_path, *options, port=port))
                 restarts.append(count)
 

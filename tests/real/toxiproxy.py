@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.patience import HANG_S
+from tests.ports import held_port
 from tests.real.access_log import wait_until
 
 
@@ -29,14 +30,14 @@ def behind_toxiproxy(
 
 @contextmanager
 def _toxiproxy(program: str) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with subprocess.Popen(
-        [program, "-host", "127.0.0.1", "-port", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
+    with (
+        held_port() as port,
+        subprocess.Popen(
+            [program, "-host", "127.0.0.1", "-port", str(port)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process,
+    ):
         try:
             wait_until(lambda: _listens(port), "toxiproxy listens")
             yield f"http://127.0.0.1:{port}"

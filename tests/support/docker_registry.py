@@ -14,13 +14,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from auditor.demo.demo_registry import HOST
 from auditor.fast_dataclass import dataclass
 from tests.patience import HANG_S
+from tests.ports import held_port
 from tests.support.token_service import FakeTokenService, certificate_pem
 
 PROGRAM = "docker-registry"
@@ -61,9 +62,10 @@ def docker_registry(
     Raises FileNotFoundError if the program is not installed, RuntimeError with its log
     if it does not start.
     """
-    port = port or _free_port()
-    with tempfile.TemporaryDirectory(prefix="docker-registry-") as directory:
-        folder = Path(directory)
+    with ExitStack() as stack:
+        port = port or stack.enter_context(held_port())
+        temporary = tempfile.TemporaryDirectory(prefix="docker-registry-")
+        folder = Path(stack.enter_context(temporary))
         config, log = folder / "config.yml", folder / "log"
         content = _config(root, port, auth, folder, schema1=schema1)
         if upstream is not None:
@@ -124,13 +126,6 @@ def _config(
     if schema1:
         config["compatibility"] = {"schema1": {"enabled": True}}
     return config
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _wait_until_it_listens(

@@ -7,7 +7,7 @@ import contextlib
 import gzip
 import zlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -16,12 +16,14 @@ from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.transport import Transport
 from auditor.wire.response import Response
 from auditor.wire.url_policy import origin_of
+from tests.patience import HANG_S
+from tests.ports import held_port
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 # In a script: the rest is sent after the client may have read the first part; the
 # connection is closed.
 LATER, END = b"<later>", b"<end>"
-QUICK = Timeouts(connect_s=5, read_s=5, request_s=10)
+PATIENT = Timeouts(connect_s=HANG_S, read_s=HANG_S, request_s=HANG_S)
 
 
 @dataclass(slots=True)
@@ -80,7 +82,7 @@ def with_server(
     script: list[bytes | None],
     test: Callable[[Server, Transport], Awaitable[None]],
     *,
-    timeouts: Timeouts = QUICK,
+    timeouts: Timeouts = PATIENT,
 ) -> Server:
     server = Server(script)
 
@@ -133,7 +135,7 @@ async def request_after(
 
 
 def outcomes_of(
-    *script: bytes | None, methods: str = "GGG", timeouts: Timeouts = QUICK
+    *script: bytes | None, methods: str = "GGG", timeouts: Timeouts = PATIENT
 ) -> tuple[list[str], Server]:
     """The outcomes of a GET or a HEAD for each letter, one after the other."""
     found: list[str] = []
@@ -297,7 +299,7 @@ def test_a_response_that_does_not_come_is_a_timeout(
         server.script[:] = [OK]
         assert await get(server, transport) == "{}"
 
-    timeouts = Timeouts(connect_s=5, read_s=read_s, request_s=request_s)
+    timeouts = Timeouts(connect_s=HANG_S, read_s=read_s, request_s=request_s)
     server = with_server([OK[:20]], test, timeouts=timeouts)
     assert server.used == [1, 2]
 
@@ -315,9 +317,13 @@ def test_a_cancelled_request_closes_its_connection() -> None:
     assert with_server([OK[:20]], test).used == [1, 2]
 
 
-def _outcome_at(scheme: str, timeouts: Timeouts, *, closed: bool) -> Failure:
-    """The failure of a request to a port that is silent, or closed."""
+async def _asked(url: str, timeouts: Timeouts) -> Response | Failure:
+    transport = Transport(origin=origin_of(url), max_in_flight=2, timeouts=timeouts)
+    async with contextlib.aclosing(transport):
+        return await transport.request("GET", f"{url}/", headers={}, max_bytes=9)
 
+
+def test_no_connection_in_time_is_a_timeout() -> None:
     async def main() -> Response | Failure:
         served: list[asyncio.Task[None] | None] = []
 
@@ -331,32 +337,23 @@ def _outcome_at(scheme: str, timeouts: Timeouts, *, closed: bool) -> Failure:
 
         listening = await asyncio.start_server(mute, "127.0.0.1", 0)
         host, port = listening.sockets[0].getsockname()
-        url = f"{scheme}://{host}:{port}"
-        if closed:
-            listening.close()
-        async with contextlib.aclosing(
-            Transport(origin=origin_of(url), max_in_flight=2, timeouts=timeouts)
-        ) as transport:
-            found = await transport.request("GET", f"{url}/", headers={}, max_bytes=9)
+        # The TLS handshake is part of connecting.
+        timeouts = replace(PATIENT, connect_s=0.05)
+        found = await _asked(f"https://{host}:{port}", timeouts)
         listening.close()
         await asyncio.gather(*filter(None, served))
         return found
 
     found = asyncio.run(main())
     assert isinstance(found, Failure)
-    return found
-
-
-def test_no_connection_in_time_is_a_timeout() -> None:
-    # The TLS handshake is part of connecting.
-    timeouts = Timeouts(connect_s=0.05, read_s=5, request_s=10)
-    found = _outcome_at("https", timeouts, closed=False)
     assert found.kind is FailureKind.TIMEOUT
     assert "within 0.05 s" in found.detail
 
 
 def test_a_refused_connection_is_a_failure_to_connect() -> None:
-    found = _outcome_at("http", QUICK, closed=True)
+    with held_port() as port:
+        found = asyncio.run(_asked(f"http://127.0.0.1:{port}", PATIENT))
+    assert isinstance(found, Failure)
     assert found.kind is FailureKind.CONNECT
     assert "refused" in found.detail
 
