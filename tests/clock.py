@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 import anyio
@@ -20,6 +21,13 @@ async def settle() -> None:
     """Let all tasks run until they wait for something the test has to do."""
     for _ in range(_ROUNDS):
         await anyio.lowlevel.checkpoint()
+
+
+def advance_loop(seconds: float) -> None:
+    """Move the clock of the running event loop on: its timers that are due run."""
+    loop = asyncio.get_running_loop()
+    time = loop.time
+    loop.time = lambda: time() + seconds  # type: ignore[method-assign]
 
 
 class ManualClock:

@@ -11,8 +11,10 @@ import pytest
 from auditor.errors import FailureKind, Stage
 from auditor.model import FailureRecord
 from auditor.report.summary_text import summary_lines
+from tests.clock import advance_loop
 from tests.flow.harness import TAGS, TOKENS, Lab, lab, service, simple
-from tests.support.fault_actions import Hold
+from tests.patience import HANG_S
+from tests.support.fault_actions import Gate, Hold
 from tests.support.registry import Behaviour
 
 pytestmark = pytest.mark.anyio
@@ -118,9 +120,10 @@ async def test_an_endless_input_does_not_delay_the_deadline(
 
 
 async def test_a_list_file_is_read_to_its_end_after_the_deadline(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More lines than the lookahead: each still has its record."""
+    monkeypatch.setattr("auditor.input.expand.INPUT_GRACE_S", HANG_S)
     path = tmp_path / "list.txt"
     async with lab(simple(NAMES)) as here:
         path.write_text("".join(f"{here.ref('team/app')}:{n}\n" for n in range(5000)))
@@ -151,11 +154,34 @@ async def test_a_deadline_that_is_not_reached_changes_nothing() -> None:
 
 
 async def test_a_reference_timeout_ends_only_that_reference() -> None:
+    next_one, last = Gate(), Gate()
+
     async with lab(simple(NAMES)) as here:
+
+        def requested(number: int) -> bool:
+            return here.faults.count("GET", f"/v2/team/app/manifests/{number}") > 0
+
+        def move_on(gate: Gate) -> None:
+            """The held reference has had 40 s, then 80 s; the others 40 s at most."""
+            advance_loop(40)
+            gate.open()
+
         here.faults.on("GET", HELD, Hold())
-        outcome = await here.audit(*map(here.ref, NAMES), reference_timeout_s=0.3)
+        here.faults.on("GET", "/v2/team/app/manifests/4", Hold(next_one))
+        here.faults.on("GET", "/v2/team/app/manifests/5", Hold(last))
+        async with (
+            here.when(lambda: requested(3) and requested(4), lambda: move_on(next_one)),
+            here.when(lambda: requested(5), lambda: move_on(last)),
+        ):
+            outcome = await here.audit(
+                *map(here.ref, NAMES),
+                workers=2,
+                reference_timeout_s=60.0,
+                read_timeout_s=HANG_S,
+                request_timeout_s=HANG_S,
+            )
     assert outcome.kinds == ["image"] * 3 + ["timeout"] + ["image"] * 2
     slow = outcome.records[3]
     assert isinstance(slow, FailureRecord)
-    assert slow.detail.startswith("not audited within 0.3 s")
+    assert slow.detail.startswith("not audited within 60 s")
     assert outcome.summary.deadline_reached is False

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -74,11 +75,21 @@ def test_a_command_that_takes_too_long_is_ended_with_its_children(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It ignores SIGTERM; the pipe is at its end when the whole group is gone."""
-    monkeypatch.setattr(run_after, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(run_after, "TIMEOUT_S", 0.05)
     monkeypatch.setattr(run_after, "GRACE_S", 0.05)
     reader, writer = os.pipe()
-    script = f"trap '' TERM; echo slow; exec 7>/proc/self/fd/{writer}; sleep 60 & wait"
-    monkeypatch.setattr(subprocess, "Popen", _inheriting(writer))
+    script = f"trap '' TERM; echo slow; sleep 60 & echo >/proc/self/fd/{writer}; wait"
+
+    class Popen(subprocess.Popen[bytes]):
+        """Its time begins when the script has come to its end."""
+
+        def communicate(self, *arguments: Any, **more: Any) -> tuple[Any, Any]:
+            if self.returncode is None:
+                assert os.read(reader, 1) == b"\n"
+            return super().communicate(*arguments, **more)
+
+    started = functools.partial(Popen, pass_fds=(writer,))
+    monkeypatch.setattr(subprocess, "Popen", started)
     problem = run_command(["sh", "-c", script], NIGHT, "/f")
     os.close(writer)
     assert problem is not None

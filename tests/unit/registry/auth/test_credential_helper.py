@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from auditor.config import RegistrySettings, Settings
@@ -20,6 +21,7 @@ from auditor.registry.auth.credentials import CredentialStore
 from auditor.registry.auth.docker_config import CredentialHelper, FoundCredential
 from auditor.util.secret import Secret
 from auditor.wire.credential import Login
+from tests.clock import advance_loop
 from tests.patience import HANG_S
 from tests.unit.registry.auth.test_credentials import HOST, auth, docker
 
@@ -134,14 +136,23 @@ async def test_a_helper_that_hangs_is_killed_with_its_children(
     tmp_path: Path,
 ) -> None:
     child = tmp_path / "child"
+    os.mkfifo(child)
     helper(tmp_path, "slow", f"sleep 6000 & echo $! > {child}; wait")
-    runner = HelperRunner(with_helpers(tmp_path), timeout_s=0.3)
-    found = await runner.get(
-        CredentialHelper(name="slow", server=HOST, location="config.json")
-    )
-    assert isinstance(found, Failure)
-    assert "did not answer within 0.3 s" in found.detail
-    await _until_dead(int(child.read_text()))
+    runner = HelperRunner(with_helpers(tmp_path), timeout_s=HANG_S)
+    found: list[object] = []
+
+    async def run() -> None:
+        slow = CredentialHelper(name="slow", server=HOST, location="config.json")
+        found.append(await runner.get(slow))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        pid = int(await anyio.to_thread.run_sync(child.read_text))
+        advance_loop(HANG_S)
+    (failure,) = found
+    assert isinstance(failure, Failure)
+    assert f"did not answer within {HANG_S:g} s" in failure.detail
+    await _until_dead(pid)
 
 
 async def test_concurrent_callers_share_one_run_of_a_helper(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from auditor.registry.transport.http_defaults import DNS_CACHE_S, Timeouts
 from auditor.registry.transport.name_lookup import NameLookups
 from auditor.registry.transport.transport import Transport
 from auditor.wire.url_policy import origin_of
-from tests.clock import settle
+from tests.clock import advance_loop, settle
+from tests.patience import HANG_S
 from tests.support.silent_resolver import silent_resolver
 
 pytestmark = pytest.mark.anyio
@@ -103,11 +104,11 @@ async def test_lookups_above_the_limit_wait_for_their_turn_without_a_time_limit(
     with silent_resolver() as resolver:
         lookups = NameLookups(max_at_once=1)
         await lookups.start("silent.example", 443)
-        # Its time to connect, 0.01 s, does not run while it waits for its turn.
+        # Its time to connect does not run while it waits for its turn.
         transport = Transport(
             origin=origin_of("http://registry.example:1"),
             max_in_flight=2,
-            timeouts=QUICK,
+            timeouts=Timeouts(connect_s=HANG_S, read_s=HANG_S, request_s=HANG_S),
             names=lookups,
         )
         request = asyncio.create_task(
@@ -115,7 +116,9 @@ async def test_lookups_above_the_limit_wait_for_their_turn_without_a_time_limit(
                 "GET", "http://registry.example:1/v2/", headers={}, max_bytes=9
             )
         )
-        await asyncio.wait([request], timeout=3 * QUICK.connect_s)
+        await settle()
+        advance_loop(3 * HANG_S)
+        await settle()
         assert not request.done()
         assert resolver.asked == ["silent.example"]
         resolver.release.set()
