@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.transport import Transport
 from auditor.wire.url_policy import Origin, origin_of
+from tests.patience import HANG_S
 
-# Longer than any test takes.
-LONG_TIMEOUTS = Timeouts(connect_s=5, read_s=5, request_s=10)
+LONG_TIMEOUTS = Timeouts(connect_s=HANG_S, read_s=HANG_S, request_s=HANG_S)
 
 Script = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\n"

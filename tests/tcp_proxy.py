@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from tests.patience import HANG_S
+
 _PIECE_BYTES = 2048
 
 
@@ -136,9 +138,9 @@ def tcp_proxy(
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
     thread.start()
     try:
-        assert started.wait(20)
+        assert started.wait(HANG_S)
         yield proxy
     finally:
         loop.call_soon_threadsafe(ending.set)
-        thread.join(20)
+        thread.join(HANG_S)
         loop.close()

@@ -460,7 +460,7 @@ async def test_an_endless_head_is_a_failure(script: Script, ask: Ask) -> None:
 
 @pytest.mark.parametrize("status", [b"100 x", b"103 x", b"199 x"])
 async def test_endless_interim_responses_time_out(status: bytes, ask: Ask) -> None:
-    quick = Timeouts(connect_s=5, read_s=5, request_s=0.2)
+    quick = replace(LONG_TIMEOUTS, request_s=0.2)
     outcome = await ask(
         endless(b"", b"HTTP/1.1 " + status + b"\r\n\r\n"), timeouts=quick
     )
@@ -508,7 +508,7 @@ async def test_endless_bytes_between_chunks_are_bounded(
     script: Script, ask: Ask
 ) -> None:
     """Some parsers skip these bytes without keeping them: the timeout is the bound."""
-    quick = Timeouts(connect_s=5, read_s=5, request_s=0.2)
+    quick = replace(LONG_TIMEOUTS, request_s=0.2)
     tracemalloc.start()
     try:
         outcome = await ask(script, timeouts=quick)
@@ -611,7 +611,7 @@ async def test_compressed_content_is_read_although_not_requested(
 )
 async def test_a_trickling_response_times_out(data: bytes, ask: Ask) -> None:
     # No pause is as long as the read timeout; the request has its own timeout.
-    timeouts = Timeouts(connect_s=5, read_s=2, request_s=0.25)
+    timeouts = replace(LONG_TIMEOUTS, request_s=0.25)
     outcome = await ask(drip(data, interval_s=0.02), timeouts=timeouts)
     assert isinstance(outcome, Failure)
     assert outcome.kind is FailureKind.TIMEOUT

@@ -13,6 +13,7 @@ import pytest
 
 from auditor.config import AttachmentMode
 from auditor.demo.demo_tokens import DemoAccount
+from tests.patience import HANG_S
 from tests.real.access_log import wait_until
 from tests.real.audits import audit, command, content, login, started
 from tests.real.diagnoses import doctor, ls
@@ -159,7 +160,7 @@ def test_a_killed_audit_is_resumed_without_a_difference(
             "ten records are written",
         )
         process.send_signal(signal.SIGKILL)
-        assert process.wait(20) == -signal.SIGKILL
+        assert process.wait(HANG_S) == -signal.SIGKILL
     lists.unlink()
     lists.write_text("".join(listed))
     assert not (commands.place / "killed.jsonl").exists()

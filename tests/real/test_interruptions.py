@@ -16,6 +16,7 @@ import pytest
 
 from auditor.config import ImageConfigMode, RegistrySettings
 from auditor.demo.image_builder import PlacedImage, image, index
+from tests.patience import HANG_S
 from tests.real.audits import Audited, audit
 from tests.real.go_programs import TOXIPROXY
 from tests.real.programs import built, required
@@ -89,7 +90,8 @@ def test_a_registry_that_is_killed_and_restarted_loses_no_reference(
         again = threading.Event()
         restarted = threading.Thread(
             target=lambda: (
-                again.wait(60) and stack.enter_context(docker_registry(root, port=port))
+                again.wait(HANG_S)
+                and stack.enter_context(docker_registry(root, port=port))
             )
         )
         restarted.start()
@@ -97,13 +99,13 @@ def test_a_registry_that_is_killed_and_restarted_loses_no_reference(
         def written(count: int) -> None:
             if count == 60:
                 running[0].send_signal(signal.SIGKILL)
-                assert running[0].wait(20) == -signal.SIGKILL
+                assert running[0].wait(HANG_S) == -signal.SIGKILL
                 killed.append(running[0])
 
         with _when_logged("probing the host", again):
             audited = _audited(host, written=written)
         again.set()
-        restarted.join(60)
+        restarted.join(HANG_S)
     assert killed
     assert _comparable(audited, host) == undisturbed
 

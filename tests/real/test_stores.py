@@ -17,6 +17,7 @@ import pytest
 from auditor.config import AttachmentMode, RegistrySettings
 from auditor.demo.demo_tokens import DemoAccount
 from auditor.oci.descriptor import sha256_digest
+from tests.patience import HANG_S
 from tests.real.audits import audit, audit_references, content
 from tests.real.layouts import INDEX, Layout, files
 from tests.real.programs import required
@@ -146,14 +147,17 @@ def test_an_archive_of_docker_has_the_manifest_that_skopeo_makes(
     target = f"docker-archive:{archive}"
     name = "registry.example.com/team/app:1"
     copy = [*run, "copy", source, f"{target}:{name}"]
-    subprocess.run(copy, check=True, capture_output=True, timeout=60)
+    subprocess.run(copy, check=True, capture_output=True, timeout=HANG_S)
     if compress_layers:
         compress_members(archive)
     done = subprocess.run(
-        [*run, "inspect", "--raw", target], check=True, capture_output=True, timeout=60
+        [*run, "inspect", "--raw", target],
+        check=True,
+        capture_output=True,
+        timeout=HANG_S,
     )
     if compress:
-        subprocess.run(["gzip", str(archive)], check=True, timeout=60)
+        subprocess.run(["gzip", str(archive)], check=True, timeout=HANG_S)
         target += ".gz"
     (line,) = audit_references(f"{target}:{name}", verify_blobs=True).lines
     assert line["kind"] == "image", line

@@ -50,7 +50,7 @@ _OUTCOMES = st.sampled_from(
 
 # Nothing waits for time or a network here: a request that takes this long is lost. Not
 # `HANG_S`, which would pass for each step of Hypothesis towards a smaller example.
-_STUCK_S = 20
+_STUCK_S = 60
 
 
 class _Host:

@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from auditor.input.list_reader import MAX_WAITING_ITEMS, read_in_thread
+from tests.patience import HANG_S
 
 
 async def _all(items: Iterable[int]) -> list[int]:
@@ -158,5 +159,5 @@ def test_a_cancelled_consumer_does_not_wait_for_a_blocked_thread() -> None:
     never.set()  # the reader finds the loop closed, and says nothing
     for thread in threading.enumerate():
         if thread.name == "auditor-list":
-            thread.join(5)
+            thread.join(HANG_S)
             assert not thread.is_alive()

@@ -24,6 +24,7 @@ from auditor.registry.transport.transport import Transport
 from auditor.wire.proxy import Proxy
 from auditor.wire.response import Response
 from auditor.wire.url_policy import origin_of
+from tests.patience import HANG_S
 
 URL = "https://registry.example.com/v2/x?token=s3cret"
 TIMEOUTS = Timeouts(connect_s=10, read_s=30, request_s=120)
@@ -252,7 +253,7 @@ async def _ask(raw_response: bytes, *, use_http1: bool) -> Response | Failure:
     async with server:
         host, port = server.sockets[0].getsockname()
         url = f"http://{host}:{port}/v2/"
-        timeouts = Timeouts(connect_s=5, read_s=5, request_s=10)
+        timeouts = Timeouts(connect_s=HANG_S, read_s=HANG_S, request_s=HANG_S)
         async with aclosing(
             Transport(
                 origin=origin_of(url),
