@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.patience import HANG_S
 from tests.real.programs import NO_SKIPS, required
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, BrowserContext, Page
 
+HANG_MS = HANG_S * 1000
 # Without a sandbox (tests run as root in containers) and without update checks.
 ARGUMENTS = (
     "--no-sandbox",
@@ -41,21 +43,30 @@ def chromium() -> Iterator[Browser]:
         if os.environ.get(NO_SKIPS) == "1":
             pytest.fail(f"{reason} (required by {NO_SKIPS}=1)")
         pytest.skip(reason)
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415  (may be missing)
+    from playwright.sync_api import expect, sync_playwright  # noqa: PLC0415
 
+    expect.set_options(timeout=HANG_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=program, args=list(ARGUMENTS)
+            executable_path=program, args=list(ARGUMENTS), timeout=HANG_MS
         )
         yield browser
         browser.close()
 
 
 @contextmanager
+def new_window(browser: Browser, **context: Any) -> Iterator[BrowserContext]:
+    """A window without what others stored; Playwright waits 30 s in its own."""
+    with browser.new_context(**context) as window:
+        window.set_default_timeout(HANG_MS)
+        yield window
+
+
+@contextmanager
 def opened(browser: Browser, file: Path, **context: Any) -> Iterator[Page]:
     """Open a file as a page; assert at the end that it logged and loaded nothing."""
     with (
-        browser.new_context(reduced_motion="reduce", **context) as window,
+        new_window(browser, reduced_motion="reduce", **context) as window,
         opened_in(window.new_page(), file) as page,
     ):
         yield page

@@ -14,7 +14,7 @@ import pytest
 from auditor.cli.main import run
 from auditor.errors import FailureKind
 from auditor.model import Record, Source, Warn, WarningCode
-from tests.flow.browser import chromium, opened, opened_in
+from tests.flow.browser import chromium, new_window, opened, opened_in
 from tests.manifests import digest
 from tests.records import failure, image, layer, platform
 from tests.reports import write_report
@@ -127,7 +127,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tab(browser: Browser) -> Iterator[Page]:
-    with browser.new_context(reduced_motion="reduce") as window:
+    with new_window(browser, reduced_motion="reduce") as window:
         yield window.new_page()
 
 
@@ -479,7 +479,7 @@ def test_the_content_security_policy_blocks_an_injected_script(
     broken.write_text(
         text.replace("</main>", "<script>document.title = 'broken'</script></main>")
     )
-    with browser.new_context() as window:
+    with new_window(browser) as window:
         page = window.new_page()
         messages: list[str] = []
         page.on("console", lambda message: messages.append(message.text))
