@@ -8,11 +8,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from auditor.errors import UsageError
 from auditor.registry.transport.aiohttp_client import AiohttpResolver
 from tests.certificates import Authority
+from tests.clock import advance_loop, settle
 from tests.flow.forward_proxy import ForwardProxy, forward_proxy
 from tests.flow.harness import ADMIN, Lab, lab, service, simple
 from tests.support.fault_actions import Answer
@@ -252,13 +255,22 @@ async def test_a_name_that_only_the_proxy_resolves_is_looked_up_once(
         here.host = REGISTRY
         async with forward_proxy(hosts) as through:
             with silent_resolver() as resolver:
-                outcome = await here.audit(
-                    *map(here.ref, names),
-                    proxy=f"http://{through.address}",
-                    ca_file=str(authority.file),
-                    connect_timeout_s=1.0,
-                    workers=1,
-                )
+
+                async def time_out() -> None:
+                    while silent not in resolver.asked:
+                        await anyio.lowlevel.checkpoint()
+                    await settle()
+                    advance_loop(60)
+
+                async with anyio.create_task_group() as group:
+                    group.start_soon(time_out)
+                    outcome = await here.audit(
+                        *map(here.ref, names),
+                        proxy=f"http://{through.address}",
+                        ca_file=str(authority.file),
+                        connect_timeout_s=60,
+                        workers=1,
+                    )
                 assert resolver.asked.count(silent) == 1
     assert outcome.kinds == ["image"] * 6
     assert here.faults.count("GET", "/token") == 6

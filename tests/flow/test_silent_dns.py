@@ -12,15 +12,18 @@ from typing import Any
 
 import pytest
 
+from auditor.config import RegistrySettings
 from auditor.model import Order
 from auditor.registry.transport import connection_budget
 from tests.flow.commands import BASE_ENVIRONMENT, PROGRAM
 from tests.flow.harness import BLOBS, PATIENCE_S, lab, simple
+from tests.patience import HANG_S
 from tests.real.programs import missing, required
 from tests.support.silent_dns import NAMES as SERVED
 from tests.support.silent_resolver import silent_resolver
 
 NAMES = [f"team/app:{number}" for number in range(40)]
+PATIENT = RegistrySettings(connect_timeout_s=HANG_S)
 
 
 @pytest.mark.anyio
@@ -39,6 +42,7 @@ async def test_names_that_never_resolve_cost_a_healthy_registry_nothing(
                 expire_when=lambda: here.good(BLOBS) == len(NAMES),
                 order=order,
                 requests_at_once=at_once,
+                default_registry=PATIENT,
             )
             # The deadline did not wait for the look-ups.
             assert not resolver.release.is_set()
@@ -63,6 +67,7 @@ async def test_names_that_wait_for_their_lookup_hold_no_connection(
                 *map(here.ref, NAMES),
                 expire_when=lambda: here.good(BLOBS) == len(NAMES),
                 order=Order.COMPLETION,
+                default_registry=PATIENT,
             )
     # A host has three connections: so many responses may be on their way.
     assert outcome.kinds.count("image") >= len(NAMES) - 3
@@ -157,7 +162,7 @@ def test_a_deadline_does_not_wait_for_a_dns_server(tmp_path: Path) -> None:
 
 
 def test_a_signal_does_not_wait_for_a_dns_server(tmp_path: Path) -> None:
-    done = _audit(tmp_path, terminate=True)
+    done = _audit(tmp_path, "--connect-timeout", "300", terminate=True)
     assert done.kinds["registry"] == {"image": len(SERVED)}
     assert not done.kinds["silent"]
     assert done.code == 143
