@@ -11,6 +11,7 @@ import pytest
 
 from auditor.demo.demo_registry import DemoContent, serve
 from auditor.demo.image_builder import image
+from tests.patience import HANG_S
 from tests.support.fault_actions import (
     Action,
     Answer,
@@ -184,6 +185,16 @@ async def test_held_requests_wait_together_until_the_gate_opens() -> None:
     assert faults.peak(path=PATH) == 5
 
 
+async def test_a_condition_is_checked_when_a_request_waits_at_a_gate() -> None:
+    faults, gate = Faults(), Gate()
+    faults.on("GET", PATH, Hold(gate))
+    async with client_of(faults) as client:
+        task = asyncio.create_task(client.get())
+        await faults.until(lambda: gate.waiting == 1)
+        gate.open()
+        assert await task == GOOD
+
+
 async def test_a_client_that_disconnects_ends_its_held_request() -> None:
     faults, gate = Faults(), Gate()
     faults.on("GET", PATH, Hold(gate))
@@ -200,7 +211,7 @@ async def test_a_client_that_disconnects_ends_its_held_request() -> None:
 async def test_a_server_with_held_requests_stops() -> None:
     faults = Faults()
     faults.on("GET", PATH, Hold())
-    async with asyncio.timeout(5), client_of(faults) as client:
+    async with asyncio.timeout(HANG_S), client_of(faults) as client:
         task = asyncio.create_task(client.get())
         await faults.until(lambda: faults.count() == 1)
     with pytest.raises(aiohttp.ClientError):

@@ -153,7 +153,7 @@ class Faults:
         return max(accumulate(change for _, change in sorted(changes)), default=0)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until `condition`, which is checked when a request begins or ends.
+        """Wait until `condition`; checked when a request begins, is held, or ends.
 
         `await faults.until(lambda: faults.count("GET", "/token") == 2)`
         """
@@ -213,6 +213,8 @@ class Faults:
         self._choose(seen, request)
         self.log.append(seen)
         self._check_waiting()
+        # Again when it has come to its gate, which counts those that wait.
+        asyncio.get_running_loop().call_soon(self._check_waiting)
         return seen
 
     def _choose(self, seen: Seen, request: web.Request) -> None:
