@@ -23,8 +23,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Ten contents used today, and ten used ten days ago."""
     path = tmp_path / "cache"
     monkeypatch.setenv("AUDITOR_CACHE", str(path))
+    now = time.time()
     for days in (10, 0):
-        at = time.time() - days * DAY_S
+        at = now - days * DAY_S
         with DigestCache(path, now=lambda at=at: at) as opened:  # type: ignore[misc]
             for _ in range(10):
                 body = os.urandom(300_000)
