@@ -43,7 +43,8 @@ real: programs
 
 # The number of examples is at each property; other tests try a quarter of it, and this ten times.
 thorough: $(VENV)/.dev
-	$(PYTEST) tests/property tests/flow/test_resume.py tests/real/test_official_images.py \
+	$(PYTEST) tests/property tests/flow/test_chaos.py tests/flow/test_resume.py \
+	  tests/real/test_official_images.py \
 	  --hypothesis-profile thorough
 
 # The registries and clients that Go builds, into .go/; what cannot be had is named.
