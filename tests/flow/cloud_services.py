@@ -20,9 +20,16 @@ import pytest
 from aiohttp import web
 
 from auditor.demo.demo_registry import serve
+from tests.patience import HANG_S
 
 # Variables by which the libraries find an identity, a service, or a proxy to it.
 _PREFIXES = ("AWS_", "AZURE_", "GOOGLE_", "GCE_", "CLOUDSDK_", "IDENTITY_", "MSI_")
+_LIMITS_S = (
+    "aws_identity._CONNECT_TIMEOUT_S", "aws_identity._NAME_TIMEOUT_S",
+    "aws_identity._READ_TIMEOUT_S", "azure_identity._CLI_TIMEOUT_S",
+    "azure_identity._CONNECT_TIMEOUT_S", "azure_identity._IMDS_CONNECT_S",
+    "azure_identity._READ_TIMEOUT_S", "google_identity._TIMEOUT_S",
+)  # fmt: skip
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
@@ -40,6 +47,9 @@ def no_identity(home: str) -> Iterator[pytest.MonkeyPatch]:
         no_wait = SimpleNamespace(sleep=lambda _: None)
         patch.setattr("google.auth._exponential_backoff.time", no_wait)
         patch.setattr("auditor.registry.auth.clouds.azure_identity._IMDS", _REFUSED)
+        # A slow machine of a test is no machine without an identity.
+        for name in _LIMITS_S:
+            patch.setattr(f"auditor.registry.auth.clouds.{name}", HANG_S)
         patch.setenv("PATH", "/nowhere")  # no az
         yield patch
 

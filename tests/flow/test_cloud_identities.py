@@ -18,7 +18,6 @@ from aiohttp import web
 from auditor.config import RegistrySettings
 from auditor.demo.demo_registry import serve
 from auditor.errors import Failure, FailureKind
-from auditor.registry.auth.clouds import aws_identity
 from auditor.registry.auth.clouds.cloud_logins import CloudLogins, NoIdentity
 from auditor.registry.auth.docker_config import FoundCredential
 from auditor.util.secret import KnownSecrets, Secret
@@ -75,8 +74,6 @@ def aws(machine: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     with aws_services(machine):
         machine.delenv("AWS_ACCESS_KEY_ID")
         machine.delenv("AWS_SECRET_ACCESS_KEY")
-        # A slow machine of a test is no machine without an identity.
-        machine.setattr(aws_identity, "_NAME_TIMEOUT_S", 60)
         machine.setenv("AWS_METADATA_SERVICE_TIMEOUT", "60")
         yield machine
 
