@@ -395,7 +395,7 @@ SUMMARY_HELP: dict[str, tuple[str, str]] = {
         " configured (`login`)",
         "each once",
     ),
-    "allowances[]": (
+    "rate_limits[]": (
         "the rate limit that a `registry` announced last: `remaining` of `limit`"
         " requests in `window_s` seconds, and by what it counts (`counted_by`)",
         "the lowest of each registry",

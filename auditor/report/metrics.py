@@ -203,7 +203,7 @@ def audit_metrics(summary: Mapping[str, Any]) -> list[Metric]:
         _one("auditor_references_not_asked", references["not_asked"]),
         _counts(
             "auditor_rate_limit_remaining",
-            {one["registry"]: one["remaining"] for one in summary["allowances"]},
+            {one["registry"]: one["remaining"] for one in summary["rate_limits"]},
         ),
         *_host_metrics(summary.get("hosts", ())[:MAX_LABEL_VALUES]),
         Metric(

@@ -417,7 +417,7 @@ SUMMARY_FIELDS: tuple[SummaryField, ...] = (
         _merge_unused_logins,
     ),
     SummaryField(
-        "allowances",
+        "rate_limits",
         lambda run: [_rate_limit(*one) for one in run.rate_limits],
         _merge_rate_limits,
     ),

@@ -91,7 +91,7 @@ def summary_lines(summary: Json) -> list[str]:
         *unused_login_lines(
             (one["registry"], one["login"]) for one in summary["unused_logins"]
         ),
-        *_rate_limits(summary["allowances"]),
+        *_rate_limits(summary["rate_limits"]),
         *_hosts(summary.get("hosts", ())),
         *_blobs(summary["blobs"]),
         *_saved(summary["saved"]),

@@ -62,7 +62,7 @@ async def test_a_used_up_rate_limit_causes_no_429_and_a_complete_report() -> Non
         f" {here.host} is used up; --rate-limit-policy spread waits for the next window"
     )
     document = outcome.summary.to_json()
-    assert document["allowances"] == [
+    assert document["rate_limits"] == [
         {
             "registry": here.host,
             "limit": 7,

@@ -241,7 +241,7 @@ def test_two_summaries_are_merged_field_by_field() -> None:
         "started_at": "2026-11-24T01:00:00Z",
         "duration_s": 1.0,
         "interrupted": True,
-        "allowances": [first["allowances"][0] | {"remaining": 3}],
+        "rate_limits": [first["rate_limits"][0] | {"remaining": 3}],
         "resumed": None,
         "unused_logins": [{"registry": "a.example.com", "login": "auth.json"}],
         "references": first["references"] | {"all_listed": False},
@@ -269,7 +269,7 @@ def test_two_summaries_are_merged_field_by_field() -> None:
         "tags",
         "tags",
     ]
-    assert merged["allowances"] == second["allowances"]
+    assert merged["rate_limits"] == second["rate_limits"]
     assert (merged["max_requests"], merged["store"]["damaged"]) == (14, 2)
     assert merged["requests"] == {"blob": 0, "manifest": 6, "token": 2}
 
