@@ -13,8 +13,9 @@ import logging
 import math
 import socket
 import ssl
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from time import monotonic
 
 import aiohappyeyeballs
@@ -48,6 +49,9 @@ log = logging.getLogger("auditor.http")
 
 # RFC 9110 section 9.2.2: methods whose requests may be repeated.
 IDEMPOTENT = frozenset({"GET", "HEAD"})
+# A handshake takes this long if a packet was lost (RFC 6298 section 2), or if the host
+# accepts no further connection.
+LONG_DIAL_S = 1.0
 # RFC 8305 section 5: the delay before a second address is tried beside the first.
 _NEXT_ADDRESS_S = 0.25
 
@@ -62,6 +66,10 @@ class Http1Client:
     request that waits for it, and while a host gets more and more requests at once,
     each of its steps would wait for new connections. So whenever more connections are
     in use than ever before, as many again are opened, at most `max_ahead` in all.
+
+    A request that waits for its new connection for `LONG_DIAL_S` takes one that another
+    request gives back, if that comes first. So hosts and firewalls that let a client
+    have a few connections only, and leave the others without an answer, fail none.
     """
 
     def __init__(
@@ -92,6 +100,7 @@ class Http1Client:
         # this client: they hold credentials.
         self._format_fields = functools.lru_cache(maxsize=64)(_format_fields)
         self._idle: list[Connection] = []
+        self._takers: deque[_Taker] = deque()
         self._open: set[Connection] = set()
         budget.holders.add(self)
 
@@ -122,9 +131,10 @@ class Http1Client:
         deadline = asyncio.get_running_loop().time() + self._request_s
         connection = None if new_connection else self._take_idle()
         reused = connection is not None
+        may_take = not new_connection
         while True:
             if connection is None:
-                connection, deadline = await self._dial()
+                connection, deadline, reused = await self._dial(may_take=may_take)
             try:
                 status, response_headers, body = await connection.request(
                     request,
@@ -145,7 +155,7 @@ class Http1Client:
                 if not (reused and connection.is_out_of_step):
                     break
                 # It may be the response to an earlier request.
-            reused, connection = False, None
+            may_take, connection = False, None
         self.has_answered = True
         now = monotonic()
         connection.turns.ran(now)
@@ -180,6 +190,8 @@ class Http1Client:
         """Keep the connection for the next request, if it can be."""
         if not connection.is_open:
             self._max_ahead = 0  # the host wants a new connection for each request
+        elif self._takers and self._max_idle:
+            self._takers.popleft().take(connection)
         elif len(self._idle) < self._max_idle:
             self._idle.append(connection)
         else:
@@ -198,6 +210,14 @@ class Http1Client:
             connection.abort()  # closed by the server, or with a response to nothing
         return None
 
+    def _let_take(self, taker: _Taker) -> None:
+        """Give it an idle connection, or the next one that is given back."""
+        connection = self._take_idle()
+        if connection is None:
+            self._takers.append(taker)
+        else:
+            taker.take(connection)
+
     def idle_expiry(self) -> float:
         """`ConnectionHolder`"""
         while self._idle and not self._idle[0].is_open:
@@ -212,8 +232,9 @@ class Http1Client:
 
     # -- new connections -------------------------------------------------------
 
-    async def _dial(self) -> tuple[Connection, float]:
-        """A new connection, and the deadline of its first request in the loop's time.
+    async def _dial(self, *, may_take: bool) -> tuple[Connection, float, bool]:
+        """A connection, the deadline of its request in the loop's time, and whether it
+        was used before, which needs `may_take`.
 
         The request's time starts when the host can have a part in it.
         """
@@ -221,11 +242,11 @@ class Http1Client:
         try:
             if self._max_ahead:
                 self._open_ahead()
-            return await self._dial_in_time()
+            return await self._dial_in_time(may_take=may_take)
         finally:
             self._dials -= 1
 
-    async def _dial_in_time(self) -> tuple[Connection, float]:
+    async def _dial_in_time(self, *, may_take: bool) -> tuple[Connection, float, bool]:
         loop = asyncio.get_running_loop()
         started_at = loop.time()
         while True:
@@ -233,18 +254,48 @@ class Http1Client:
             if lookup is None:
                 lookup = await self._budget.lend(self._dialer.start_lookup())
             await self._budget.reserve()
-            deadline = loop.time() + self._request_s
+            taker = _Taker(loop.time() + self._request_s)
             try:
-                async with asyncio.timeout_at(deadline):
-                    connection = await self._dialer.dial(lookup)
+                connection = await self._dial_or_take(lookup, taker, may_take=may_take)
                 break
             except BaseException as error:
                 self._budget.release()
                 if not is_out_of_descriptors(error):
                     raise
                 await self._budget.wait_for_descriptor(error, since=started_at)
-        self._keep(connection)
-        return connection, deadline
+        is_taken = connection is taker.taken
+        if is_taken:
+            self._budget.release()
+        else:
+            self._keep(connection)
+        return connection, taker.deadline, is_taken
+
+    async def _dial_or_take(
+        self, lookup: Lookup, taker: _Taker, *, may_take: bool
+    ) -> Connection:
+        """A new connection, or what the taker took meanwhile."""
+        loop, timer = asyncio.get_running_loop(), None
+        if may_take:
+            timer = loop.call_later(LONG_DIAL_S, self._let_take, taker)
+        try:
+            async with taker.timeout:
+                connection = await self._dialer.dial(lookup)
+        except BaseException as error:
+            if taker.taken is None:
+                raise
+            if isinstance(error, asyncio.CancelledError):
+                self._give_back(taker.taken)
+                raise
+            return taker.taken
+        finally:
+            if timer is not None:
+                timer.cancel()
+                with suppress(ValueError):
+                    self._takers.remove(taker)
+        if taker.taken is not None:
+            taken, taker.taken = taker.taken, None
+            self._give_back(taken)
+        return connection
 
     def _open_ahead(self) -> None:
         """Start to open connections, if more are in use than ever before.
@@ -285,7 +336,7 @@ class Http1Client:
         else:
             self._keep(connection)
             connection.keep_idle()
-            self._idle.append(connection)
+            self._give_back(connection)
 
     def _keep(self, connection: Connection) -> None:
         self._open.add(connection)
@@ -302,6 +353,25 @@ class Http1Client:
                 " over a new connection",
                 self._origin,
             )
+
+
+class _Taker:
+    """A request that waits for a new connection, and may take another one instead.
+
+    `deadline` is in the loop's time; `taken` is that other one.
+    """
+
+    __slots__ = ("deadline", "taken", "timeout")
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.timeout = asyncio.timeout_at(deadline)
+        self.taken: Connection | None = None
+
+    def take(self, connection: Connection) -> None:
+        """Have this connection, and end the wait for the new one."""
+        self.taken = connection
+        self.timeout.reschedule(asyncio.get_running_loop().time())
 
 
 def _format_fields(fields: tuple[tuple[str, str], ...]) -> str:
