@@ -63,14 +63,15 @@ async def _interrupted(here: Lab, output: Path, *names: str, workers: int) -> Re
 
 
 async def _interrupted_at(
-    here: Lab, output: Path, held: str, **settings: Any
+    here: Lab, output: Path, manifest: int, **settings: Any
 ) -> Reported:
-    """The report of a run that is interrupted while such a request is in flight.
+    """The report of a run that is interrupted while its first, second, ... manifest is
+    requested, of whichever reference.
 
     The registry answers it afterwards. There is one request at once.
     """
     gate = Gate()
-    here.faults.on("GET", held, Hold(gate))
+    here.faults.on("GET", MANIFESTS, Hold(gate), skip=manifest - 1)
 
     @asynccontextmanager
     async def meanwhile(run: AuditRun, report: Report) -> AsyncIterator[None]:
@@ -78,7 +79,10 @@ async def _interrupted_at(
             run.stop(10 * PATIENCE_S)
             gate.open()
 
-        async with here.when(lambda: here.faults.count("GET", held) == 1, interrupt):
+        def is_requested() -> bool:
+            return here.faults.count("GET", MANIFESTS) == manifest
+
+        async with here.when(is_requested, interrupt):
             yield
 
     return await report_to(
@@ -122,7 +126,7 @@ async def test_a_request_in_flight_is_finished_and_none_is_sent_in_its_slot(
     tmp_path: Path,
 ) -> None:
     async with lab(simple(NAMES)) as here:
-        stopped = await _interrupted_at(here, tmp_path / "out", MANIFESTS, workers=4)
+        stopped = await _interrupted_at(here, tmp_path / "out", 1, workers=4)
         assert here.faults.count("GET", MANIFESTS) == 1
     assert stopped.summary.interrupted
     assert stopped.summary.tally.audited == 1
@@ -132,7 +136,7 @@ async def test_a_reference_that_was_begun_is_finished(tmp_path: Path) -> None:
     """Its config waits for the slot of another reference."""
     async with lab(simple(NAMES)) as here:
         stopped = await _interrupted_at(
-            here, tmp_path / "out", LAST, workers=6, image_config="always"
+            here, tmp_path / "out", 6, workers=6, image_config="always"
         )
         assert here.good(MANIFESTS) == 6
     assert stopped.summary.interrupted
