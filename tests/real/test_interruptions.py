@@ -16,6 +16,7 @@ import pytest
 
 from auditor.config import ImageConfigMode, RegistrySettings
 from auditor.demo.image_builder import PlacedImage, image, index
+from auditor.registry import host_health
 from tests.patience import HANG_S
 from tests.real.audits import Audited, audit
 from tests.real.go_programs import TOXIPROXY
@@ -78,9 +79,11 @@ def undisturbed(root: Path) -> list[str]:
 
 
 def test_a_registry_that_is_killed_and_restarted_loses_no_reference(
-    root: Path, undisturbed: list[str]
+    root: Path, undisturbed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is restarted as soon as a request to it fails, without sleeping."""
+    # A busy machine may need longer to start it.
+    monkeypatch.setattr(host_health, "PATIENCE_S", HANG_S)
     killed: list[subprocess.Popen[bytes]] = []
     with ExitStack() as stack:
         running: list[subprocess.Popen[bytes]] = []
