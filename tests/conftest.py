@@ -22,6 +22,8 @@ settings.load_profile("quick")  # or --hypothesis-profile
 for _one in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
     if signal.getsignal(_one) is signal.SIG_IGN:
         signal.signal(_one, signal.SIG_DFL)
+# Reports that others may read have the mode that the usual mask leaves.
+os.umask(0o022)
 
 
 # Thousands of small files, each written durably, are slow on a disk. Folders of tests
