@@ -280,11 +280,12 @@ class Http1Client:
         try:
             async with taker.timeout:
                 connection = await self._dialer.dial(lookup)
-        except BaseException as error:
-            if taker.taken is None:
-                raise
-            if isinstance(error, asyncio.CancelledError):
+        except asyncio.CancelledError:
+            if taker.taken is not None:
                 self._give_back(taker.taken)
+            raise
+        except Exception:
+            if taker.taken is None:
                 raise
             return taker.taken
         finally:
@@ -371,7 +372,8 @@ class _Taker:
     def take(self, connection: Connection) -> None:
         """Have this connection, and end the wait for the new one."""
         self.taken = connection
-        self.timeout.reschedule(asyncio.get_running_loop().time())
+        if not self.timeout.expired():  # the deadline, a moment ago
+            self.timeout.reschedule(asyncio.get_running_loop().time())
 
 
 def _format_fields(fields: tuple[tuple[str, str], ...]) -> str:

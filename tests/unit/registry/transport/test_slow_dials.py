@@ -213,6 +213,21 @@ def test_a_request_cancelled_while_it_takes_a_connection_gives_it_back() -> None
     _with_server(test)
 
 
+def test_a_connection_that_comes_at_the_deadline_breaks_no_other_request() -> None:
+    async def test(server: _Server, client: Http1Client, dialer: _Dialer) -> None:
+        first, second = await _one_answers_the_other_waits(server, client, dialer)
+        (taker,) = client._takers
+        server.answers.release()
+        taker.timeout.reschedule(0)
+        await _until(taker.timeout.expired)
+        client._takers.append(taker)
+        assert (await first) is not None
+        with pytest.raises(TimeoutError):
+            await second
+
+    _with_server(test)
+
+
 def test_a_refused_connection_fails_its_request() -> None:
     async def test(server: _Server, client: Http1Client, dialer: _Dialer) -> None:
         first, second = await _one_answers_the_other_waits(server, client, dialer)
