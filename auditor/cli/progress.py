@@ -15,6 +15,7 @@ from auditor.cli.output import messages_over_progress
 from auditor.registry.host_status import RETRYING
 from auditor.report.summary import Tally
 from auditor.util.text import safe_text
+from auditor.wire.host_concurrency import per_second_text
 
 if TYPE_CHECKING:
     from auditor.registry.host_status import HostStatus
@@ -81,6 +82,8 @@ def status_text(
         parts[0] += f" until {time.strftime('%H:%M:%S', time_of(status.until))}{zone}"
     if status.at_once is not None:
         parts.append(f"{status.at_once} at once")
+    if status.per_second is not None:
+        parts.append(per_second_text(status.per_second))
     text = ", ".join(parts)
     if text.startswith(RETRYING):  # it has the name
         return text

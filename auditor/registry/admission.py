@@ -18,8 +18,14 @@ from auditor.registry.concurrency_limiter import ConcurrencyLimiter
 from auditor.registry.host_health import HostHealth
 from auditor.registry.host_limits import HostLimits
 from auditor.wire.response import Response
-from auditor.wire.retry_policy import MAX_REAUTHENTICATIONS, SentRequest
+from auditor.wire.retry_policy import (
+    MAX_REAUTHENTICATIONS,
+    SentRequest,
+    tries_after,
+)
 from auditor.wire.url_policy import origin_of
+
+_TOO_MANY_REQUESTS, _UNAVAILABLE = 429, 503
 
 
 @dataclass(slots=True)
@@ -52,6 +58,17 @@ class PendingRequest:
     def is_by_digest(self) -> bool:
         """Whether it asks for a digest, which mostly another response has named."""
         return ":" in self.url.partition("?")[0].rpartition("/")[2]
+
+    def most_attempts(self, status: int | None) -> int:
+        """The attempts, the last of which got this status.
+
+        A 503 of a host with a learned pace, or one that is being learned, is like a
+        429: what is above its rate is refused.
+        """
+        is_paced = self.concurrency.pace.is_active and not self.is_ping
+        if status == _UNAVAILABLE and is_paced:
+            status = _TOO_MANY_REQUESTS
+        return tries_after(status, self.max_attempts)
 
     def described(self, outcome: Response | Failure) -> SentRequest:
         """The authentication of the request, and whether another origin responded."""

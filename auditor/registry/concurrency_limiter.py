@@ -2,7 +2,8 @@
 
 `ConcurrencyLimiter` gives them out, within the bounds of the setting
 `requests_at_once`. How many there are is found by `ConcurrencyControl`
-(concurrency_control.py). `HostLimiters` has one for each host.
+(concurrency_control.py). Where even the least are too many, they are spaced
+(learned_pace.py). `HostLimiters` has one for each host.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import anyio
 from auditor.config.requests_at_once import RequestsAtOnce
 from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.registry.concurrency_control import START, ConcurrencyControl
+from auditor.registry.learned_pace import LearnedPace
 from auditor.registry.transport.connection_budget import ConnectionBudget
 from auditor.util.clock import Clock
 from auditor.util.tasks import ResizableSemaphore
@@ -33,7 +35,8 @@ _DISTRESS = {
 }
 _REQUEST_TIMEOUT = 408
 # 503 is how proxies say that there are too many requests.
-_THROTTLED = frozenset({429, 503})
+_TOO_MANY_REQUESTS = 429
+_THROTTLED = frozenset({_TOO_MANY_REQUESTS, 503})
 # Bodies of these sizes and more take longer than smaller ones: each is a class of
 # requests of its own. The first is some TCP windows at the start of a connection.
 _LARGE_BYTES, _HUGE_BYTES = 32 * 1024, 512 * 1024
@@ -75,6 +78,10 @@ class ConcurrencyLimiter:
             now=now,
             slots_from=now - clock.epoch(),
         )
+        self.pace = LearnedPace()
+        self._turns = anyio.Lock()  # of the pace: first come, first served
+        self._told_pace: float | None = None
+        self._pace_told_at = -math.inf
         self._slots = ResizableSemaphore(self.control.limit)
         self._permits = budget.requests
         self._not_before = 0.0
@@ -111,11 +118,14 @@ class ConcurrencyLimiter:
     def try_acquire(self) -> float | None:
         """Take a free slot and return the monotonic time; None if no slot is free."""
         now = self._clock.monotonic()
-        if now < self._not_before or not self._slots.take():
+        if (
+            now < self._not_before
+            or (self.pace.is_active and not self._has_turn(now))
+            or not self._slots.take()
+        ):
             return None
         if self._permits.take():
-            if self._asked_at <= self._answered_at:
-                self._asked_at = now
+            self._take(now)
             return now
         self._slots.release()
         return None
@@ -127,10 +137,25 @@ class ConcurrencyLimiter:
         `goes_on`: the request completes what others have begun, so the wait does not.
         """
         goes_on = goes_on or self.is_draining
+        if not self.pace.is_active:
+            taken_at = await self._acquire(goes_on=goes_on)
+        else:
+            async with self._turns:
+                taken_at = await self._acquire(goes_on=goes_on)
+        if taken_at is None:
+            await anyio.sleep_forever()
+            raise AssertionError("unreachable")
+        return taken_at
+
+    async def _acquire(self, *, goes_on: bool) -> float | None:
+        """Wait for a slot; None if the wait is to last until it is cancelled."""
         while True:
-            wait_s = self._not_before - self._clock.monotonic()
+            now = self._clock.monotonic()
+            wait_s = self._not_before - now
             if self.is_draining and (wait_s > 0 or not goes_on):
-                await anyio.sleep_forever()
+                return None
+            if self.pace.is_active:
+                wait_s = max(wait_s, self.pace.next_at - now)
             if wait_s > 0:
                 await self._clock.sleep(wait_s)
                 continue
@@ -141,11 +166,26 @@ class ConcurrencyLimiter:
                 self._slots.release()
                 raise
             now = self._clock.monotonic()
-            if now >= self._not_before and (goes_on or not self.is_draining):
-                if self._asked_at <= self._answered_at:
-                    self._asked_at = now
+            is_early = self.pace.is_active and now < self.pace.next_at
+            if (
+                now >= self._not_before
+                and not is_early
+                and (goes_on or not self.is_draining)
+            ):
+                self._take(now)
                 return now
             self.release()
+
+    def _has_turn(self, now: float) -> bool:
+        """Whether a request may be sent now that has not waited for its turn."""
+        return now >= self.pace.next_at and not self._turns.locked()
+
+    def _take(self, now: float) -> None:
+        """A request is sent."""
+        if self._asked_at <= self._answered_at:
+            self._asked_at = now
+        if self.pace.is_active:
+            self.pace.sent(now)
 
     def release(self) -> None:
         """Give a slot back."""
@@ -172,15 +212,20 @@ class ConcurrencyLimiter:
         self._held_for = cause
         self._not_before = max(self._not_before, self._clock.monotonic() + seconds)
 
-    def answered(self, kind: str, response: Response, sent_at: float) -> None:
+    def answered(
+        self, kind: str, response: Response, sent_at: float, *, refusals: int = 0
+    ) -> None:
         """Count a response, after its slot was given back.
 
-        `sent_at` is the time at which the slot was taken.
+        `sent_at` is the time at which the slot was taken; `refusals` is how often the
+        request was refused before.
         """
         now, control = self._clock.monotonic(), self.control
         self._answered_at = now
         took_s, status = response.round_trip_s, response.status
         size = len(response.body)
+        if took_s is None:
+            took_s = now - sent_at
         name: object = kind
         if status >= 300:
             name = status
@@ -188,7 +233,7 @@ class ConcurrencyLimiter:
             name = kind, size >= _HUGE_BYTES
         control.answered(
             name,
-            now - sent_at if took_s is None else took_s,
+            took_s,
             sent_at=sent_at,
             now=now,
             is_full=self._slots.free < 1,
@@ -196,8 +241,19 @@ class ConcurrencyLimiter:
         )
         if control.limit != self._slots.limit:
             self._set_limit(now)
+        self.pace.accepted(
+            sent_at=sent_at,
+            now=now,
+            at_once=control.limit,
+            refusals=refusals,
+            round_trip_s=took_s,
+        )
+        if self.pace.rate != self._told_pace:
+            self._tell_pace(now)
 
-    def failed(self, outcome: Response | Failure, sent_at: float) -> None:
+    def failed(
+        self, outcome: Response | Failure, sent_at: float, *, refusals: int = 0
+    ) -> None:
         """Count a failure: after some kinds, fewer requests are sent at once.
 
         Must be called before its slot is given back: another request would get that,
@@ -211,10 +267,27 @@ class ConcurrencyLimiter:
             cause = _distress_of_status(outcome.status)  # that of a proxy
         else:
             cause = _DISTRESS.get(outcome.kind)
+        if cause is Move.THROTTLED and (
+            self.pace.is_active or self._is_at_least(sent_at)
+        ):
+            self.pace.refused(
+                sent_at=sent_at,
+                now=now,
+                at_once=self.control.limit,
+                refusals=refusals,
+                is_certain=outcome.status == _TOO_MANY_REQUESTS,
+            )
+            if self.pace.rate != self._told_pace:
+                self._tell_pace(now)
         if cause is not None:
             self.control.distressed(cause, sent_at=sent_at, now=now)
             if self.control.limit != self._slots.limit:
                 self._set_limit(now)
+
+    def _is_at_least(self, sent_at: float) -> bool:
+        """Whether a request was sent while no fewer could be sent at once."""
+        control = self.control
+        return control.limit <= control.least and sent_at > control.moved_at
 
     def concurrency(self) -> HostConcurrency:
         """The limit and its history, for the summary."""
@@ -230,7 +303,16 @@ class ConcurrencyLimiter:
             round_trip_s=control.baselines.round_trip_s,
             last_move=control.last_move,
             moves=dict(control.moves),
+            per_second=self.pace.rate,
+            lowest_per_second=self.pace.lowest,
         )
+
+    def _tell_pace(self, now: float) -> None:
+        before, self._told_pace = self._told_pace, self.pace.rate
+        is_due = now - self._pace_told_at >= _LOG_INTERVAL_S
+        self._pace_told_at = now if is_due else self._pace_told_at
+        level = logging.INFO if is_due else logging.DEBUG
+        log.log(level, "%s: %s", self.name, self.concurrency().pace_sentence(before))
 
     def _set_limit(self, now: float) -> None:
         before, cause = self._slots.limit, self.control.last_move

@@ -21,13 +21,15 @@ class HostStatus:
 
     `text` is a part of a sentence, "" if nothing waits. No request is sent before
     `until` (epoch seconds), if that is known. `at_once`: the requests in flight that
-    are allowed now, None for as many as the settings say.
+    are allowed now, None for as many as the settings say; `per_second`: the pace that
+    was found for the host, None without one.
     """
 
     name: str
     text: str
     until: float | None = None
     at_once: int | None = None
+    per_second: float | None = None
 
 
 def status_of(
@@ -63,12 +65,17 @@ def status_of(
         and (concurrency.is_reduced or (with_limit and concurrency.in_flight))
     ):
         at_once = concurrency.limit
-    if found is None and at_once is None:
+    per_second = None
+    if obstacle is None and concurrency is not None:
+        per_second = concurrency.pace.rate
+    if found is None and at_once is None and per_second is None:
         return None
     text, until = found or ("", None)
     if until is not None:
         until += epoch_s
-    return HostStatus(name=name, text=text, until=until, at_once=at_once)
+    return HostStatus(
+        name=name, text=text, until=until, at_once=at_once, per_second=per_second
+    )
 
 
 def retrying(name: str, failure: Failure, *, most: int | None) -> str:

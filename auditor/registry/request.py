@@ -56,7 +56,6 @@ from auditor.wire.retry_policy import (
     Fail,
     Wait,
     decide,
-    tries_after,
 )
 from auditor.wire.url_policy import origin_of
 
@@ -226,7 +225,9 @@ class RequestSender:
                 self._observe_limits(outcome, url, concurrency)
                 status = outcome.status
                 if status not in RETRYABLE_STATUSES:
-                    concurrency.answered(kind, outcome, request.sent_at)
+                    concurrency.answered(
+                        kind, outcome, request.sent_at, refusals=request.attempts - 1
+                    )
                 if not health.is_well and not request.is_ping:
                     health.responded(url)
                 if 200 <= status < 300 or status in accepted_statuses:
@@ -397,7 +398,8 @@ class RequestSender:
         return None
 
     def _decide(self, outcome: Response | Failure, request: PendingRequest) -> Decision:
-        tries, pause_s = request.max_attempts, None
+        status = outcome.status if isinstance(outcome, Response) else None
+        tries, pause_s = request.most_attempts(status), None
         if isinstance(outcome, Failure):
             if self._health.is_wait_over(outcome, sent_at=request.sent_at):
                 tries = request.attempts
@@ -442,7 +444,7 @@ class RequestSender:
             await anyio.sleep_forever()
         self._counts.repeated["retries"] += 1
         failure = decision.failure
-        most = tries_after(failure.status, request.max_attempts)
+        most = request.most_attempts(failure.status)
         if not self._health.has_responded and failure.status is None:
             is_slow_ping = request.is_ping and failure.kind is FailureKind.TIMEOUT
             if is_slow_ping or failure.reason in ABSENT_REASONS:
@@ -483,7 +485,9 @@ def _give_back(
         isinstance(outcome, Response)
         and (outcome.status < 400 or outcome.status in accepted_statuses)
     ):
-        request.concurrency.failed(outcome, request.sent_at)
+        request.concurrency.failed(
+            outcome, request.sent_at, refusals=request.attempts - 1
+        )
     request.concurrency.release()
 
 

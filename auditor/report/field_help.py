@@ -427,6 +427,15 @@ SUMMARY_HELP: dict[str, tuple[str, str]] = {
         + "; ".join(f"`{move}` ({text})" for move, text in MOVE_TEXT.items()),
         "sums",
     ),
+    "hosts[].per_second": (
+        "the pace of requests that was learned, at the end, because the host refused"
+        " even the least at once; `null` without one",
+        "sum, see `runs`",
+    ),
+    "hosts[].lowest_per_second": (
+        "the lowest pace of the run; `null` if there was none",
+        "sum, see `runs`",
+    ),
     "hosts_left_out": ("number of hosts beyond 100", "at least so many"),
     "repeated": ("retries among `requests`, by reason", "sums"),
     "saved.manifests": ("manifests that were fetched earlier in the run", "sum"),

@@ -7,7 +7,7 @@ of `--processes`, or jobs that were started together. Each has a limit of its ow
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,6 +20,8 @@ MAX_HOSTS = 100
 # Of the shards that ran at the same time. No total was lower than the sum of the lowest
 # limits while all of them ran, and none higher than that of the highest.
 _SUMS = ("limit", "lowest", "highest", "least", "most", "runs")
+# Of those that have a pace.
+_PACES = ("per_second", "lowest_per_second")
 # Summaries have whole seconds.
 _SECOND = timedelta(seconds=1)
 
@@ -71,10 +73,16 @@ def _merge(shards: Sequence[_Shard]) -> dict[str, Any]:
     return {
         **last,
         **{name: sum(one[name] for one in together) for name in _SUMS},
+        **{name: _total(one.get(name) for one in together) for name in _PACES},
         "round_trip_min_ms": min(least, default=None),
         "round_trip_ms": round(sum(now) / len(now), 1) if now else None,
         "moves": dict(sorted(moves.items())),
     }
+
+
+def _total(paces: Iterable[float | None]) -> float | None:
+    known = [pace for pace in paces if pace is not None]
+    return round(sum(known), 2) if known else None
 
 
 def _busiest(shards: Sequence[_Shard]) -> list[_Shard]:

@@ -85,6 +85,11 @@ DEFINITIONS: Mapping[str, tuple[tuple[str, ...], str]] = {
         ("host", "cause"),
         "How often the limit of concurrent requests to a host moved, by cause.",
     ),
+    "auditor_requests_per_second": (
+        ("host",),
+        "The pace of requests that was learned for a host at the end of the last run; "
+        "no value without one.",
+    ),
     "auditor_round_trip_seconds": (
         ("host",),
         "Round trips of a host at the end of the last run.",
@@ -244,6 +249,11 @@ def _host_metrics(hosts: Iterable[Mapping[str, Any]]) -> list[Metric]:
     def values(key: str) -> dict[str, float]:
         return {name: one[key] for name, one in by_name.items()}
 
+    paces = {
+        name: pace
+        for name, one in by_name.items()
+        if (pace := one.get("per_second")) is not None
+    }
     return [
         _counts("auditor_requests_at_once", values("limit")),
         _counts("auditor_requests_at_once_highest", values("highest")),
@@ -255,6 +265,7 @@ def _host_metrics(hosts: Iterable[Mapping[str, Any]]) -> list[Metric]:
                 for cause, count in one["moves"].items()
             },
         ),
+        _counts("auditor_requests_per_second", paces),
         _counts("auditor_round_trip_seconds", seconds("round_trip_ms")),
         _counts("auditor_round_trip_min_seconds", seconds("round_trip_min_ms")),
     ]

@@ -10,7 +10,7 @@ from typing import Any
 from auditor.model import ContentKind
 from auditor.report.listing_stats import Listing, ListKind, ListState
 from auditor.util.text import format_count, format_duration, pluralize, safe_text
-from auditor.wire.host_concurrency import DISTRESS, Move
+from auditor.wire.host_concurrency import DISTRESS, Move, per_second_text
 
 Json = Mapping[str, Any]
 
@@ -293,8 +293,11 @@ def _hosts(hosts: Iterable[Json]) -> Iterator[str]:
     shown = [
         one
         for one in hosts
-        if (causes := DISTRESS & one["moves"].keys())
-        and (not causes <= silent or one["round_trip_min_ms"] is not None)
+        if (
+            (causes := DISTRESS & one["moves"].keys())
+            and (not causes <= silent or one["round_trip_min_ms"] is not None)
+        )
+        or one.get("lowest_per_second") is not None
     ]
     for one in shown[:MAX_HOSTS]:
         counts = ", ".join(
@@ -302,15 +305,24 @@ def _hosts(hosts: Iterable[Json]) -> Iterator[str]:
             for move, count in one["moves"].items()
             if move in DISTRESS
         )
+        why = f" (lowered after: {counts})" if counts else ""
         runs = one.get("runs", 1)
         together = f" ({runs} runs together)" if runs > 1 else ""
         yield (
             f"  requests at once to {safe_text(one['host'])}{together}: {one['limit']}"
-            f" at the end, {one['lowest']} to {one['highest']}"
-            f" (lowered after: {counts})"
+            f" at the end, {one['lowest']} to {one['highest']}{why}{_pace(one)}"
         )
     if len(shown) > MAX_HOSTS:
         yield f"      and {len(shown) - MAX_HOSTS:,} more hosts like these"
+
+
+def _pace(host: Json) -> str:
+    """The pace of requests that was found for a host."""
+    now, lowest = host.get("per_second"), host.get("lowest_per_second")
+    if lowest is None:
+        return ""
+    end = "" if now is None else f"{per_second_text(now)} at the end, "
+    return f"; {end}{per_second_text(lowest)} at the slowest"
 
 
 def _blobs(counts: Mapping[str, int]) -> Iterator[str]:

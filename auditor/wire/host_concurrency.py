@@ -48,6 +48,8 @@ class HostConcurrency:
     `lowest` and `highest` are those of the limit so far. Round trips are in seconds,
     None before there are enough: `baseline_s` without a queue, `round_trip_s` the last
     ones. `moves` counts the moves of the limit by cause, the last one's is `last_move`.
+    `per_second` is the pace of requests that was found because even the least at once
+    were too many, and `lowest_per_second` the lowest one; None without any.
     """
 
     host: str
@@ -60,10 +62,14 @@ class HostConcurrency:
     round_trip_s: float | None
     last_move: Move
     moves: Mapping[Move, int]
+    per_second: float | None = None
+    lowest_per_second: float | None = None
 
     def sentence(self, before: int | None = None) -> str:
         """The limit, why it moved from `before`, and the round trips."""
         number = f"{self.limit} request{'s' * (self.limit != 1)} at once"
+        if self.per_second is not None:
+            number += f" and {per_second_text(self.per_second)}"
         if self.last_move is Move.START:
             return f"{number}, as at the start{self._round_trips()}"
         why = MOVE_TEXT[self.last_move]
@@ -72,6 +78,16 @@ class HostConcurrency:
             if before < self.limit and self.last_move is Move.QUEUE:
                 why = MEASURED_TEXT
         return f"{number}: {why}{self._round_trips()}"
+
+    def pace_sentence(self, before: float | None) -> str:
+        """The pace, and why it moved from `before`; None for none."""
+        now = self.per_second
+        if now is None:
+            return "requests do not wait for a pace any more"
+        why = "the host asked for fewer requests"
+        if before is not None and before < now:
+            why = f"it accepted {per_second_text(before)}"
+        return f"at most {per_second_text(now)}: {why}"
 
     def _round_trips(self) -> str:
         now_ms = _milliseconds(self.round_trip_s)
@@ -97,7 +113,18 @@ class HostConcurrency:
             "round_trip_ms": _milliseconds(self.round_trip_s),
             "last_move": str(self.last_move),
             "moves": {str(move): count for move, count in sorted(self.moves.items())},
+            "per_second": _rounded(self.per_second),
+            "lowest_per_second": _rounded(self.lowest_per_second),
         }
+
+
+def per_second_text(rate: float) -> str:
+    """A pace, with two digits or as a whole number."""
+    return f"{rate:.2g} a second" if rate < 10 else f"{rate:.0f} a second"
+
+
+def _rounded(rate: float | None) -> float | None:
+    return None if rate is None else round(rate, 2)
 
 
 def _milliseconds(seconds: float | None) -> float | None:

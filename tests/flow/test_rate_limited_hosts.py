@@ -35,6 +35,7 @@ class RateLimit:
     burst: float
     headers: dict[str, str]
     clock: FakeClock
+    status: int = 429
     left: float = 0.0
     at: float = 0.0
     refused: int = 0
@@ -46,7 +47,7 @@ class RateLimit:
         self.at = now
         if self.left < 1:
             self.refused += 1
-            return web.Response(status=429, headers=self.headers)
+            return web.Response(status=self.status, headers=self.headers)
         self.left -= 1
         return await Pass().run(request, handler)
 
@@ -109,3 +110,27 @@ async def test_a_rate_limit_that_names_no_time_refuses_a_few_percent(
     assert Move.THROTTLED in outcome.summary.hosts[0].moves
     assert outcome.summary.repeated["retries"] == limit.refused
     assert 0 < limit.refused <= share * len(NAMES)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_an_audit_of_a_host_that_accepts_five_a_second_loses_nothing(
+    status: int, distant: list[FakeClock]
+) -> None:
+    """One request at a time would be 20 a second: without a learned pace, 503 fails
+    most references, and every second request gets a 429."""
+    async with lab(simple(NAMES)) as here:
+        distant.append(here.clock)
+        limit = RateLimit(5, 1, {}, here.clock, status=status)
+        here.faults.on("GET", MANIFESTS, limit, forever=True)
+        began_at = here.clock.now
+        outcome = await here.audit(
+            *map(here.ref, NAMES), image_config=ImageConfigMode.NEVER
+        )
+        took_s = here.clock.now - began_at
+    assert outcome.kinds == ["image"] * len(NAMES)
+    assert limit.refused <= 40
+    assert 0.85 * took_s <= len(NAMES) / 5
+    (found,) = outcome.summary.hosts
+    assert found.per_second is not None
+    assert 4 <= found.per_second <= 5.5
+    assert found.limit == 1

@@ -21,16 +21,20 @@ THROTTLED = HostStatus(
     until=2 * 3600 + 14 * 60 + 7.0,
     at_once=23,
 )
+PACED = HostStatus(name="paced.example.com", text="", at_once=1, per_second=4.91)
 DEAD = HostStatus(
     name="dead.example.com", text="retrying dead.example.com (2 of 3): timeout"
 )
 
+ALL = (SLOW, THROTTLED, DEAD, PACED)
+
 
 def test_a_status_has_the_host_what_it_is_waited_for_and_until_when() -> None:
-    assert [status_text(one, time.gmtime) for one in (SLOW, THROTTLED, DEAD)] == [
+    assert [status_text(one, time.gmtime) for one in ALL] == [
         "slow.example.com: 23 at once",
         "registry.example.com: waiting for 429 until 02:14:07, 23 at once",
         "retrying dead.example.com (2 of 3): timeout",
+        "paced.example.com: 1 at once, 4.9 a second",
     ]
 
 

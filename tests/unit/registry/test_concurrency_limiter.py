@@ -443,3 +443,53 @@ def test_a_request_cancelled_in_the_queue_loses_no_slot() -> None:
         assert host.busy == 1
 
     with_host(1, test)
+
+
+def _paced(host: _Host) -> None:
+    """Let the host refuse what is more than a request a second."""
+    for now in range(8):  # accepted and refused in turn
+        host.clock.now += 0.5
+        sent_at = host.clock.now - 0.1
+        if now % 2:
+            host.slots.answered("head", response(), sent_at)
+        else:
+            host.slots.failed(response(429), sent_at)
+    while host.slots.pace.rate is None:
+        host.clock.now += 0.5
+        host.slots.failed(response(429), host.clock.now - 0.1)
+        host.clock.now += 0.5
+        host.slots.answered("head", response(), host.clock.now - 0.1)
+
+
+def test_requests_to_a_paced_host_are_sent_one_after_the_other() -> None:
+    async def test(host: _Host) -> None:
+        _paced(host)
+        pace = host.slots.pace
+        assert pace.rate is not None
+        assert host.slots.try_acquire() is None  # before its turn
+        await host.ask(3)
+        for sent in range(1, 4):
+            assert len(host.had_at) == sent - 1
+            await host.clock.advance(1 / pace.rate)
+            assert len(host.had_at) == sent
+            await host.give_back()
+        assert host.slots.try_acquire() is None
+
+    with_host(1, test)
+
+
+def test_a_request_that_ends_a_reference_passes_one_that_begins_one() -> None:
+    """At the end of a run, the latter waits for ever; not with the turn of others."""
+
+    async def test(host: _Host) -> None:
+        _paced(host)
+        pace = host.slots.pace
+        assert pace.rate is not None
+        await host.ask()  # begins a reference
+        host.slots.is_draining = True
+        await host.ask()  # goes on with one
+        await host.clock.advance(2 / pace.rate)
+        await host.clock.advance(2 / pace.rate)
+        assert len(host.had_at) == 1
+
+    with_host(1, test)

@@ -16,6 +16,7 @@ def host(limit: int, lowest: int, highest: int, **changes: Any) -> dict[str, Any
         "host": NAME, "limit": limit, "lowest": lowest, "highest": highest, "least": 1,
         "most": 21, "runs": 1, "round_trip_min_ms": 50.0, "round_trip_ms": 52.0,
         "last_move": "faster", "moves": {"faster": 2},
+        "per_second": None, "lowest_per_second": None,
     } | changes  # fmt: skip
 
 
@@ -45,6 +46,19 @@ def test_processes_that_ran_together_are_added_up() -> None:
         round_trip_ms=52.7,
         moves={"faster": 4, "throttled": 1},
     )
+
+
+def test_learned_paces_are_added_up() -> None:
+    paced = {"per_second": 2.4, "lowest_per_second": 1.1}
+    shards = [
+        shard("02:00:00", "02:01:00", host(1, 1, 4, **paced)),
+        shard("02:00:00", "02:01:05", host(1, 1, 4, **paced)),
+    ]
+    (found,) = merge_hosts(shards)
+    assert (found["per_second"], found["lowest_per_second"]) == (4.8, 2.2)
+    for one in shards:  # of a version that had none
+        del one["hosts"][0]["per_second"], one["hosts"][0]["lowest_per_second"]
+    assert merge_hosts(shards)[0]["per_second"] is None
 
 
 def test_shards_one_after_the_other_are_not_added_up() -> None:

@@ -153,13 +153,21 @@ def test_the_concurrent_requests_of_each_host_are_metrics() -> None:
     found = HostConcurrency(
         host="r.example.com", limit=12, lowest=4, highest=20, least=1, most=64,
         baseline_s=0.05, round_trip_s=0.052, last_move=Move.QUEUE,
-        moves={Move.QUEUE: 2, Move.THROTTLED: 1},
+        moves={Move.QUEUE: 2, Move.THROTTLED: 1}, per_second=4.9,
+        lowest_per_second=2.0,
     )  # fmt: skip
-    unknown = replace(found, host="b.example.com", baseline_s=None, round_trip_s=None)
+    unknown = replace(
+        found,
+        host="b.example.com",
+        baseline_s=None,
+        round_trip_s=None,
+        per_second=None,
+    )
     samples = read(replace(summary(image()), hosts=[found, unknown]))
     for name, expected in (
         ("auditor_requests_at_once", 12),
         ("auditor_requests_at_once_highest", 20),
+        ("auditor_requests_per_second", 4.9),
         ("auditor_round_trip_seconds", 0.052),
         ("auditor_round_trip_min_seconds", 0.05),
     ):
@@ -169,6 +177,7 @@ def test_the_concurrent_requests_of_each_host_are_metrics() -> None:
     assert value(samples, name, host="b.example.com", cause="queue") == 2
     labels = frozenset({("host", "b.example.com"), ("audit", "nightly")})
     assert ("auditor_round_trip_seconds", labels) not in samples
+    assert ("auditor_requests_per_second", labels) not in samples
 
 
 def test_a_listing_that_failed_makes_the_run_incomplete() -> None:

@@ -157,6 +157,7 @@ def test_a_host_that_got_fewer_requests_is_told() -> None:
         "most": 64, "runs": 1, "round_trip_min_ms": 50.0, "round_trip_ms": 52.1,
         "last_move": "recovered",
         "moves": {"faster": 3, "recovered": 1, "throttled": 1},
+        "per_second": None, "lowest_per_second": None,
     }  # fmt: skip
     assert host().sentence() == (
         "12 requests at once: the host is well again (round trip 52.1 ms, 50 ms"
@@ -164,6 +165,24 @@ def test_a_host_that_got_fewer_requests_is_told() -> None:
     )
     nothing = host(limit=1, baseline_s=None, round_trip_s=None, last_move=Move.START)
     assert nothing.sentence() == "1 request at once, as at the start"
+
+
+def test_a_host_with_a_learned_pace_is_told() -> None:
+    paced = host(limit=1, per_second=4.912, lowest_per_second=0.5)
+    found = summary(image(), hosts=[paced])
+    assert "throttled 1); 4.9 a second at the end, 0.5 a second at the slow" in text(
+        found
+    )
+    assert found.to_json()["hosts"][0]["per_second"] == 4.91
+    assert paced.sentence().startswith("1 request at once and 4.9 a second: the host")
+    assert paced.pace_sentence(None) == (
+        "at most 4.9 a second: the host asked for fewer requests"
+    )
+    assert paced.pace_sentence(4) == "at most 4.9 a second: it accepted 4 a second"
+    free = host(limit=1, moves={}, lowest_per_second=12.3)
+    assert free.pace_sentence(12.3) == "requests do not wait for a pace any more"
+    line = "1 at the end, 4 to 20; 12 a second at the slowest"
+    assert line in text(summary(image(), hosts=[free]))
 
 
 @pytest.mark.parametrize(
