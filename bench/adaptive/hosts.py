@@ -74,13 +74,23 @@ class Workers:
 
 
 class RateLimited:
-    """429 above `per_s` requests per second, of which `burst` may come at once.
+    """`status` above `per_s` requests per second, of which `burst` may come at once.
 
     Retry-After is the time for a whole burst, so that a client that keeps to it is not
-    refused at its first request.
+    refused at its first request; `has_retry_after`: whether there is one.
     """
 
-    def __init__(self, inner: Host, *, per_s: float, burst: int) -> None:
+    def __init__(
+        self,
+        inner: Host,
+        *,
+        per_s: float,
+        burst: int,
+        status: int = TOO_MANY_REQUESTS,
+        has_retry_after: bool = True,
+    ) -> None:
+        self._status = status
+        self._has_retry_after = has_retry_after
         self._inner = inner
         self._per_s = per_s
         self._burst = burst
@@ -95,7 +105,8 @@ class RateLimited:
         self._left, self._at = min(float(self._burst), grown), now
         if self._left < 1:
             seconds = max(1, round(self._burst / self._per_s))
-            return Reply(now + 0.001, TOO_MANY_REQUESTS, seconds)
+            retry_after_s = seconds if self._has_retry_after else None
+            return Reply(now + 0.001, self._status, retry_after_s)
         self._left -= 1
         return self._inner.arrive(now, repository)
 
@@ -174,13 +185,15 @@ class Kind:
 
     `saturated_by`: as many concurrent requests as bring all it can give; None if more
     always bring more. `may_refuse`: whether a client could know that it is refused only
-    by being refused. `new` makes a host, for `requests` in all.
+    by being refused. `new` makes a host, for `requests` in all. `per_s`: as many
+    requests per second as it accepts, if that is less than one at a time.
     """
 
     name: str
     saturated_by: int | None
     may_refuse: bool = False
     new: Callable[[random.Random, int], Host]
+    per_s: float | None = None
 
 
 def about(rng: random.Random, seconds: float) -> Callable[[], float]:
@@ -287,4 +300,32 @@ KINDS = (
         saturated_by=14,  # one in five takes 80 ms, at most 8 of these at a time
         new=lambda rng, _: _proxied(rng),
     ),
+)
+
+
+def _slow(
+    name: str, per_s: float, *, burst: int = 1, status: int, has_retry_after: bool
+) -> Kind:
+    return Kind(
+        name=f"{per_s:g} a second, {name}",
+        saturated_by=1,
+        may_refuse=True,
+        new=lambda rng, _: RateLimited(
+            Workers(None, about(rng, 0.05)),
+            per_s=per_s,
+            burst=burst,
+            status=status,
+            has_retry_after=has_retry_after,
+        ),
+        per_s=per_s,
+    )
+
+
+# Where one request at a time is too many: minutes even for a thousand requests.
+SLOW_KINDS = (
+    _slow("429, Retry-After", 5, status=TOO_MANY_REQUESTS, has_retry_after=True),
+    _slow("429", 5, status=TOO_MANY_REQUESTS, has_retry_after=False),
+    _slow("503", 5, status=UNAVAILABLE, has_retry_after=False),
+    _slow("503, burst of 20", 10, burst=20, status=UNAVAILABLE, has_retry_after=False),
+    _slow("503", 1, status=UNAVAILABLE, has_retry_after=False),
 )

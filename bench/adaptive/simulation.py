@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from auditor.registry.concurrency_control import ConcurrencyControl
+from auditor.registry.learned_pace import LearnedPace
 from auditor.wire.host_concurrency import Move
 from bench.adaptive.hosts import OK, RESET, TOO_MANY_REQUESTS, Kind, Reply
 from bench.adaptive.server import PROBE_S, REPOSITORIES, idle_latencies
@@ -240,6 +241,7 @@ class _Process:
         self, control: ConcurrencyControl, wanted: Sequence[int], starts_at: float
     ) -> None:
         self.control = control
+        self.pace = LearnedPace()
         self.starts_at = starts_at
         self.arrived: list[_Flight] = []
         self.is_busy = self.was_busy = False
@@ -255,18 +257,24 @@ class _Process:
         """The repository of the next request, None if none may be sent."""
         if self._in_flight >= self.control.limit or now < self._paused_until:
             return None
+        if self.pace.is_active and now < self.pace.next_at:
+            return None
         found: int | None
         if self._retries and self._retries[0][0] <= now:
             found = heapq.heappop(self._retries)[1]
         else:
             found = next(self._wanted, None)
             self.is_done = found is None
-        self._in_flight += found is not None
+        if found is not None:
+            self._in_flight += 1
+            self.pace.sent(now)
         return found
 
     def wakes_at(self, now: float) -> float | None:
         """When a pause ends, unless that was said before."""
         times = [self._paused_until, *(at for at, _ in self._retries[:1])]
+        if self.pace.is_active:
+            times.append(self.pace.next_at)
         at = min((at for at in times if at > now), default=0.0)
         if at <= now or at == self._woken_at:
             return None
@@ -285,6 +293,7 @@ class _Process:
             is_full=is_full,
             waited_s=now - came_at,
         )
+        self.pace.accepted(sent_at=sent_at, now=now, at_once=self.control.limit)
 
     def refused(
         self, now: float, sent_at: float, reply: Reply, wanted: int, retry_at: float
@@ -296,6 +305,15 @@ class _Process:
             self._paused_until = max(self._paused_until, now + pause_s)
         heapq.heappush(self._retries, (retry_at, wanted))
         cause = Move.CONNECTION if reply.status == RESET else Move.THROTTLED
+        control = self.control
+        is_least = control.limit <= control.least and sent_at > control.moved_at
+        if cause is Move.THROTTLED and (is_least or self.pace.is_active):
+            self.pace.refused(
+                sent_at=sent_at,
+                now=now,
+                at_once=control.limit,
+                is_certain=reply.status == TOO_MANY_REQUESTS,
+            )
         self.control.distressed(cause, sent_at=sent_at, now=now)
 
 
