@@ -72,6 +72,8 @@ async def test_the_log_tells_the_limits_that_moved_at_the_end(
     messages = [record.getMessage() for record in caplog.records]
     (last,) = [one for one in messages if one.endswith("in this run")]
     assert last.startswith(f"{moved.host}: ")
+    # Where few open files are allowed, that is said of every host.
+    messages = [one for one in messages if "open files" not in one]
     assert not any(one.startswith(calm.host) for one in messages)
 
 
