@@ -20,6 +20,7 @@ from auditor.demo.demo_registry import DemoContent
 from auditor.demo.image_builder import image, index
 from tests.flow.commands import BASE_ENVIRONMENT, auditor, finish, running
 from tests.flow.harness import MANIFESTS, lab
+from tests.support.fault_actions import Gate, Hold
 
 # Stores contents and reads them back as fast as it can; prints its progress.
 _BUSY = """
@@ -115,7 +116,10 @@ async def test_an_audit_killed_beside_another_does_not_change_its_report(
 ) -> None:
     cache = str(tmp_path / "cache")
     changes = {"AUDITOR_NO_CACHE": "0", "AUDITOR_CACHE": cache}
+    gate = Gate()
     async with lab(_many()) as here:
+        # Of the one that is killed, which cannot end before.
+        here.faults.on("GET", "/v2/app/manifests/699", Hold(gate))
         command = ("audit", here.ref("app:*"), "--log-level", "info")
         report = str(tmp_path / "killed.jsonl")
         async with running(*command, "-o", report, environment=changes) as killed:
@@ -124,6 +128,7 @@ async def test_an_audit_killed_beside_another_does_not_change_its_report(
             async with running(*command, environment=changes) as other:
                 await here.faults.until(lambda: here.good(MANIFESTS) >= 650)
                 killed.send_signal(signal.SIGKILL)
+                gate.open()
                 done = await finish(other)
             assert await killed.wait() == -signal.SIGKILL
         # The two processes use the real time.

@@ -30,9 +30,9 @@ def _time(epoch_s: float) -> str:
     return rfc3339(epoch_s).replace(":", "").removesuffix("Z")
 
 
-async def _leave_unfinished(here: Lab, output: Path, *, ago_s: float) -> None:
+async def _leave_unfinished(here: Lab, output: Path, *, began_s: float) -> None:
     """Leave a report as a run that was killed at its last step does."""
-    here.clock.now += time.time() - ago_s - here.clock.epoch()
+    here.clock.now += began_s - here.clock.epoch()
 
     def end(_: object) -> None:
         raise OutputError("killed")
@@ -46,10 +46,11 @@ async def _leave_unfinished(here: Lab, output: Path, *, ago_s: float) -> None:
 async def test_an_unfinished_report_is_completed_under_its_own_name(
     tmp_path: Path,
 ) -> None:
-    began = _time(time.time() - 3600)
+    began_s = time.time() - 3600
+    began = _time(began_s)
     report = tmp_path / f"r-{began}-{HOST}.jsonl.gz"
     async with lab(simple(NAMES)) as here:
-        await _leave_unfinished(here, report, ago_s=3600)
+        await _leave_unfinished(here, report, began_s=began_s)
         before = here.good(MANIFESTS)
         done = await auditor(
             *("audit", *map(here.ref, NAMES), "--resume"),
