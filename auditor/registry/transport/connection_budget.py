@@ -121,8 +121,12 @@ class ConnectionBudget:
     async def reserve(self) -> None:
         """Count a connection that is about to be made; make room for it."""
         self.open += 1
-        while self.open > self._max_open and await self._close_longest_idle():
-            pass
+        try:
+            while self.open > self._max_open and await self._close_longest_idle():
+                pass
+        except BaseException:
+            self.release()
+            raise
 
     def release(self) -> None:
         """Count a connection that is closed, or was not made."""

@@ -99,6 +99,21 @@ async def test_nothing_is_closed_while_there_is_room() -> None:
     assert budget.open == 4
 
 
+async def test_a_request_cancelled_while_room_is_made_counts_as_no_connection() -> None:
+    class Slow(_Holder):
+        async def close_idle(self) -> None:
+            await asyncio.Event().wait()
+
+    budget = ConnectionBudget(2)
+    Slow(budget, 10.0)
+    task = asyncio.create_task(budget.reserve())
+    await asyncio.sleep(0)
+    assert budget.open == 2
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert budget.open == 1
+
+
 # -- both clients ------------------------------------------------------------------
 
 
