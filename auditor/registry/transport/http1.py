@@ -50,8 +50,9 @@ log = logging.getLogger("auditor.http")
 # RFC 9110 section 9.2.2: methods whose requests may be repeated.
 IDEMPOTENT = frozenset({"GET", "HEAD"})
 # A handshake takes this long if a packet was lost (RFC 6298 section 2), or if the host
-# accepts no further connection.
+# accepts no further connection; one of a slow host, twice as long as its fastest.
 LONG_DIAL_S = 1.0
+LONG_DIAL_FACTOR = 2
 # RFC 8305 section 5: the delay before a second address is tried beside the first.
 _NEXT_ADDRESS_S = 0.25
 
@@ -70,6 +71,7 @@ class Http1Client:
     A request that waits for its new connection for `LONG_DIAL_S` takes one that another
     request gives back, if that comes first. So hosts and firewalls that let a client
     have a few connections only, and leave the others without an answer, fail none.
+    Where all handshakes are slow, requests wait longer, or one connection would do all.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Http1Client:
         self._max_ahead = min(max_ahead, most) if self.is_tls else 0
         self._most_in_use = 1
         self._dials = 0  # in progress
+        self._fastest_dial_s = math.inf
         self._ahead: set[asyncio.Task[None]] = set()
         self.has_answered = False
         host = str(origin).partition("://")[2]
@@ -276,10 +279,10 @@ class Http1Client:
         """A new connection, or what the taker took meanwhile."""
         loop, timer = asyncio.get_running_loop(), None
         if may_take:
-            timer = loop.call_later(LONG_DIAL_S, self._let_take, taker)
+            timer = loop.call_later(self._long_dial_s(), self._let_take, taker)
         try:
             async with taker.timeout:
-                connection = await self._dialer.dial(lookup)
+                connection = await self._connect(lookup)
         except asyncio.CancelledError:
             if taker.taken is not None:
                 self._give_back(taker.taken)
@@ -324,7 +327,7 @@ class Http1Client:
     async def _dial_ahead(self, lookup: Lookup) -> None:
         """Open a connection that no request waits for."""
         try:
-            connection = await self._dialer.dial(lookup)
+            connection = await self._connect(lookup)
         except OSError as error:
             # The host may want no more connections. A request will say so if it meets
             # the same.
@@ -338,6 +341,19 @@ class Http1Client:
             self._keep(connection)
             connection.keep_idle()
             self._give_back(connection)
+
+    async def _connect(self, lookup: Lookup) -> Connection:
+        """A new connection. Raises the errors of `Dialer.dial`."""
+        started = monotonic()
+        connection = await self._dialer.dial(lookup)
+        self._fastest_dial_s = min(self._fastest_dial_s, monotonic() - started)
+        return connection
+
+    def _long_dial_s(self) -> float:
+        """How long a request waits for its new connection before it takes another."""
+        if self._fastest_dial_s == math.inf:
+            return LONG_DIAL_S
+        return max(LONG_DIAL_S, LONG_DIAL_FACTOR * self._fastest_dial_s)
 
     def _keep(self, connection: Connection) -> None:
         self._open.add(connection)

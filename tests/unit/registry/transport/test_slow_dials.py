@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -14,7 +15,8 @@ from auditor.registry.transport.http1 import Dialer, Http1Client
 from auditor.registry.transport.http1_connection import Connection
 from auditor.registry.transport.http1_parser import NoConnectionError
 from auditor.registry.transport.http_defaults import Timeouts
-from auditor.registry.transport.name_lookup import Lookup, NameLookups
+from auditor.registry.transport.name_lookup import Addresses, Lookup, NameLookups
+from auditor.registry.transport.tls import TlsFiles, tls_context
 from auditor.wire.response import Response
 from auditor.wire.url_policy import origin_of
 
@@ -60,6 +62,27 @@ class _Dialer(Dialer):
         if self.refuses:
             raise NoConnectionError(111, "Connection refused")
         return await super().dial(lookup)
+
+
+class _Silent(Dialer):
+    """Connects to `servers`, which take no part in the handshake of TLS."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            origin_of("https://127.0.0.1:1"),
+            names=NameLookups(),
+            tls=tls_context(TlsFiles()),
+            timeouts=LONG,
+        )
+        self.servers: list[socket.socket] = []
+
+    async def connect(self, addresses: Addresses) -> socket.socket:
+        del addresses
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        self.servers.append(theirs)
+        return ours
 
 
 Test = Callable[[_Server, Http1Client, _Dialer], Awaitable[None]]
@@ -237,5 +260,114 @@ def test_a_refused_connection_fails_its_request() -> None:
             await second
         server.answers.release()
         await first
+
+    _with_server(test)
+
+
+def test_requests_wait_longer_where_every_handshake_is_slow() -> None:
+    """Else all of them would use the first connection, for ever."""
+
+    async def test(server: _Server, client: Http1Client, dialer: _Dialer) -> None:
+        first = _get(client)
+        await _until(lambda: server.asked == 1)
+        dialer.gate.clear()
+        client._fastest_dial_s = 1e6
+        second = _get(client)
+        await _until(lambda: dialer.waiting == 1)
+        server.answers.release()
+        await first
+        for _ in range(9):
+            await asyncio.sleep(0)
+        assert not client._takers
+        assert dialer.waiting == 1
+        dialer.gate.set()
+        server.answers.release()
+        await second
+        assert server.connections == 2
+
+    _with_server(test)
+
+
+def test_the_fastest_handshake_says_what_is_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http1, "LONG_DIAL_S", 1.0)
+    times = iter([0.0, 2.0, 10.0, 18.0, 20.0, 20.1])
+    expected = iter([4.0, 4.0, 1.0])
+
+    async def test(server: _Server, client: Http1Client, dialer: _Dialer) -> None:
+        lookup = await dialer.start_lookup()
+        assert client._long_dial_s() == 1.0
+        for long_s in expected:
+            with monkeypatch.context() as patch:
+                patch.setattr(http1, "monotonic", times.__next__)
+                connection = await client._connect(lookup)
+            assert client._long_dial_s() == long_s
+            connection.abort()
+            await connection.closed
+
+    _with_server(test)
+
+
+def test_a_connection_that_ends_while_it_is_taken_costs_another_one() -> None:
+    async def test(server: _Server, client: Http1Client, dialer: _Dialer) -> None:
+        first, second = await _one_answers_the_other_waits(server, client, dialer)
+        (taker,) = client._takers
+        server.answers.release()
+        await _until(lambda: taker.taken is not None)
+        assert taker.taken is not None
+        taker.taken.abort()
+        await _until(lambda: dialer.waiting == 1)
+        dialer.gate.set()
+        server.answers.release()
+        assert (await second) is not None
+        assert (await first) is not None
+        assert server.connections == 2
+
+    _with_server(test)
+
+
+def test_two_requests_that_wait_get_two_turns_on_one_connection() -> None:
+    async def test(server: _Server, client: Http1Client, dialer: _Dialer) -> None:
+        first, second = await _one_answers_the_other_waits(server, client, dialer)
+        third = _get(client)
+        await _until(lambda: len(client._takers) == 2)
+        for asked in (2, 3):
+            server.answers.release()
+            await _until(lambda asked=asked: server.asked == asked)  # type: ignore[misc]
+            # The other one still waits for its own, or for this one.
+            assert dialer.waiting == 3 - asked
+        server.answers.release()
+        await asyncio.gather(first, second, third)
+        assert server.connections == 1
+
+    _with_server(test)
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+def test_a_handshake_that_is_not_waited_for_leaves_no_socket(
+    is_cancelled: bool,
+) -> None:
+    async def test(server: _Server, client: Http1Client, dialer: _Dialer) -> None:
+        del dialer
+        loop = asyncio.get_running_loop()
+        first = _get(client)
+        await _until(lambda: server.asked == 1)
+        client._dialer = silent = _Silent()
+        second = _get(client)
+        await _until(lambda: bool(silent.servers))
+        (their_end,) = silent.servers
+        await loop.sock_recv(their_end, 1)  # the handshake has begun
+        await _until(lambda: bool(client._takers))
+        if is_cancelled:
+            second.cancel()
+        server.answers.release()
+        await first
+        server.answers.release()
+        await asyncio.gather(second, return_exceptions=True)
+        assert second.cancelled() is is_cancelled
+        while await loop.sock_recv(their_end, 9999):
+            pass
+        their_end.close()
 
     _with_server(test)
