@@ -9,7 +9,6 @@ from pathlib import Path
 
 import anyio
 import anyio.lowlevel
-import anyio.to_thread
 import pytest
 
 from auditor.config import RegistrySettings, Settings
@@ -132,6 +131,17 @@ async def test_a_helper_that_cannot_be_executed_is_a_failure(tmp_path: Path) -> 
     assert "cannot be run: No such file or directory" in found.detail
 
 
+async def _number_from(pipe: Path) -> int:
+    """The number that a script writes into a named pipe."""
+    descriptor = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with anyio.fail_after(HANG_S):
+            await anyio.wait_readable(descriptor)
+        return int(os.read(descriptor, 100))
+    finally:
+        os.close(descriptor)
+
+
 async def test_a_helper_that_hangs_is_killed_with_its_children(
     tmp_path: Path,
 ) -> None:
@@ -147,7 +157,7 @@ async def test_a_helper_that_hangs_is_killed_with_its_children(
 
     async with anyio.create_task_group() as group:
         group.start_soon(run)
-        pid = int(await anyio.to_thread.run_sync(child.read_text))
+        pid = await _number_from(child)
         advance_loop(HANG_S)
     (failure,) = found
     assert isinstance(failure, Failure)
@@ -174,9 +184,9 @@ async def test_cancellation_leaves_no_helper_running(tmp_path: Path) -> None:
     credentials = CredentialStore(Settings(), with_helpers(tmp_path, credsStore="slow"))
     async with anyio.create_task_group() as group:
         group.start_soon(credentials.find, HOST)
-        pid = await anyio.to_thread.run_sync((tmp_path / "pid").read_text)
+        pid = await _number_from(tmp_path / "pid")
         group.cancel_scope.cancel()
-    assert not Path("/proc", pid.strip()).exists()
+    assert not Path("/proc", str(pid)).exists()
 
 
 @pytest.mark.parametrize(
