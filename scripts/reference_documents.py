@@ -54,7 +54,7 @@ def documents_page() -> str:
     parts = [
         "# JSON of other commands\n",
         "What commands print with `--format json` or `--format jsonl`. The lines of"
-        " an audit and its summary are in [another page](report.md)."
+        " an audit and its summary are on [the page of the report](report.md)."
         " `auditor schema NAME` prints the JSON Schema.\n",
         _SAME_KEYS,
     ]
@@ -102,12 +102,12 @@ def _class(name: str, definition: dict[str, Any], pages: dict[str, str]) -> list
 def _schema_type(schema: dict[str, Any], pages: dict[str, str]) -> str:
     """A JSON Schema in words, with links to the page of each class."""
     if "const" in schema:
-        return inline_code(json.dumps(schema["const"]).strip('"'))
+        return _value(schema["const"])
     for title, codes in (("failure", FAILURES), ("warning", WARNINGS)):
         if set(schema.get("enum", ())) == {str(code) for code in codes}:
             return f"a [{title}](failures.md#{title}s)"
     if "enum" in schema:
-        return ", ".join(inline_code(str(one)) for one in schema["enum"])
+        return ", ".join(map(_value, schema["enum"]))
     if "$ref" in schema:
         name = str(schema["$ref"]).rpartition("/")[2]
         return f"[{name}]({pages[name]}#{name.lower()})"
@@ -122,3 +122,8 @@ def _schema_type(schema: dict[str, Any], pages: dict[str, str]) -> str:
     if kind == "object":
         return f"map of {_schema_type(schema['additionalProperties'], pages)}"
     return str(kind or "anything")
+
+
+def _value(value: object) -> str:
+    """A value as JSON writes it, a string without its quotes."""
+    return inline_code(json.dumps(value).strip('"'))

@@ -25,3 +25,9 @@ def test_there_are_no_texts_about_other_rules_and_keys() -> None:
     assert list(reference_texts.RULE_HELP) == list(RULES)
     assert reference_texts.NIGHTLY_HELP.keys() == _night_keys().keys()
     assert reference_texts.CLUSTER_HELP.keys() == _cluster_keys().keys()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_values_are_those_of_json(name: str) -> None:
+    for value in ("`None`", "`False`", "`True`"):
+        assert value not in PAGES[name]
