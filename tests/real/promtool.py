@@ -46,7 +46,7 @@ RICH = replace(
         HostConcurrency(
             host="r.example.com", limit=12, lowest=4, highest=20, least=1, most=64,
             baseline_s=0.05, round_trip_s=0.052, last_move=Move.QUEUE,
-            moves={Move.QUEUE: 2},
+            moves={Move.QUEUE: 2}, per_second=4.0, lowest_per_second=2.0,
         )
     ],
 )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from auditor.report.metrics import DEFINITIONS
 from tests.real.promtool import (
     DEPLOY,
     RICH,
@@ -33,6 +34,11 @@ def panels() -> dict[str, str]:
 
 
 PANELS = panels()
+
+
+def test_the_night_with_everything_has_a_value_of_every_metric() -> None:
+    night = [*run(0, RICH), *checked(0, 1), *ended(0, 1)]
+    assert {one.name for one in night if one.values} == DEFINITIONS.keys()
 
 
 def test_every_panel_shows_something_after_a_night_with_everything(
