@@ -20,7 +20,11 @@ from auditor.config.file_names import escaped
 from auditor.config.option import ENVIRONMENT_PREFIX, Option, OptionScope
 from auditor.config.option_table import OPTION_BY_NAME, OPTIONS
 from auditor.config.settings import ClusterSettings, LoginProgram, NightlySettings
-from auditor.config.toml_tables import read_cluster_table, read_nightly
+from auditor.config.toml_tables import (
+    ONLY_AT_TOP,
+    read_cluster_table,
+    read_nightly,
+)
 from auditor.config.validation_errors import KeyLocation, ValidationErrors, unknown
 from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
@@ -145,6 +149,7 @@ def read_document(
             location.at(_NIGHTLY),
             errors=reader.errors,
             absolute=reader.absolute,
+            top_keys=_TOP_KEYS,
         )
     if _CLUSTER in toml:
         cluster = read_cluster_table(
@@ -152,6 +157,7 @@ def read_document(
             location.at(_CLUSTER),
             errors=reader.errors,
             absolute=reader.absolute,
+            top_keys=_TOP_KEYS,
         )
     document = ConfigDocument(nightly=nightly, cluster=cluster)
     for key, value in toml.items():
@@ -221,7 +227,7 @@ def _read_section(
             valid = reader.read(values, OPTION_BY_NAME[key], value, location=here)
             ambiguous |= not valid and key in LOGIN_KEYS
         elif key in _TOP_KEYS:
-            reader.errors.add(here, "only valid at the top, before every section")
+            reader.errors.add(here, ONLY_AT_TOP)
         else:
             ambiguous = True
             reader.errors.add(

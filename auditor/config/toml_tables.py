@@ -46,6 +46,8 @@ from auditor.config.value_types import (
 )
 from auditor.util.text import safe_text
 
+ONLY_AT_TOP = "only valid at the top, before every section"
+
 
 def read_table(
     value: object,
@@ -55,11 +57,12 @@ def read_table(
     errors: ValidationErrors,
     absolute: Callable[[str], str],
     others: Collection[str] = (),
+    top_keys: Collection[str] = (),
 ) -> dict[str, Any]:
     """The values of a table whose keys are known; every mistake is added to `errors`.
 
     `absolute` returns the path to open for a path of the file; `others` are keys that
-    the caller reads.
+    the caller reads; `top_keys` are those of the file outside of its tables.
     """
     if not isinstance(value, Mapping):
         example = ", ".join(f"{key} = ..." for key in list(keys)[:2])
@@ -70,7 +73,7 @@ def read_table(
         here = location.at(key)
         if key not in keys:
             sentence = unknown("key", key, {*keys, *others})
-            errors.add(here, sentence)
+            errors.add(here, ONLY_AT_TOP if key in top_keys else sentence)
             continue
         try:
             read = keys[key].read(one, as_text=False)
@@ -106,17 +109,18 @@ def read_cluster_table(
     *,
     errors: ValidationErrors,
     absolute: Callable[[str], str],
+    top_keys: Collection[str],
 ) -> ClusterSettings | None:
     """Read the table, or return None; every mistake is added to `errors`.
 
-    `absolute` returns the path to open for a path of the file.
+    `absolute` and `top_keys` are those of `read_table`.
     """
     read = functools.partial(read_table, errors=errors, absolute=absolute)
     if not isinstance(value, Mapping):
         errors.add(location, "must be a section: [cluster]")
         return None
     rest = {name: one for name, one in value.items() if name != _RESOURCES}
-    fields = read(rest, _CLUSTER, location, others={_RESOURCES})
+    fields = read(rest, _CLUSTER, location, others={_RESOURCES}, top_keys=top_keys)
     resources = []
     here = location.at(_RESOURCES)
     entries = value.get(_RESOURCES, [])
@@ -168,10 +172,11 @@ def read_nightly(
     *,
     errors: ValidationErrors,
     absolute: Callable[[str], str],
+    top_keys: Collection[str],
 ) -> NightlySettings | None:
     """Read the table, or return None; every mistake is added to `errors`.
 
-    `absolute` returns the path to open for a path of the file.
+    `absolute` and `top_keys` are those of `read_table`.
     """
     read = functools.partial(read_table, errors=errors, absolute=absolute)
     if not isinstance(value, Mapping):
@@ -183,7 +188,7 @@ def read_nightly(
         if name in value
     }
     rest = {name: one for name, one in value.items() if name not in _TABLES}
-    fields = read(rest, _NIGHTLY, location, others=_TABLES.keys())
+    fields = read(rest, _NIGHTLY, location, others=_TABLES.keys(), top_keys=top_keys)
     if "folder" not in value:
         errors.add(location, "needs folder, where the nights are kept")
     fields.setdefault("folder", "")  # with the error above, or that of its value

@@ -81,6 +81,7 @@ def test_the_flag_and_the_variable_decide_over_the_table(
         (True, "must be a section: [cluster]"),
         ({"namespace": ["a"]}, "did you mean namespaces?"),
         ({"namespaces": [1]}, "namespaces"),
+        ({"metrics": "a.prom"}, "cluster.metrics: only valid at the top"),
         ({"resources": {}}, "must be sections: [[cluster.resources]]"),
         ({"resources": [{"api": "a/v1"}]}, 'needs api = "GROUP/VERSION"'),
         ({"resources": [{"api": "a/v1", "resource": "x", "paths": []}]}, "paths"),

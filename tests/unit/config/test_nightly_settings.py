@@ -70,6 +70,10 @@ def test_every_key_has_its_value_and_paths_are_relative_to_the_file() -> None:
             "nightly.polcy: unknown key; did you mean policy?",
         ),
         (
+            {"folder": "x", "metrics": "auditor.prom"},
+            "nightly.metrics: only valid at the top, before every section",
+        ),
+        (
             {"folder": "x", "fail_on": "info"},
             "nightly.fail_on: must be error, warning or never",
         ),
