@@ -5,9 +5,9 @@ gets the same failure. Four observations cause this:
 
 - Probes. After `FAILURES_IN_A_ROW` failures that suggest an outage the host is
   suspected: requests wait, without a slot, while one small request at a time (the
-  probe) finds out. If the host responds within `PATIENCE_S`, no reference fails: the
-  requests that failed meanwhile get all their attempts again. If not, no request is
-  sent for `DEAD_HOST_S`; then the host is probed again.
+  probe) finds out. If the host responds in time (`_patience_after`), no reference
+  fails: the requests that failed meanwhile get all their attempts again. If not, no
+  request is sent for `DEAD_HOST_S`; then the host is probed again.
 - No contact. A host that has not responded in this run, and refuses the connection or
   whose name is unknown, hardly ever is a restart: a few quick attempts decide. While
   the run has other hosts to ask, the attempts go on for `PATIENCE_S`.
@@ -50,6 +50,9 @@ DEAD_HOST_S = 30.0
 FAILURES_IN_A_ROW = 3
 # Registries restart within some 15 s (see `host_plan.PING_TRIES_FACTOR`); twice that.
 PATIENCE_S = 30.0
+# For 503 of a host that served requests of this run: they can be refused because it
+# allows so many in a minute.
+REFUSED_PATIENCE_S = 90.0
 # The pause after the first probe; it doubles. Nine probes fit into `PATIENCE_S`.
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 5.0
@@ -87,6 +90,7 @@ OUTAGE_KINDS = frozenset(
     }
 )
 
+_UNAVAILABLE = 503
 _HOST = ""  # the scope of what concerns all repositories
 # Sends one small request without credentials to a URL.
 Probe = Callable[[str], Awaitable[Response | Failure]]
@@ -146,12 +150,10 @@ class HostHealth:
 
     `notify` gets a sentence for a person when the wait for a silent host begins; with
     it, a host that never answers is not tried for long.
-    `has_responded`: to any request. `sent_elsewhere` returns the number of requests
-    that the run has sent, pings left out: while it grows, the run goes on without this
-    host.
-
-    `name` is used in messages. `probe_url` is probed; without one, the URL of the
-    request that failed last.
+    `has_responded`: to any request; `has_served`: with a status not to be retried.
+    `sent_elsewhere` returns the number of requests that the run has sent, pings left
+    out: while it grows, the run goes on without this host.
+    `name` is for messages. Without a `probe_url`, the URL that failed last is probed.
     """
 
     def __init__(
@@ -173,12 +175,10 @@ class HostHealth:
         self._sent_elsewhere = sent_elsewhere
         self._sent_before = 0
         self._out_of_contact_since: float | None = None
-        self.has_responded = False
+        self.has_responded = self.has_served = False
         self._probe = probe
         self._probe_url = probe_url
         self._clock = clock
-        # A user who wants no retry does not want to wait for a restart either.
-        self._patience_s = PATIENCE_S if tries > 1 else 0.0
         # By repository (see `_repository`), and those of the host by `_HOST`.
         self._outages: dict[str, _Outage] = {}
         self._silences: dict[str, _Silence] = {}
@@ -274,10 +274,8 @@ class HostHealth:
             self._probe_at = self._suspected_at + wait_s
             log.info(
                 "%s: %d requests in a row failed, probing the host: %s",
-                self._name,
-                self._failures_in_a_row,
-                failure.detail,
-            )
+                self._name, self._failures_in_a_row, failure.detail,
+            )  # fmt: skip
         return await self.wait_for_probe()
 
     def is_wait_over(self, failure: Failure, *, sent_at: float) -> bool:
@@ -327,6 +325,14 @@ class HostHealth:
     def _is_absent(self, failure: Failure) -> bool:
         """Whether it is an answer that there is no such host, and none contradicts."""
         return not self.has_responded and failure.reason in ABSENT_REASONS
+
+    def _patience_after(self, failure: Failure) -> float:
+        """How long a host is probed, in seconds, if probes fail so."""
+        if self._tries == 1:  # who wants no retry does not want to wait for a restart
+            return 0.0
+        is_refusal = failure.status == _UNAVAILABLE and self.has_served
+        is_long = is_refusal and self._notify is None  # no person waits
+        return REFUSED_PATIENCE_S if is_long else PATIENCE_S
 
     def _is_run_busy(self) -> bool:
         """Whether the run has sent requests since the last call."""
@@ -393,7 +399,7 @@ class HostHealth:
             asked_s = self._retry_after_s(outcome)
             down_s = self._clock.monotonic() - self._suspected_at
             is_absent = self._is_absent(failure)
-            patience_s = self._patience_s
+            patience_s = self._patience_after(failure)
             if is_absent and not self._is_run_busy():
                 patience_s = min(patience_s, FIRST_CONTACT_S)
             if down_s + asked_s >= patience_s:
@@ -420,10 +426,8 @@ class HostHealth:
         log.log(
             logging.WARNING if down_s >= NOTABLE_OUTAGE_S else logging.INFO,
             "%s: responds again after %.1f s: %s",
-            self._name,
-            down_s,
-            cause_of(self._probe_failure),
-        )
+            self._name, down_s, cause_of(self._probe_failure),
+        )  # fmt: skip
 
     def _give_up(self, failure: Failure, down_s: float, asked_s: float) -> Failure:
         if _HOST not in self._outages:

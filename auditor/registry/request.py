@@ -225,6 +225,7 @@ class RequestSender:
                 self._observe_limits(outcome, url, concurrency)
                 status = outcome.status
                 if status not in RETRYABLE_STATUSES:
+                    health.has_served = True
                     concurrency.answered(
                         kind, outcome, request.sent_at, refusals=request.attempts - 1
                     )

@@ -175,6 +175,27 @@ def test_probes_back_off_until_the_host_is_given_up() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("answer", "has_served", "seconds"),
+    [
+        (response(503), True, 92.5),
+        (response(503), False, 32.5),
+        (response(502), True, 32.5),
+        (REFUSED, True, 32.5),
+    ],
+    ids=["503", "503 from the first", "502", "no connection"],
+)
+def test_a_host_that_served_and_answers_503_is_probed_for_longer(
+    answer: Response | Failure, seconds: float, *, has_served: bool
+) -> None:
+    """It can be one that allows so many requests a minute."""
+    host = _Host(answer)
+    host.health.has_responded, host.health.has_served = True, has_served
+    run(host, *[host.fail] * SUSPECTED, *[0.5] * 300)
+    assert isinstance(host.states[-1], Failure)
+    assert host.probed[-1] == (PING, seconds)
+
+
 # Until requests to the host stop, 32.5 s later.
 UNTIL_GIVEN_UP: tuple[float, ...] = (0.5,) * 65
 

@@ -73,14 +73,15 @@ def test_a_rate_below_one_request_at_a_time_is_found(
 @pytest.mark.parametrize(
     "rule", [FixedWindow(60, 60), FixedWindow(100, 10), FixedWindow(5, 1)], ids=str
 )
-@pytest.mark.parametrize(("status", "has_retry_after"), STYLES[:2])
+@pytest.mark.parametrize(("status", "has_retry_after"), STYLES)
 def test_windows_of_a_second_to_a_minute_lose_nothing(
     rule: Rule, status: int, *, has_retry_after: bool
 ) -> None:
+    """With 503, the probes of the first windows are refused, too."""
     host = RateLimitedHost(rule, status, has_retry_after)
     sent = send(host, 600)
     assert not sent.failures
-    assert sent.refused_share() <= 0.08
+    assert sent.refused_share() <= (0.2 if status == 503 else 0.08)
 
 
 @pytest.mark.parametrize(("status", "has_retry_after"), STYLES)
