@@ -30,9 +30,11 @@ PATIENT = RegistrySettings(connect_timeout_s=HANG_S)
 @pytest.mark.parametrize("order", Order)
 @pytest.mark.parametrize("hosts", [3, 60])
 async def test_names_that_never_resolve_cost_a_healthy_registry_nothing(
-    hosts: int, order: Order
+    hosts: int, order: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_once = 8
+    # A look-up for each name at a time, whatever `ulimit -n` is.
+    monkeypatch.setattr(connection_budget, "free_descriptors", lambda: 1000)
     async with lab(simple(NAMES)) as here:
         port = here.host.rpartition(":")[2]
         with silent_resolver() as resolver:
