@@ -292,7 +292,7 @@ def _policy_rules() -> str:
         parts.append(f"## {name}\n")
         parts.append(f"{rule.summary} {details}".strip() + "\n")
         parts.append(f"- value: {_value(rule.value_type.expected)}")
-        parts.append(f"- the audit must record: {needs[0].lower()}{needs[1:]}\n")
+        parts.append(f"- needs: {needs[0].lower()}{needs[1:]}\n")
     return "\n".join(parts)
 
 

@@ -6,13 +6,13 @@ The program prints none of them. Tests hold the names equal to those in the code
 from __future__ import annotations
 
 _SIZE = '"2 GB" is decimal, "2 GiB" and "2G" are binary.'
-_NO_SIZES = "Nothing. Schema 1 has no sizes: unknown."
+_NO_SIZES = "Nothing more. Schema 1 has no sizes: unknown."
 _NO_LAYERS = (
-    "Nothing. Unknown if the registry does not have a manifest, or if its layers are"
-    " too long for a record (warning `parts_left_out`)."
+    "Nothing more. Unknown if the registry does not have a manifest, or if its layers"
+    " are too long for a record (warning `parts_left_out`)."
 )
 _CONFIGS = "`audit --image-config always`."
-_NOTHING = "Nothing."
+_NOTHING = "Nothing more."
 _BASES = (
     "Images that name their base, in `org.opencontainers.image.base.name` and"
     " `.digest`; where these are labels, `audit --image-config always`. An image that"
@@ -24,28 +24,28 @@ _PRODUCT_TIMES = (
 )
 _IMAGES = "For images only."
 
-# By the name of the rule: the details of the requirement, and what the audit must
-# record for it, with when it is unknown.
+# By the name of the rule: the details of the requirement, and what it needs, which is
+# mostly an option of the audit, with when it is unknown.
 RULE_HELP: dict[str, tuple[str, str]] = {
     "required_platforms": (
         "Names are compared as containerd normalises them: `linux/arm64/v8` is"
         " `linux/arm64`, `linux/arm` is `linux/arm/v7`. A variant below counts, as for"
         " containerd: `linux/arm/v6` for `linux/arm/v7`, but not `linux/amd64/v3` for"
         f" `linux/amd64`, and no other architecture. {_IMAGES}",
-        "Nothing. Unknown are platforms that `audit --platform` excluded, and all that"
-        " are not found in an image whose platform is unknown, or in an index whose"
-        " children cannot be read.",
+        "Nothing more. Unknown are platforms that `audit --platform` excluded, and all"
+        " that are not found in an image whose platform is unknown, or in an index"
+        " whose children cannot be read.",
     ),
     "forbidden_media_types": ("", _NOTHING),
     "forbidden_layers": ("", _NO_LAYERS),
     "forbidden_packages": (
-        "Names, versions and types are explained [here](../guide/check.md#packages).",
+        "[Packages](../guide/check.md#packages) explains names, versions and types.",
         "`audit --sbom FILE`, and `check --sbom FILE`. An image with a platform"
         " without an SBOM that could be read is unknown, and so is a version whose"
         " order is not known.",
     ),
     "forbid_warnings": (
-        "The codes are [these](failures.md#warnings).",
+        "The codes are those of [Warnings](failures.md#warnings).",
         "For the codes `blob_...`, `audit --verify-blobs`.",
     ),
     "max_size": (_SIZE, _NO_SIZES),
@@ -77,7 +77,7 @@ RULE_HELP: dict[str, tuple[str, str]] = {
         " tag in the report has or had it.",
     ),
     "forbid_end_of_life": (
-        "Where the dates are from is explained [here](../guide/check.md#end-of-life).",
+        "[End of life](../guide/check.md#end-of-life) says where the dates are from.",
         "A table `[end_of_life]` in the policy, or `audit --attachments all` for dates"
         " that are attached.",
     ),
@@ -110,7 +110,7 @@ RULE_HELP: dict[str, tuple[str, str]] = {
         "Tokens that can be read. Opaque tokens and Basic are unknown.",
     ),
     "forbid_failures": (
-        "The kinds are [these](failures.md#failures).",
+        "The kinds are those of [Failures](failures.md#failures).",
         _NOTHING,
     ),
     "forbid_latest_only": (
