@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.certificates import Pair
 from tests.patience import HANG_S
+from tests.ports import held_port
 from tests.real.access_log import wait_until
 from tests.real.programs import missing
 
@@ -70,26 +71,26 @@ def behind_nginx(
     Its files are in the folder `place`. The zone `connections` counts all of them.
     """
     program = required_nginx()
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
     place.mkdir()
     log, errors = place / "access", place / "errors"
     lines = [f"{one};" for one in directives]
-    (place / "nginx.conf").write_text(_configuration(place, port, upstream, lines, tls))
-    with subprocess.Popen(
-        [program, "-p", str(place), "-c", "nginx.conf", "-e", str(errors)],
-        stdin=subprocess.DEVNULL,
-    ) as process:
-        try:
-            wait_until(
-                lambda: _listens(port) or process.poll() is not None, "nginx listens"
-            )
-            assert process.poll() is None, errors.read_text()
-            yield Nginx(f"127.0.0.1:{port}", log)
-        finally:
-            process.terminate()
-            process.wait(HANG_S)
+    with held_port() as port:
+        configuration = _configuration(place, port, upstream, lines, tls)
+        (place / "nginx.conf").write_text(configuration)
+        with subprocess.Popen(
+            [program, "-p", str(place), "-c", "nginx.conf", "-e", str(errors)],
+            stdin=subprocess.DEVNULL,
+        ) as process:
+            try:
+                wait_until(
+                    lambda: _listens(port) or process.poll() is not None,
+                    "nginx listens",
+                )
+                assert process.poll() is None, errors.read_text()
+                yield Nginx(f"127.0.0.1:{port}", log)
+            finally:
+                process.terminate()
+                process.wait(HANG_S)
 
 
 def _configuration(
