@@ -17,7 +17,8 @@ requests at once as its limit allows. It has no clock and no network.
 - End. There is no pace any more when requests do not wait for it: a host that has
   refused requests for a minute is not asked slowly for a night.
 - Doubts. A 503 can be that of a broken image. Such requests are refused again, others
-  are not: then there is no pace.
+  are not: then there is no pace. Or a part of a host is broken, and refuses at any
+  pace, even the slowest one: then there is none for some time.
 """
 
 from __future__ import annotations
@@ -56,6 +57,9 @@ STEP = 1.04
 BLOCK, MANY, AGAIN, AT_FIRST = 32, 6, 0.8, 0.4
 # And after 503 the pause is at most so long in seconds, for so many refusals in a row.
 MAX_DOUBTFUL_PAUSE_S, MAX_DOUBTFUL_ROW = 2.0, 8
+# Seconds in which no 503 counts after one at the slowest pace, doubled each time: to
+# come down to that takes some minutes.
+IGNORED_S = 160.0
 # Seconds without a step after one, and after a refusal, doubled with each refusal.
 HOLD_S, MAX_HOLD_S = 10.0, 160.0
 
@@ -70,10 +74,10 @@ class LearnedPace:
 
     __slots__ = (
         "_accepted", "_again", "_again_refused", "_before", "_between", "_ceiling",
-        "_fresh", "_fresh_refused", "_held_until", "_hold_s", "_in_row",
-        "_is_searching", "_previous", "_proven", "_quickest_s", "_refused_at",
-        "_resumed_at", "_series_at", "_set_at", "_settled", "_since", "_step",
-        "is_active", "lowest", "next_at", "rate",
+        "_fresh", "_fresh_refused", "_held_until", "_hold_s", "_ignored_s",
+        "_ignored_until", "_in_row", "_is_searching", "_previous", "_proven",
+        "_quickest_s", "_refused_at", "_resumed_at", "_series_at", "_set_at",
+        "_settled", "_since", "_step", "is_active", "lowest", "next_at", "rate",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -104,6 +108,7 @@ class LearnedPace:
         # Answers of the last block to requests that were refused before, and to others.
         self._again = self._again_refused = 0
         self._fresh = self._fresh_refused = 0
+        self._ignored_s, self._ignored_until = IGNORED_S, -math.inf
 
     def sent(self, now: float) -> None:
         """A request is sent."""
@@ -124,11 +129,17 @@ class LearnedPace:
         `at_once`: the requests that may be in flight. `refusals`: how often the request
         was refused before. `is_certain`: the rate is the reason, as the status says.
         """
-        if sent_at <= self._refused_at:
+        if sent_at <= self._refused_at or (
+            not is_certain and now < self._ignored_until
+        ):
             return
         self._count(refusals, is_doubtful=not is_certain)
+        is_slowest = self.rate == SLOWEST and sent_at >= self._set_at
+        if is_slowest and not is_certain and not self._in_row:
+            self._ignored_until = now + self._ignored_s
+            self._ignored_s *= 2
         self._refused_at, before_at = now, self._refused_at
-        if not self._is_likely:
+        if not self._is_likely or now < self._ignored_until:
             self._in_row = 0
             self._hold_s = HOLD_S
             self._end()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -29,6 +30,19 @@ class _Free:
 
     def passes(self, _now: float) -> bool:
         return True
+
+    def retry_after_s(self, _now: float) -> int:
+        return 1
+
+
+class _Random:
+    """One request in `one_in` is refused, whenever it is sent."""
+
+    def __init__(self, one_in: int) -> None:
+        self._one_in, self._random = one_in, random.Random(one_in)
+
+    def passes(self, _now: float) -> bool:
+        return self._random.randrange(self._one_in) > 0
 
     def retry_after_s(self, _now: float) -> int:
         return 1
@@ -125,6 +139,24 @@ def test_broken_images_are_no_rate_limit() -> None:
     assert sent.limiter.pace.rate is None
     # One at a time, as before there was a pace; each of them is asked three times.
     assert sent.took_s < 1.3 * host.distance_s * (3000 + 2 * len(sent.failures))
+
+
+@pytest.mark.parametrize("one_in", [2, 3, 5, 10, 20])
+def test_a_host_that_fails_at_any_pace_is_not_asked_slowly(one_in: int) -> None:
+    """A back end of several is broken. At the slowest pace, these are three hours."""
+    host = RateLimitedHost(_Random(one_in), 503)
+    sent = send(host, 3000)
+    assert sent.took_s < 900
+
+
+@pytest.mark.parametrize("rate", [0.3, 0.5, 1])
+def test_the_slowest_rates_are_kept_to(rate: float) -> None:
+    """What such a host refuses is no sign that it is broken."""
+    host = RateLimitedHost(TokenBucket(rate), 503)
+    sent = send(host, 300)
+    assert not sent.failures
+    assert sent.limiter.pace.rate is not None
+    assert len(host.refused_at) <= 60
 
 
 def test_the_pace_of_the_settings_is_kept_if_it_is_slower() -> None:
