@@ -493,3 +493,52 @@ def test_a_request_that_ends_a_reference_passes_one_that_begins_one() -> None:
         assert len(host.had_at) == 1
 
     with_host(1, test)
+
+
+def test_the_turn_of_a_request_that_is_cancelled_is_the_next_ones() -> None:
+    """Whether it slept until its turn, or waited behind the one that did."""
+
+    async def test(host: _Host) -> None:
+        _paced(host)
+        pace = host.slots.pace
+        assert pace.rate is not None
+        waits = list[anyio.CancelScope]()
+        async with anyio.create_task_group() as group:
+
+            async def cancelled() -> None:
+                with anyio.CancelScope() as wait:
+                    waits.append(wait)
+                    await host.slots.acquire()
+
+            group.start_soon(cancelled)
+            await settle()
+            await host.ask()
+            group.start_soon(cancelled)
+            await settle()
+            await host.ask()
+            for wait in waits:
+                wait.cancel()
+        for sent in (1, 2):
+            await host.clock.advance(1 / pace.rate)
+            assert len(host.had_at) == sent
+            await host.give_back()
+        assert host.slots.in_flight == 0
+
+    with_host(1, test)
+
+
+def test_requests_that_waited_before_there_was_a_pace_keep_to_it() -> None:
+    async def test(host: _Host) -> None:
+        await host.ask(4)  # one is in flight, three wait for its slot
+        _paced(host)
+        pace = host.slots.pace
+        assert pace.rate is not None
+        await host.give_back()
+        for sent in (2, 3, 4):
+            assert len(host.had_at) == sent - 1
+            await host.clock.advance(1 / pace.rate)
+            assert len(host.had_at) == sent
+            await host.give_back()
+        assert host.slots.in_flight == 0
+
+    with_host(1, test)
