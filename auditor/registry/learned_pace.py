@@ -75,7 +75,7 @@ class LearnedPace:
     __slots__ = (
         "_accepted", "_again", "_again_refused", "_before", "_between", "_ceiling",
         "_fresh", "_fresh_refused", "_held_until", "_hold_s", "_ignored_s",
-        "_ignored_until", "_in_row", "_is_searching", "_previous", "_proven",
+        "_ignored_until", "_in_row", "_is_searching", "_previous",
         "_quickest_s", "_refused_at", "_resumed_at", "_series_at", "_set_at",
         "_settled", "_since", "_step", "is_active", "lowest", "next_at", "rate",
     )  # fmt: skip
@@ -91,11 +91,10 @@ class LearnedPace:
         # Answers since the last series, which ended at `_resumed_at`, and before it.
         self._between = self._before = SETTLED
         self._resumed_at = -math.inf
-        # The refusal since which accepted requests are counted, what they prove, and
-        # the lowest pace that was refused.
+        # The refusal since which accepted requests are counted, and the pace that was
+        # refused last: a higher one is not searched for.
         self._since: float | None = None
         self._accepted = 0
-        self._proven = 0.0
         self._ceiling = math.inf
         # When the pace has changed, and the answers since then.
         self._set_at, self._settled = -math.inf, 0
@@ -182,9 +181,6 @@ class LearnedPace:
             self._end_series(now, unpaced)
         self._between += 1
         self._accepted += 1
-        if self._accepted >= MEASURED:
-            proven = (self._accepted - 1) / (now - self._since)
-            self._proven = max(self._proven, proven)
         rate = self.rate
         if rate is None:
             return
@@ -199,10 +195,9 @@ class LearnedPace:
         """At the first refusal in a row without a pace; the last was at `before_at`."""
         if self._since is None or now - before_at > MAX_HOLD_S:
             self._count_from(now)
-            self._proven = 0.0
             self._hold_s = HOLD_S
         elif self._accepted >= MEASURED:
-            rate = max(self._proven, self._accepted / (now - self._since))
+            rate = self._accepted / (now - self._since)
             if self.lowest is not None:  # there was a pace, and it ended too early
                 self._hold_s = min(2 * self._hold_s, MAX_HOLD_S)
             self._set(min(SAFE * rate, NEAR * unpaced), now)
@@ -215,18 +210,13 @@ class LearnedPace:
         """At the first refusal in a row of this pace."""
         assert self._since is not None
         most = (LESS if self._before >= SETTLED else REDUCED) * rate
-        # What was proven can be more than the host accepts by now.
-        self._proven = measured = min(self._proven, most)
+        proven = 0.0
         if self._accepted >= SETTLED:
-            measured = max(measured, self._accepted / (now - self._since))
-        proven = SAFE * measured
+            proven = SAFE * self._accepted / (now - self._since)
         self._ceiling = rate
-        if self._is_searching:
+        if self._is_searching or self._previous is None:
             lower = max(proven, REDUCED * rate)
-        elif self._previous is None:
-            lower = proven
-            self._is_searching = proven < NEAR * rate
-            self._hold(now)
+            self._held_until = now + self._hold_s
         else:
             # A host that accepted many at the new pace did so out of a burst: the pace
             # before can be too much, too.
@@ -243,12 +233,9 @@ class LearnedPace:
         rate, waited_s = self.rate, now - self._series_at
         if self._in_row > 1 and self._before < SETTLED:
             slowest = FIRST_SLOWEST if rate is None else rate / SLOWER
-            slower = max(slowest, 1 / waited_s)
-            if rate is None or slower < rate:
-                self._ceiling = unpaced if rate is None else rate
-                self._set(slower, now)
-                self._proven = 0.0
-                self._is_searching = True
+            self._ceiling = unpaced if rate is None else rate
+            self._set(max(slowest, 1 / waited_s), now)
+            self._is_searching = True
         elif (
             rate is not None
             and not self._is_searching
@@ -258,7 +245,6 @@ class LearnedPace:
             measured = SAFE * self._before / (now - self._resumed_at)
             if measured < rate:
                 self._set(measured, now)
-                self._proven = min(self._proven, measured)
         self._held_until += waited_s
         self._in_row = 0
         self._settled = 0
