@@ -154,8 +154,10 @@ class Announcer:
             exit_code=night.exit_code or 0,
             finished_s=self._now(),
             complete=night.complete,
-            changes={
-                change.value: (night.changes or {}).get(change.value, 0)
+            changes=None
+            if night.changes is None
+            else {
+                change.value: night.changes.get(change.value, 0)
                 for change in Change
                 if change.is_difference
             },

@@ -156,7 +156,8 @@ DEFINITIONS: Mapping[str, tuple[tuple[str, ...], str]] = {
     ),
     "auditor_night_changes": (
         ("change",),
-        "Differences from the previous complete night, by change.",
+        "Differences from the previous complete night, by change; no value if the"
+        " night was compared with none.",
     ),
 }
 
@@ -293,14 +294,18 @@ def night_metrics(
     exit_code: int,
     finished_s: float,
     complete: bool,
-    changes: Mapping[str, int],
+    changes: Mapping[str, int] | None,
 ) -> list[Metric]:
-    """The metrics of a whole night; `finished_s` is in epoch seconds."""
+    """The metrics of a whole night; `finished_s` is in epoch seconds.
+
+    `changes` is None if the night was compared with no other one: 0 would say that
+    nothing has changed.
+    """
     return [
         _one("auditor_night_finished_timestamp_seconds", finished_s),
         _one("auditor_night_exit_code", exit_code),
         _one("auditor_night_complete", complete),
-        _counts("auditor_night_changes", changes),
+        _counts("auditor_night_changes", changes or {}),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -367,6 +368,22 @@ async def test_only_a_night_that_is_continued_resumes_its_audit(tmp_path: Path) 
             await nights.night(at, stop=stop)
             resumed.append(nights.resumed)
     assert resumed == [False, True, False, False]
+
+
+async def test_metrics_count_changes_only_of_nights_that_were_compared(
+    tmp_path: Path,
+) -> None:
+    samples = []
+    async with lab(simple(["team/app:1.0"])) as here:
+        nights = _nights(here, tmp_path)
+        nights.metrics = tmp_path / "registry.prom"
+        for day in ("2026-12-01", "2026-12-02"):
+            await nights.night(day)
+            text = nights.metrics.read_text()
+            samples.append(
+                re.findall(r"(?m)^auditor_night_changes.*moved.* (.+)$", text)
+            )
+    assert samples == [[], ["0.0"]]
 
 
 async def test_metrics_that_cannot_be_written_do_not_hold_up_the_nights_to_come(
