@@ -381,7 +381,7 @@ async def test_metrics_count_changes_only_of_nights_that_were_compared(
             await nights.night(day)
             text = nights.metrics.read_text()
             samples.append(
-                re.findall(r"(?m)^auditor_night_changes.*moved.* (.+)$", text)
+                re.findall(r'(?m)^auditor_night_changes.*"moved".* (.+)$', text)
             )
     assert samples == [[], ["0.0"]]
 
