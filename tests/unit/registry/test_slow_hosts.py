@@ -98,6 +98,20 @@ def test_windows_of_a_second_to_a_minute_lose_nothing(
     assert sent.refused_share() <= (0.2 if status == 503 else 0.08)
 
 
+@pytest.mark.parametrize(
+    ("count", "status", "most_refused"), [(60, 429, 58), (60, 503, 175), (20, 503, 260)]
+)
+def test_the_pace_is_what_was_accepted_from_window_to_window(
+    count: int, status: int, most_refused: int
+) -> None:
+    """If the end of a window does not count, a fifth more is refused."""
+    host = RateLimitedHost(FixedWindow(count, 60), status)
+    sent = send(host, 1200)
+    assert not sent.failures
+    assert len(host.refused_at) <= most_refused
+    assert 1200 * 60 / count >= 0.85 * (sent.took_s - 60)
+
+
 @pytest.mark.parametrize(("status", "has_retry_after"), STYLES)
 def test_a_host_that_refused_for_a_minute_is_asked_fast_again(
     status: int, *, has_retry_after: bool
