@@ -428,12 +428,12 @@ SUMMARY_HELP: dict[str, tuple[str, str]] = {
         "sums",
     ),
     "hosts[].per_second": (
-        "the pace of requests that was learned, at the end, because the host refused"
+        "the learned pace at the end, in requests per second, because the host refused"
         " even the least at once; `null` without one",
         "sum, see `runs`",
     ),
     "hosts[].lowest_per_second": (
-        "the lowest pace of the run; `null` if there was none",
+        "the lowest learned pace, in requests per second; `null` if there was none",
         "sum, see `runs`",
     ),
     "hosts_left_out": ("number of hosts beyond 100", "at least so many"),
