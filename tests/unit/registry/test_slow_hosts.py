@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from auditor.errors import Failure
+from auditor.registry.learned_pace import LearnedPace
 from auditor.wire.response import Response
 from tests.responses import response
 from tests.support.rate_limited_hosts import (
@@ -161,6 +162,17 @@ def test_a_host_that_fails_at_any_pace_is_not_asked_slowly(one_in: int) -> None:
     host = RateLimitedHost(_Random(one_in), 503)
     sent = send(host, 3000)
     assert sent.took_s < 900
+
+
+def test_requests_that_were_refused_together_are_one_refusal() -> None:
+    pace = LearnedPace()
+    pace.refused(sent_at=1.0, now=1.1, at_once=8)
+    next_at = pace.next_at
+    for late in range(7):
+        pace.refused(sent_at=1.0, now=1.1 + late / 100, at_once=8)
+    assert pace.next_at == next_at
+    pace.refused(sent_at=1.2, now=1.3, at_once=8)
+    assert pace.next_at > next_at
 
 
 @pytest.mark.parametrize("rate", [0.3, 0.5, 1])
