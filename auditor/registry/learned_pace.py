@@ -18,7 +18,8 @@ requests at once as its limit allows. It has no clock and no network.
   refused requests for a minute is not asked slowly for a night.
 - Doubts. A 503 can be that of a broken image. Such requests are refused again, others
   are not: then there is no pace. Or a part of a host is broken, and refuses at any
-  pace, even the slowest one: then there is none for some time.
+  pace, even the slowest one: then there is none for some time. Or a host fails now and
+  then: that makes a pace no slower.
 """
 
 from __future__ import annotations
@@ -55,6 +56,9 @@ STEP = 1.04
 # of the last `BLOCK` answers or so, at least `MANY` were to requests that were refused
 # before, more than this part of them 503, and less than that part of the others.
 BLOCK, MANY, AGAIN, AT_FIRST = 32, 6, 0.8, 0.4
+# A 503 does not lower a pace that is held if a pace has at least `ACCIDENT` answers
+# before one: a moving mean of about `AVERAGED` numbers, each at most `MOST_COUNTED`.
+ACCIDENT, AVERAGED, MOST_COUNTED = 16, 8, 64
 # And after 503 the pause is at most so long in seconds, for so many refusals in a row.
 MAX_DOUBTFUL_PAUSE_S, MAX_DOUBTFUL_ROW = 2.0, 8
 # Seconds in which no 503 counts after one at the slowest pace, doubled each time: to
@@ -75,7 +79,7 @@ class LearnedPace:
     __slots__ = (
         "_accepted", "_again", "_again_refused", "_before", "_between", "_ceiling",
         "_fresh", "_fresh_refused", "_held_until", "_hold_s", "_ignored_s",
-        "_ignored_until", "_in_row", "_is_searching", "_previous",
+        "_ignored_until", "_in_row", "_is_searching", "_mean_settled", "_previous",
         "_quickest_s", "_refused_at", "_resumed_at", "_series_at", "_set_at",
         "_settled", "_since", "_step", "is_active", "lowest", "next_at", "rate",
     )  # fmt: skip
@@ -108,6 +112,7 @@ class LearnedPace:
         self._again = self._again_refused = 0
         self._fresh = self._fresh_refused = 0
         self._ignored_s, self._ignored_until = IGNORED_S, -math.inf
+        self._mean_settled = 0.0  # the mean of `_settled` at the first refusal in a row
 
     def sent(self, now: float) -> None:
         """A request is sent."""
@@ -148,9 +153,15 @@ class LearnedPace:
         if self._in_row == 1:
             self._series_at = now
             self._before, self._between = self._between, 0
+            counted = min(self._settled, MOST_COUNTED)
+            self._mean_settled += (counted - self._mean_settled) / AVERAGED
             if rate is None:
                 self._begin(at_once / round_trip_s, before_at, now)
-            elif sent_at >= self._set_at:
+        if rate is not None and sent_at >= self._set_at:
+            is_kept = self._is_accident and not is_certain
+            # Two in a row are no accident. The first has not changed the pace then.
+            is_second = self._in_row == 2 and self._set_at < self._series_at
+            if (is_second and not is_certain) or (self._in_row == 1 and not is_kept):
                 self._lower(rate, now)
         gap_s = round_trip_s if self.rate is None else 1 / self.rate
         pause_s = gap_s * LONGER ** min(self._in_row - 1, 20)
@@ -203,6 +214,7 @@ class LearnedPace:
             self._set(min(SAFE * rate, NEAR * unpaced), now)
             self._ceiling = unpaced
             self._is_searching = self._accepted < CERTAIN
+            self._mean_settled = min(self._accepted, MOST_COUNTED)
             self._hold(now)
             self._count_from(now)
 
@@ -305,6 +317,12 @@ class LearnedPace:
                 self._fresh_refused //= 2
             self._fresh += 1
             self._fresh_refused += is_doubtful
+
+    @property
+    def _is_accident(self) -> bool:
+        """Whether a 503 shows nothing about the pace that is held."""
+        is_held = not self._is_searching and self._previous is None
+        return is_held and self._mean_settled >= ACCIDENT
 
     # -- state -----------------------------------------------------------------
 

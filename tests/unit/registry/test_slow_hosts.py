@@ -164,6 +164,15 @@ def test_a_host_that_fails_at_any_pace_is_not_asked_slowly(one_in: int) -> None:
     assert sent.took_s < 900
 
 
+@pytest.mark.parametrize("one_in", [50, 100])
+def test_a_host_that_fails_now_and_then_is_not_asked_slowly(one_in: int) -> None:
+    """If each 503 made the pace slower, these were 2,800 and 510 s."""
+    host = RateLimitedHost(_Random(one_in), 503)
+    sent = send(host, 5000)
+    assert not sent.failures
+    assert sent.took_s < 400  # 250 s by one request at a time
+
+
 def test_requests_that_were_refused_together_are_one_refusal() -> None:
     pace = LearnedPace()
     pace.refused(sent_at=1.0, now=1.1, at_once=8)
