@@ -140,7 +140,7 @@ NIGHTLY_HELP: dict[str, str] = {
     " `http://collector.example.com:4318/v1/metrics` (extra `otlp`).",
     "page": "`false` makes no page.",
     "keep.last": "How many nights to keep. Without any of `keep`: all.",
-    "keep.daily": "The last night of each of so many days.",
+    "keep.daily": "The number of days of which the last night is kept.",
     "keep.weekly": "The same of ISO weeks.",
     "keep.monthly": "The same of months.",
     "keep.yearly": "The same of years.",

@@ -50,8 +50,8 @@ DEAD_HOST_S = 30.0
 FAILURES_IN_A_ROW = 3
 # Registries restart within some 15 s (see `host_plan.PING_TRIES_FACTOR`); twice that.
 PATIENCE_S = 30.0
-# For 503 of a host that served requests of this run: they can be refused because it
-# allows so many in a minute.
+# For 503 of a host that served requests of this run: it may limit the
+# requests of a minute.
 REFUSED_PATIENCE_S = 90.0
 # The pause after the first probe; it doubles. Nine probes fit into `PATIENCE_S`.
 FIRST_PAUSE_S = 0.5

@@ -3,7 +3,7 @@
 `LearnedPace` gets each answer and refusal (429, 503) of a host that is sent as few
 requests at once as its limit allows. It has no clock and no network.
 
-- Refusals. The pause after one grows with each refusal in a row, whoever was refused.
+- Refusals. With each refusal in a row the pause is longer, for all requests.
 - What is proven. A host that refuses has nothing left. So it has gained as many
   requests as it accepts from then on: their number by the time since is a rate that it
   stands, whatever it allows in a burst. For a token bucket it is a lower bound, which
@@ -59,7 +59,8 @@ BLOCK, MANY, AGAIN, AT_FIRST = 32, 6, 0.8, 0.4
 # A 503 does not lower a pace that is held if a pace has at least `ACCIDENT` answers
 # before one: a moving mean of about `AVERAGED` numbers, each at most `MOST_COUNTED`.
 ACCIDENT, AVERAGED, MOST_COUNTED = 16, 8, 64
-# And after 503 the pause is at most so long in seconds, for so many refusals in a row.
+# The longest pause after a 503, in seconds; after more than this number of refusals in
+# a row it is not longer than that of the pace.
 MAX_DOUBTFUL_PAUSE_S, MAX_DOUBTFUL_ROW = 2.0, 8
 # Seconds in which no 503 counts after one at the slowest pace, doubled each time: to
 # come down to that takes some minutes.

@@ -436,7 +436,7 @@ SUMMARY_HELP: dict[str, tuple[str, str]] = {
         "the lowest learned pace, in requests per second; `null` if there was none",
         "sum, see `runs`",
     ),
-    "hosts_left_out": ("number of hosts beyond 100", "at least so many"),
+    "hosts_left_out": ("number of hosts beyond 100", "a lower bound"),
     "repeated": ("retries among `requests`, by reason", "sums"),
     "saved.manifests": ("manifests that were fetched earlier in the run", "sum"),
     "saved.configs": ("image configs that were fetched earlier in the run", "sum"),

@@ -46,7 +46,7 @@ def merge_hosts(summaries: Sequence[Json]) -> list[dict[str, Any]]:
 
 
 def merge_hosts_left_out(summaries: Sequence[Json]) -> int:
-    """The field `hosts_left_out`: at least so many hosts are not in `hosts`."""
+    """The field `hosts_left_out`: a lower bound of the hosts missing in `hosts`."""
     left_out: int = max(one["hosts_left_out"] for one in summaries)
     return max(left_out, len(_merged(summaries)) - MAX_HOSTS)
 
