@@ -220,7 +220,7 @@ class LearnedPace:
             self._count_from(now)
 
     def _lower(self, rate: float, now: float) -> None:
-        """At the first refusal in a row of this pace."""
+        """After a refusal of this pace."""
         assert self._since is not None
         most = (LESS if self._before >= SETTLED else REDUCED) * rate
         proven = 0.0
